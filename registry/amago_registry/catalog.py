@@ -1,0 +1,168 @@
+"""Every part on offer, addressed by ``plugin/name`` or by a short name that is unique."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from amago_registry.component import Component
+from amago_registry.discovery import Plugin, discover
+from amago_registry.errors import (
+    AmbiguousPartError,
+    PartImportError,
+    UnknownPartError,
+    did_you_mean,
+    reason,
+)
+from amago_registry.kinds import KINDS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One part in the catalog.
+
+    Args:
+        kind: Name of the kind.
+        plugin: Name of the plugin that offers it.
+        component: Its description.
+    """
+
+    kind: str
+    plugin: str
+    component: Component
+
+    @property
+    def name(self) -> str:
+        """The full name, ``plugin/name``."""
+        return f"{self.plugin}/{self.component.name}"
+
+    def load(self) -> Any:
+        """Import and return what builds the part.
+
+        Raises:
+            PartImportError: If its module cannot be imported or lacks the attribute.
+        """
+        try:
+            return self.component.load()
+        # A broken binary raises OSError, a version check RuntimeError: all of them are the plugin's.
+        except Exception as error:
+            raise PartImportError(
+                f"the {self.kind} {self.name} cannot be used: "
+                f"importing {self.component.target} raised {reason(error)}"
+            ) from error
+
+
+class Catalog:
+    """The parts of some plugins.
+
+    Args:
+        plugins: The plugins, broken ones included.
+    """
+
+    def __init__(self, plugins: Iterable[Plugin]) -> None:
+        self.plugins = tuple(plugins)
+        self._entries = tuple(
+            Entry(kind, plugin.name, component)
+            for plugin in self.plugins
+            for kind, component in plugin.offers
+        )
+
+    @property
+    def broken(self) -> tuple[Plugin, ...]:
+        """The plugins of which nothing can be used."""
+        return tuple(plugin for plugin in self.plugins if plugin.broken is not None)
+
+    def entries(self, kind: str | None = None) -> tuple[Entry, ...]:
+        """Return all parts, or those of one kind, sorted by kind, name and plugin.
+
+        Raises:
+            UnknownPartError: If there is no such kind.
+        """
+        order = list(KINDS)
+        if kind is not None:
+            _refuse_unknown_kind(kind)
+        chosen = [entry for entry in self._entries if kind in (None, entry.kind)]
+        return tuple(
+            sorted(chosen, key=lambda e: (order.index(e.kind), e.component.name, e.plugin)),
+        )
+
+    def find(self, kind: str, use: str) -> Entry:
+        """Return the part a spec calls ``use``.
+
+        Args:
+            kind: Name of the kind.
+            use: ``plugin/name``, or a short name that one plugin offers.
+
+        Raises:
+            UnknownPartError: If no plugin offers it.
+            AmbiguousPartError: If several plugins offer that short name.
+        """
+        candidates = self.entries(kind)
+        found = [entry for entry in candidates if use in (entry.name, entry.component.name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = " and ".join(f"'{entry.name}'" for entry in found)
+            raise AmbiguousPartError(
+                f"several plugins offer the {kind} '{use}'. Write which one: {names}."
+            )
+        plugin, slash, name = use.partition("/")
+        if slash:
+            raise UnknownPartError(self._unknown_in_plugin(kind, plugin, name, candidates))
+        raise UnknownPartError(self._unknown(kind, use, candidates))
+
+    def short_name(self, entry: Entry) -> str:
+        """Return the shortest name by which :meth:`find` finds the entry."""
+        name = entry.component.name
+        alone = sum(other.component.name == name for other in self.entries(entry.kind)) == 1
+        return name if alone else entry.name
+
+    def _unknown(self, kind: str, use: str, candidates: tuple[Entry, ...]) -> str:
+        names = [self.short_name(entry) for entry in candidates]
+        return (
+            f"no {kind} is called '{use}'.{did_you_mean(use, names)} "
+            f"Installed: {', '.join(names) or 'none'}.{self._broken_note()}"
+        )
+
+    def _unknown_in_plugin(
+        self, kind: str, plugin: str, name: str, candidates: tuple[Entry, ...]
+    ) -> str:
+        known = {other.name: other for other in self.plugins}
+        if plugin not in known:
+            return (
+                f"no plugin is called '{plugin}', so there is no {kind} '{plugin}/{name}'."
+                f"{did_you_mean(plugin, known)} Installed: {', '.join(known) or 'none'}."
+                f"{self._broken_note()}"
+            )
+        if known[plugin].broken is not None:
+            return (
+                f"the {kind} '{plugin}/{name}' cannot be used, "
+                f"because the plugin {plugin} is broken: {known[plugin].broken}"
+            )
+        names = [entry.component.name for entry in candidates if entry.plugin == plugin]
+        return (
+            f"the plugin {plugin} has no {kind} called '{name}'.{did_you_mean(name, names)} "
+            f"It has: {', '.join(names) or 'none'}."
+        )
+
+    def _broken_note(self) -> str:
+        if not self.broken:
+            return ""
+        reasons = "; ".join(f"{plugin.name} ({plugin.broken})" for plugin in self.broken)
+        return f" Broken plugins, which may offer it: {reasons}."
+
+
+def _refuse_unknown_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise UnknownPartError(
+            f"there is no kind of part called '{kind}'.{did_you_mean(kind, KINDS)} "
+            f"Kinds: {', '.join(KINDS)}."
+        )
+
+
+@cache
+def installed() -> Catalog:
+    """Return the catalog of what is installed, built once per process."""
+    return Catalog(discover())

@@ -1,0 +1,146 @@
+"""What the composer supplies to each kind of part, beside its options.
+
+A part is built as ``Part(context, options)``. Contexts are keyword-only and may gain fields in later
+versions; a part reads the fields it needs and never constructs one, except in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gymnasium import spaces
+
+    from amago_registry.options import Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentContext:
+    """For environments.
+
+    Args:
+        seed: Seed of whatever is drawn once per run; tasks are seeded by ``reset(seed=...)``.
+    """
+
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderContext:
+    """For encoders.
+
+    Args:
+        observation_space: Always a ``Dict``; a bare observation has the key ``observation``.
+        action_space: ``Discrete(n)`` starting at 0, or a flat ``Box`` over [-1, 1].
+    """
+
+    observation_space: spaces.Dict
+    action_space: spaces.Space[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneContext:
+    """For sequence backbones.
+
+    Args:
+        in_dim: Width of the encoder's vectors.
+        context_length: Most transitions a training sequence has; the policy sees one timestep more.
+        build: Builds a nested part: ``build(options.attention, AttentionContext(...))``.
+    """
+
+    in_dim: int
+    context_length: int
+    build: Callable[[Part[Any], Any], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionContext:
+    """For attention kernels.
+
+    Args:
+        heads: Query heads.
+        kv_heads: Key and value heads; divides ``heads``.
+        head_dim: Features per head.
+        capacity: Most timesteps a cache remembers, the present one included.
+        window: Most timesteps a query attends to, itself included; None for all.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    capacity: int
+    window: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorContext:
+    """For actors.
+
+    Args:
+        in_dim: Width of the state representation.
+        action_space: ``Discrete(n)`` starting at 0, or a flat ``Box`` over [-1, 1].
+        discounts: One head per discount, the acting one last.
+    """
+
+    in_dim: int
+    action_space: spaces.Space[Any]
+    discounts: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticContext:
+    """For critics; fields as in :class:`ActorContext`."""
+
+    in_dim: int
+    action_space: spaces.Space[Any]
+    discounts: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveContext:
+    """For objectives.
+
+    Args:
+        actor: The actor being trained; see :class:`amago_registry.protocols.Actor`.
+        critic: The critic being trained; see :class:`amago_registry.protocols.Critic`.
+        discounts: One per head, the acting one last.
+    """
+
+    actor: Any
+    critic: Any
+    discounts: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelabelerContext:
+    """For relabelers; nothing is supplied yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplorationContext:
+    """For exploration.
+
+    Args:
+        action_space: ``Discrete(n)`` starting at 0, or a flat ``Box`` over [-1, 1].
+        environments: Number of environments acting side by side.
+        horizon: Most steps a trajectory lasts, where the environment says so.
+    """
+
+    action_space: spaces.Space[Any]
+    environments: int
+    horizon: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerContext:
+    """For trackers.
+
+    Args:
+        run_dir: Folder of the run.
+    """
+
+    run_dir: Path

@@ -1,0 +1,257 @@
+"""What each kind of part must be able to do, with shapes.
+
+Protocols, not base classes: a part fits if it has the methods. Those that are trained are also
+``torch.nn.Module``.
+
+Shape suffixes: N = timesteps of a packed batch, B = environments acting side by side, D = features in,
+E = state features, A = action features (discrete: number of actions), G = discounts, C = ensemble
+members, H = query heads, K = key and value heads, F = features per head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from amago_registry.layout import SequenceLayout
+
+State: TypeAlias = dict[str, "Tensor | State"]
+"""Acting state: nested dictionaries of tensors. Opaque to everybody but its owner, except that the
+engine stores and restores the tensors. A step may write to it in place."""
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """A factory of environments."""
+
+    def make(self) -> gymnasium.Env[Any, Any]:
+        """Return a fresh environment. Called once per environment that runs side by side."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Fuses what is seen at one timestep into one vector; rows are independent."""
+
+    out_dim: int
+
+    def __call__(
+        self, obs: Mapping[str, Tensor], prev_action_NA: Tensor, prev_reward_N: Tensor
+    ) -> Tensor:
+        """Return vectors ``(N, out_dim)``."""
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A causal sequence model."""
+
+    out_dim: int
+
+    def __call__(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        """Return state representations ``(N, out_dim)`` of a packed stream."""
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state of ``batch`` environments that have seen nothing."""
+
+    def step(self, x_BD: Tensor, time_B: Tensor, state: State) -> tuple[Tensor, State]:
+        """Take one timestep per environment; return representations ``(B, out_dim)`` and the state."""
+
+    def reset(self, state: State, mask_B: Tensor) -> State:
+        """Return the state with the environments where ``mask_B`` is true made new."""
+
+
+@runtime_checkable
+class Attention(Protocol):
+    """Causal attention: packed for training, one query row per environment for acting."""
+
+    def packed(self, q_NHF: Tensor, k_NKF: Tensor, v_NKF: Tensor, layout: SequenceLayout) -> Tensor:
+        """Return ``(N, H, F)``; every row attends to its own sequence up to itself."""
+
+    def cache(self, batch: int, like: Tensor) -> State:
+        """Return an empty cache with the device and dtype of ``like``."""
+
+    def step(self, q_BHF: Tensor, k_BKF: Tensor, v_BKF: Tensor, cache: State) -> tuple[Tensor, State]:
+        """Append one timestep per environment, attend, return ``(B, H, F)`` and the cache."""
+
+    def reset(self, cache: State, mask_B: Tensor) -> State:
+        """Return the cache with the environments where ``mask_B`` is true emptied."""
+
+
+class Distribution(Protocol):
+    """Actions of N timesteps under G discounts.
+
+    An action is an index ``(N, G)`` where actions are discrete, else ``(N, G, A)`` in [-1, 1].
+    """
+
+    def sample(self) -> Tensor:
+        """Draw one action for every timestep and discount."""
+
+    def mode(self) -> Tensor:
+        """Return the likeliest action (continuous: that of the untransformed mean)."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Return log-probabilities ``(N, G)`` of an action ``(N, G)`` or ``(N, G, A)``."""
+
+    def entropy(self) -> Tensor | None:
+        """Return entropies ``(N, G)`` in nats, or None where there is no closed form."""
+
+
+@runtime_checkable
+class DiscreteDistribution(Distribution, Protocol):
+    """A distribution over finitely many actions."""
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities ``(N, G, A)``."""
+
+
+@runtime_checkable
+class ReparameterizedDistribution(Distribution, Protocol):
+    """A distribution whose samples carry gradients."""
+
+    def rsample(self) -> Tensor:
+        """Draw actions ``(N, G, A)`` through which gradients reach the parameters."""
+
+
+@runtime_checkable
+class Actor(Protocol):
+    """State representation to a distribution over actions, one head per discount."""
+
+    def __call__(self, state_NE: Tensor) -> Distribution:
+        """Return the distribution of N timesteps under G discounts."""
+
+
+@runtime_checkable
+class Critic(Protocol):
+    """State representation (and action) to predictions of return.
+
+    A prediction is the critic's own business: ``value`` turns it into the units of return, ``loss``
+    compares it with targets. ``enumerates`` says whether all actions are predicted at once; then
+    ``predict_all`` and ``select`` work, else ``predict`` does.
+
+    Statistics of the targets are proposed by ``observe`` and take effect at once for ``loss`` and
+    ``normalize``, but ``value`` and every later update build on them only after ``commit()``.
+    """
+
+    enumerates: bool
+
+    def predict(self, state_NE: Tensor, action: Tensor) -> Tensor:
+        """Return predictions ``(N, C, G, ...)`` for actions ``(N, G, A)``."""
+
+    def predict_all(self, state_NE: Tensor) -> Tensor:
+        """Return predictions ``(N, C, G, A, ...)`` for every discrete action."""
+
+    def select(self, prediction: Tensor, action_N: Tensor) -> Tensor:
+        """Return from ``predict_all``'s prediction that of one action per timestep."""
+
+    def value(self, prediction: Tensor) -> Tensor:
+        """Return the prediction's value in the units of return."""
+
+    def normalize(self, value: Tensor, discount_axis: int) -> Tensor:
+        """Return values in the scale in which they are learned; ``discount_axis`` is that of G."""
+
+    def observe(self, target_NG: Tensor) -> None:
+        """Propose statistics that include these targets."""
+
+    def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
+        """Return losses ``(N, C, G)`` of predictions ``(N, C, G, ...)``."""
+
+
+class Batch(Protocol):
+    """What an objective sees of a packed batch beside the state representations.
+
+    M transitions lie between the N timesteps: the last timestep of a sequence has no action.
+
+    Attributes:
+        rows_M: Row of each transition's timestep; its successor is the next row.
+        action: Stored actions, ``(M,)`` indices or ``(M, A)`` in [-1, 1].
+        reward_M: Reward after the action, as the environment gave it.
+        terminated_M: True where the task ended after the action.
+        layout: Where the sequences lie.
+    """
+
+    rows_M: Tensor
+    action: Tensor
+    reward_M: Tensor
+    terminated_M: Tensor
+    layout: SequenceLayout
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """The loss of an agent; owns its target networks."""
+
+    def loss(self, state_NE: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the scalar loss and detached scalar metrics."""
+
+    def after_step(self) -> None:
+        """Called after every optimiser step that was taken: move the targets."""
+
+
+@runtime_checkable
+class Proposes(Protocol):
+    """A module whose forward pass proposes new statistics without adopting them.
+
+    The engine calls ``commit`` after the optimiser step that used the proposal. A proposal that is
+    never committed leaves the state dict as it was.
+    """
+
+    def commit(self) -> None:
+        """Adopt what the last training forward pass proposed."""
+
+
+@runtime_checkable
+class Relabeler(Protocol):
+    """Rewrites a sampled trajectory; never modifies its argument.
+
+    ``identity`` is true where nothing is ever changed: then only the sampled slice is read.
+    """
+
+    identity: bool
+
+    def __call__(
+        self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> Mapping[str, np.ndarray]:
+        """Return the trajectory as it is learned from."""
+
+
+@runtime_checkable
+class Exploration(Protocol):
+    """Changes the policy's actions while collecting."""
+
+    def __call__(
+        self, action: np.ndarray, time_B: np.ndarray, step: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Return the actions to take.
+
+        Args:
+            action: The policy's actions, ``(B,)`` indices or ``(B, A)`` in [-1, 1].
+            time_B: Steps since each environment's task began.
+            step: Steps each environment has taken since the run began.
+            rng: The only source of randomness.
+        """
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what must be stored to go on exactly; empty if nothing."""
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from a stored state."""
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Records a run as it happens."""
+
+    def start(self, resumed_round: int | None) -> None:
+        """Called before the first round; a resumed run goes on after ``resumed_round``."""
+
+    def record(self, metrics: Mapping[str, float | int | str | None]) -> None:
+        """Called with the metrics of each round."""
+
+    def finish(self) -> None:
+        """Called once at the end, also when the run stops with an error."""

@@ -1,0 +1,175 @@
+from copy import deepcopy
+from typing import Any, Literal
+
+import pytest
+from pydantic import ValidationError, create_model
+
+from amago_registry import KINDS, Catalog, Component, Field, Floats, Ints, Options, Part, Plugin
+from amago_registry.options import part_kind
+
+
+class Kernel(Options):
+    window: int | None = Field(None, ge=1)
+
+
+class Memory(Options):
+    layers: int = Field(2, ge=1)
+    kernel: Part[Literal["attention"]] = Field("auto", validate_default=True)
+
+
+class Mixture(Options):
+    first: Part[Literal["backbone"]] | None = None
+    others: list[Part[Literal["backbone"]]] = Field(["memory"], validate_default=True)
+
+
+def plugin(*offers: tuple[str, str, type[Options]]) -> Plugin:
+    parts = tuple(
+        (kind, Component(name, "parts:P", options, "a part")) for kind, name, options in offers
+    )
+    return Plugin("standard", "amago-standard", "1", parts)
+
+
+CATALOG = Catalog(
+    [
+        plugin(
+            ("attention", "auto", Kernel), ("attention", "sdpa", Kernel), ("backbone", "memory", Memory)
+        )
+    ]
+)
+
+
+def read(model: type[Options], said: dict[str, Any]) -> Any:
+    return model.model_validate(said, context={"catalog": CATALOG})
+
+
+def complaints(model: type[Options], said: dict[str, Any]) -> list[tuple[tuple[int | str, ...], str]]:
+    with pytest.raises(ValidationError) as raised:
+        read(model, said)
+    return [(error["loc"], error["msg"]) for error in raised.value.errors()]
+
+
+@pytest.mark.parametrize(
+    "said", ["auto", "standard/auto", {"use": "auto"}, {"use": "auto", "window": None}]
+)
+def test_a_nested_part_is_a_name_or_a_mapping(said: Any) -> None:
+    part = read(Memory, {"kernel": said}).kernel
+    assert (part.kind, part.use, part.options) == ("attention", "standard/auto", Kernel())
+
+
+def test_a_nested_part_has_a_default_that_options_alone_refine() -> None:
+    assert read(Memory, {}).kernel.use == "standard/auto"
+    refined = read(Memory, {"kernel": {"window": 3}}).kernel
+    assert (refined.use, refined.options.window) == ("standard/auto", 3)
+
+
+def test_nested_parts_may_be_absent_or_many() -> None:
+    empty = read(Mixture, {"others": []})
+    assert (empty.first, empty.others) == (None, [])
+    full = read(Mixture, {"first": "memory", "others": ["memory", {"use": "memory", "layers": 5}]})
+    assert full.first.options.layers == 2
+    assert [part.options.layers for part in full.others] == [2, 5]
+    assert read(Mixture, {}).others[0].use == "standard/memory"
+
+
+def test_errors_of_nested_parts_keep_their_whole_location() -> None:
+    said = {
+        "first": {"use": "memory", "kernel": {"window": 0}},
+        "others": [{"use": "memory", "layrs": 1}],
+    }
+    assert complaints(Mixture, said) == [
+        (("first", "kernel", "window"), "Input should be greater than or equal to 1"),
+        (("others", 0, "layrs"), "Extra inputs are not permitted"),
+    ]
+
+
+def test_a_part_must_be_named() -> None:
+    expected = (
+        "names no backbone. Write 'some-name' or '{use: some-name, ...}'; "
+        "`amago components backbone` lists them"
+    )
+    for said in (3, {}, {"layers": 3}, {"use": 3}):
+        assert complaints(Mixture, {"first": said}) == [(("first",), expected)]
+
+
+def test_a_finished_part_must_be_of_the_right_kind() -> None:
+    kernel = read(Memory, {}).kernel
+    assert read(Memory, {"kernel": kernel}).kernel is kernel
+    assert complaints(Mixture, {"first": kernel}) == [
+        (("first",), "standard/auto is of the kind attention, not backbone")
+    ]
+
+
+def test_an_unknown_part_is_explained_by_the_catalog() -> None:
+    assert complaints(Memory, {"kernel": "spda"}) == [
+        (("kernel",), "no attention is called 'spda'. Did you mean 'sdpa'? Installed: auto, sdpa.")
+    ]
+
+
+def test_dumped_options_can_be_read_again() -> None:
+    options = read(Mixture, {"first": {"use": "memory", "kernel": {"use": "sdpa", "window": 2}}})
+    dumped = options.model_dump()
+    assert dumped["first"]["kernel"] == {"use": "standard/sdpa", "window": 2}
+    assert read(Mixture, dumped) == options
+
+
+def test_a_part_cannot_be_changed_and_copies_are_equal() -> None:
+    part = read(Memory, {}).kernel
+    with pytest.raises(AttributeError, match="a part cannot be changed; 'kind' was assigned"):
+        part.kind = "backbone"
+    assert deepcopy(part) == part
+    assert len({part, deepcopy(part)}) == 1
+
+
+def test_the_kind_is_read_from_the_annotation() -> None:
+    assert part_kind(Part[Literal["actor"]]) == "actor"
+    assert part_kind(Part[Literal["actor"]] | None) == "actor"
+    assert [part_kind(other) for other in (int, Part, Part[Any], int | None)] == [None] * 4
+
+
+@pytest.mark.parametrize("annotation", [Part[Any], Part[Literal["atention"]], Part[Literal[3]]])  # type: ignore[misc]
+def test_a_part_of_no_kind_is_refused_when_the_options_are_defined(annotation: Any) -> None:
+    with pytest.raises(TypeError) as raised:
+        create_model("Careless", __base__=Options, part=(annotation, ...))
+    assert str(raised.value) == (
+        f'annotate a nested part with its kind, as in Part[Literal["attention"]], not {annotation!r}; '
+        f"the kinds are {', '.join(KINDS)}"
+    )
+
+
+class Strict(Options):
+    count: int = 1
+    share: float = 0.5
+    sizes: Ints = (1, 2)
+    rates: Floats = (0.1,)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"count": 1.0},
+        {"count": "1"},
+        {"share": "1"},
+        {"share": float("nan")},
+        {"sizes": [1.5]},
+        {"sizes": ["1"]},
+        {"rates": [float("inf")]},
+        {"unknown": 1},
+        {"count": True},
+    ],
+)
+def test_options_are_strict(said: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Strict.model_validate(said)
+
+
+def test_lists_become_tuples_and_integers_numbers() -> None:
+    options = Strict.model_validate({"sizes": [3], "rates": [1], "share": 1})
+    assert (options.sizes, options.rates, options.share) == ((3,), (1.0,), 1.0)
+
+
+def test_a_default_out_of_range_is_refused() -> None:
+    class Wrong(Options):
+        count: int = Field(0, ge=1)
+
+    with pytest.raises(ValidationError):
+        Wrong()
