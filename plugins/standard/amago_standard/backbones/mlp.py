@@ -1,0 +1,47 @@
+"""No memory at all: what an agent can do from the present timestep alone.
+
+Shape suffixes: N = timesteps of a packed batch, B = environments, D = features in, E = width.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from amago_registry.contexts import BackboneContext
+from amago_registry.layout import SequenceLayout
+from amago_registry.protocols import State
+from amago_standard.backbones.options import MLPBackboneOptions
+from amago_standard.layers.mlp import mlp
+
+
+class MLPBackbone(nn.Module):
+    """A perceptron on every timestep by itself; the ablation that shows what memory is worth.
+
+    Args:
+        context: Width in; supplied by the composer.
+        options: Sizes; see :class:`MLPBackboneOptions`.
+    """
+
+    def __init__(self, context: BackboneContext, options: MLPBackboneOptions) -> None:
+        super().__init__()
+        self.out_dim = options.width
+        self.net = mlp(context.in_dim, [options.width] * options.layers, options.width)
+        self.norm = nn.LayerNorm(options.width)
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        """Return state representations ``(N, E)``."""
+        return cast(Tensor, self.norm(self.net(x_ND)))
+
+    def initial_state(self, batch: int) -> State:
+        """Return nothing: there is nothing to remember."""
+        return {}
+
+    def step(self, x_BD: Tensor, time_B: Tensor, state: State) -> tuple[Tensor, State]:
+        """Take one timestep per environment; return ``(B, E)`` and the state."""
+        return self.norm(self.net(x_BD)), state
+
+    def reset(self, state: State, mask_B: Tensor) -> State:
+        """Return the state as it is."""
+        return state

@@ -1,0 +1,76 @@
+"""Any environment that an installed package registers with gymnasium."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, NoReturn, SupportsFloat
+
+import gymnasium
+
+from amago_registry.contexts import EnvironmentContext
+from amago_standard.environments.errors import EnvironmentMakeError, UnknownEnvironmentError
+from amago_standard.environments.options import GymnasiumOptions
+
+
+class TimeLimitTerminates(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Reports ``truncated`` as ``terminated``, for tasks whose time limit is part of the problem."""
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take a step; an end of any kind is a termination."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs, reward, terminated or truncated, False, info
+
+
+@dataclass(frozen=True)
+class RegisteredEnvironment:
+    """The part ``use: gymnasium``: an environment by its id.
+
+    The step budget is that of the registration, ``env.spec.max_episode_steps``.
+
+    Args:
+        context: Supplied by the composer.
+        options: The id, keyword arguments, and what a time limit means.
+    """
+
+    context: EnvironmentContext
+    options: GymnasiumOptions
+
+    def make(self) -> gymnasium.Env[Any, Any]:
+        """Return a fresh environment.
+
+        Raises:
+            UnknownEnvironmentError: If no installed package registers the id.
+            EnvironmentMakeError: If a package it needs is missing, or it cannot be made otherwise.
+        """
+        kwargs: dict[str, Any] = dict(self.options.kwargs)
+        try:
+            env = gymnasium.make(self.options.id, disable_env_checker=True, **kwargs)
+        # Environments are other people's code: whatever one raises is the user's to read.
+        except Exception as error:
+            self._explain(error)
+        return TimeLimitTerminates(env) if self.options.time_limit_terminates else env
+
+    def _explain(self, error: Exception) -> NoReturn:
+        name = self.options.id
+        if isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled):
+            raise EnvironmentMakeError(
+                f"the gymnasium environment '{name}' needs a package that is not installed: {error}"
+            ) from error
+        if isinstance(error, gymnasium.error.Error) and name not in gymnasium.registry:
+            raise UnknownEnvironmentError(_unknown(name)) from error
+        given = ", ".join(f"{key}={value!r}" for key, value in self.options.kwargs.items())
+        raise EnvironmentMakeError(
+            f"the gymnasium environment '{name}' could not be made with "
+            f"{given or 'its registered arguments'}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _unknown(name: str) -> str:
+    close = get_close_matches(name, gymnasium.registry, n=2)
+    guess = f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+    return (
+        f"no installed package registers the gymnasium environment '{name}'.{guess} "
+        f"To list all {len(gymnasium.registry)} that are registered, type: "
+        'python -c "import gymnasium; gymnasium.pprint_registry()"'
+    )

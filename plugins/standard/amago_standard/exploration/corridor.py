@@ -1,0 +1,77 @@
+"""Exploration for tasks with a long passage in which a single random step is one too many.
+
+Shape suffixes: B = environments acting side by side, A = action features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amago_registry.contexts import ExplorationContext
+from amago_standard.exploration.errors import ExplorationError
+from amago_standard.exploration.noise import anneal, disturb
+from amago_standard.exploration.options import CorridorOptions
+from amago_standard.exploration.scale import TaskScale
+
+_LAST_STEPS = 4
+
+
+class Corridor:
+    """Explore at both ends of a trajectory and hardly between, as the T-maze needs (arXiv:2310.09971).
+
+    Epsilon falls from ``start`` to ``end`` over ``anneal_steps`` of one environment, on step 0 and
+    on the last four steps of the trajectory; with ``randomize`` each task scales it by a factor of its
+    own, so that some tasks are played carefully from the first day. On the steps between it is
+    ``slips / length``: about ``slips`` random actions in the whole passage, so that a policy that walks
+    straight on still arrives.
+
+    On other tasks it does the same: all choices but the first and the last four are nearly the
+    policy's own, which starves a task of exploration whose decisions lie elsewhere. Continuous
+    actions take epsilon as the standard deviation of their noise.
+
+    Args:
+        context: Action space and step budget; supplied by the composer.
+        options: See :class:`CorridorOptions`.
+
+    Raises:
+        ExplorationError: If neither options nor context say how long the corridor is.
+    """
+
+    def __init__(self, context: ExplorationContext, options: CorridorOptions) -> None:
+        if options.length is None and context.horizon is None:
+            raise ExplorationError(
+                "exploration 'corridor' explores on the first and last steps of a trajectory, but this "
+                "environment does not say how many steps one has. Set exploration.length=<steps - 1>, "
+                "or choose exploration=epsilon-greedy"
+            )
+        self._horizon = context.horizon or (options.length or 0) + 1
+        self._between = min(options.slips / (options.length or max(self._horizon - 1, 1)), 1.0)
+        self._space = context.action_space
+        self._options = options
+        self._scale = TaskScale(context.environments, options.randomize)
+
+    def __call__(
+        self, action: NDArray[Any], time_B: NDArray[np.int64], step: int, rng: np.random.Generator
+    ) -> NDArray[Any]:
+        """Return the actions to take, shaped as the policy's ``(B,)`` or ``(B, A)``."""
+        options = self._options
+        ends = anneal(step, options.anneal_steps, options.start, options.end)
+        ends_B = ends * self._scale(time_B, rng)
+        at_an_end_B = (time_B == 0) | (time_B >= self._horizon - _LAST_STEPS)
+        return disturb(action, np.where(at_an_end_B, ends_B, self._between), self._space, rng)
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """Return what must be stored to go on exactly; empty without ``randomize``."""
+        return self._scale.state()
+
+    def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        """Go on from a stored state.
+
+        Raises:
+            ExplorationError: If it was stored with another ``randomize`` or number of environments.
+        """
+        self._scale.load_state(state)

@@ -1,0 +1,55 @@
+"""Epsilon-greedy exploration.
+
+Shape suffixes: B = environments acting side by side, A = action features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amago_registry.contexts import ExplorationContext
+from amago_standard.exploration.noise import anneal, disturb
+from amago_standard.exploration.options import EpsilonGreedyOptions
+from amago_standard.exploration.scale import TaskScale
+
+
+class EpsilonGreedy:
+    """Random actions, fewer and fewer of them (AMAGO, arXiv:2310.09971): the safe default.
+
+    Epsilon falls in a line from ``start`` to ``end`` over ``anneal_steps`` of one environment.
+    Discrete: with probability epsilon a uniformly random action. Continuous: Gaussian noise of
+    standard deviation epsilon, the result clipped to [-1, 1].
+
+    Args:
+        context: Action space and number of environments; supplied by the composer.
+        options: See :class:`EpsilonGreedyOptions`.
+    """
+
+    def __init__(self, context: ExplorationContext, options: EpsilonGreedyOptions) -> None:
+        self._space = context.action_space
+        self._options = options
+        self._scale = TaskScale(context.environments, options.randomize)
+
+    def __call__(
+        self, action: NDArray[Any], time_B: NDArray[np.int64], step: int, rng: np.random.Generator
+    ) -> NDArray[Any]:
+        """Return the actions to take, shaped as the policy's ``(B,)`` or ``(B, A)``."""
+        options = self._options
+        epsilon = anneal(step, options.anneal_steps, options.start, options.end)
+        return disturb(action, epsilon * self._scale(time_B, rng), self._space, rng)
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """Return what must be stored to go on exactly; empty without ``randomize``."""
+        return self._scale.state()
+
+    def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        """Go on from a stored state.
+
+        Raises:
+            ExplorationError: If it was stored with another ``randomize`` or number of environments.
+        """
+        self._scale.load_state(state)

@@ -1,0 +1,80 @@
+"""What a spec may set for each exploration of this room.
+
+Steps are those of one environment: with 24 environments, ``anneal_steps: 1000`` is over after
+24,000 collected timesteps.
+"""
+
+from __future__ import annotations
+
+from amago_registry.options import Field, Options
+
+
+class EpsilonGreedyOptions(Options):
+    """Options of ``use: epsilon-greedy``."""
+
+    start: float = Field(1.0, ge=0, le=1, description="Epsilon at the first step; 1 acts at random.")
+    end: float = Field(
+        0.05, ge=0, le=1, description="Epsilon after anneal_steps; 0 leaves the policy alone."
+    )
+    anneal_steps: int = Field(
+        1_000_000,
+        ge=1,
+        description="Steps of one environment over which epsilon falls from start to end.",
+    )
+    randomize: bool = Field(
+        True,
+        description="Multiply epsilon by u ~ U[0, 1) per task: some are then played carefully early.",
+    )
+
+
+class BilevelOptions(Options):
+    """Options of ``use: bilevel``."""
+
+    start: float = Field(
+        1.0, ge=0, le=1, description="Epsilon at a trajectory's start, early in training."
+    )
+    end: float = Field(
+        0.05, ge=0, le=1, description="Epsilon at a trajectory's start, after anneal_steps."
+    )
+    late_start: float = Field(
+        0.8, ge=0, le=1, description="Epsilon at a trajectory's end, early in training."
+    )
+    late_end: float = Field(
+        0.01, ge=0, le=1, description="Epsilon at a trajectory's end, after anneal_steps."
+    )
+    anneal_steps: int = Field(
+        1_000_000, ge=1, description="Steps of one environment over which both ends are annealed."
+    )
+    horizon: int | None = Field(
+        None,
+        ge=1,
+        description="Steps after which a trajectory counts as late. Null: the task's step budget.",
+    )
+    randomize: bool = Field(
+        True,
+        description="Multiply epsilon by u ~ U[0, 1) per task: some are then played carefully early.",
+    )
+
+
+class CorridorOptions(Options):
+    """Options of ``use: corridor``."""
+
+    start: float = Field(1.0, ge=0, le=1, description="Epsilon where it matters, at the first step.")
+    end: float = Field(0.01, ge=0, le=1, description="Epsilon where it matters, after anneal_steps.")
+    anneal_steps: int = Field(
+        4_000, ge=1, description="Steps of one environment over which epsilon falls from start to end."
+    )
+    slips: float = Field(
+        0.5, ge=0, description="Random steps to expect in the whole passage; one is enough to be late."
+    )
+    length: int | None = Field(
+        None, ge=1, description="Cells of the corridor. Null: one less than the task's step budget."
+    )
+    randomize: bool = Field(
+        True,
+        description="Multiply epsilon by u ~ U[0, 1) per task: some are then played carefully early.",
+    )
+
+
+class NoExplorationOptions(Options):
+    """Options of ``use: none``: there are none."""

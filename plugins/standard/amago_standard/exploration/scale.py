@@ -1,0 +1,57 @@
+"""A factor per environment that is drawn anew with every task.
+
+Shape suffix: B = environments acting side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amago_standard.exploration.errors import ExplorationError
+
+
+class TaskScale:
+    """Each environment's own u ~ U[0, 1): the replay then holds both bold and careful play.
+
+    Args:
+        environments: B.
+        randomize: If false the factor is always 1 and there is no state.
+    """
+
+    def __init__(self, environments: int, randomize: bool) -> None:
+        self._randomize = randomize
+        self._scale_B = np.ones(environments)
+
+    def __call__(self, time_B: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return the factors, after drawing those of environments whose task begins (time 0)."""
+        if self._randomize:
+            self._scale_B = np.where(time_B == 0, rng.random(len(time_B)), self._scale_B)
+        return self._scale_B
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """Return what must be stored to go on exactly."""
+        return {"scale": self._scale_B} if self._randomize else {}
+
+    def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        """Go on from a stored state.
+
+        Raises:
+            ExplorationError: If it was stored with another ``randomize`` or number of environments.
+        """
+        if ("scale" in state) != self._randomize:
+            raise ExplorationError(
+                f"the stored exploration has randomize={'true' if 'scale' in state else 'false'}; "
+                "set exploration.randomize to that to go on"
+            )
+        if not self._randomize:
+            return
+        stored, wanted = len(state["scale"]), len(self._scale_B)
+        if stored != wanted:
+            raise ExplorationError(
+                f"the stored exploration is that of {stored} environments, this run has {wanted}; "
+                f"set collector.environments={stored} to go on"
+            )
+        self._scale_B = np.array(state["scale"], dtype=np.float64)

@@ -1,0 +1,205 @@
+"""What amago-standard offers. Imported by every ``amago`` command: nothing heavy here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from amago_registry.component import Component
+from amago_registry.hookspecs import hookimpl
+from amago_standard.backbones import options as backbones
+from amago_standard.encoders import options as encoders
+from amago_standard.environments import options as environments
+from amago_standard.exploration import options as exploration
+from amago_standard.heads import options as heads
+from amago_standard.objectives import options as objectives
+from amago_standard.relabelers import options as relabelers
+from amago_standard.trackers import options as trackers
+
+
+@hookimpl
+def amago_register_environments() -> Iterable[Component]:
+    """Tasks of memory and of adaptation, and whatever gymnasium has registered."""
+    room = "amago_standard.environments"
+    return [
+        Component(
+            "t-maze",
+            f"{room}.t_maze:TMazePart",
+            environments.TMazeOptions,
+            "one cue at the start of a corridor decides where to turn at its end",
+        ),
+        Component(
+            "bandit",
+            f"{room}.bandit:BanditPart",
+            environments.BanditOptions,
+            "arms of hidden payoff, drawn anew per task: exploration against exploitation",
+        ),
+        Component(
+            "meta-frozen-lake",
+            f"{room}.frozen_lake:MetaFrozenLakePart",
+            environments.MetaFrozenLakeOptions,
+            "several attempts at one unseen frozen lake",
+        ),
+        Component(
+            "gymnasium",
+            f"{room}.registered:RegisteredEnvironment",
+            environments.GymnasiumOptions,
+            "any environment an installed package has registered, by its id",
+        ),
+    ]
+
+
+@hookimpl
+def amago_register_encoders() -> Iterable[Component]:
+    """Timestep encoders."""
+    return [
+        Component(
+            "mlp",
+            "amago_standard.encoders.mlp:MLPEncoder",
+            encoders.MLPEncoderOptions,
+            "flatten, normalise, perceptron: for vectors",
+        )
+    ]
+
+
+@hookimpl
+def amago_register_backbones() -> Iterable[Component]:
+    """Sequence backbones."""
+    return [
+        Component(
+            "transformer",
+            "amago_standard.backbones.transformer:Transformer",
+            backbones.TransformerOptions,
+            "stabilised causal Transformer: exact recall anywhere in the context",
+        ),
+        Component(
+            "gru",
+            "amago_standard.backbones.gru:GRU",
+            backbones.GRUOptions,
+            "gated recurrent units: constant state, constant cost per step",
+        ),
+        Component(
+            "mlp",
+            "amago_standard.backbones.mlp:MLPBackbone",
+            backbones.MLPBackboneOptions,
+            "no memory at all: the ablation",
+        ),
+    ]
+
+
+@hookimpl
+def amago_register_attentions() -> Iterable[Component]:
+    """Attention kernels."""
+    module, options = "amago_standard.backbones.attention", backbones.AttentionOptions
+    return [
+        Component("auto", f"{module}:AutoAttention", options, "the fastest kernel for the device"),
+        Component(
+            "xformers",
+            f"{module}_xformers:XformersAttention",
+            options,
+            "xformers' block-diagonal kernel, on CUDA",
+        ),
+        Component("sdpa", f"{module}:SDPAttention", options, "torch's fused kernel, everywhere"),
+        Component(
+            "reference",
+            f"{module}:ReferenceAttention",
+            options,
+            "a masked softmax written from the formula; slow, for tests",
+        ),
+    ]
+
+
+@hookimpl
+def amago_register_actors() -> Iterable[Component]:
+    """Actors."""
+    return [
+        Component(
+            "mlp",
+            "amago_standard.heads.actor:MLPActor",
+            heads.MLPActorOptions,
+            "perceptron to a clipped categorical or a tanh-Gaussian",
+        )
+    ]
+
+
+@hookimpl
+def amago_register_critics() -> Iterable[Component]:
+    """Critics."""
+    return [
+        Component(
+            "ensemble",
+            "amago_standard.heads.critic:EnsembleCritic",
+            heads.EnsembleCriticOptions,
+            "independent scalar critics under PopArt",
+        )
+    ]
+
+
+@hookimpl
+def amago_register_objectives() -> Iterable[Component]:
+    """Objectives."""
+    return [
+        Component(
+            "amago",
+            "amago_standard.objectives.amago:AmagoObjective",
+            objectives.AmagoOptions,
+            "Q-learning, policy gradient and filtered imitation over many discounts",
+        )
+    ]
+
+
+@hookimpl
+def amago_register_relabelers() -> Iterable[Component]:
+    """Relabelers."""
+    return [
+        Component(
+            "none",
+            "amago_standard.relabelers.none:NoRelabeler",
+            relabelers.NoRelabelerOptions,
+            "learn from trajectories as they happened",
+        )
+    ]
+
+
+@hookimpl
+def amago_register_explorations() -> Iterable[Component]:
+    """Exploration while collecting."""
+    room = "amago_standard.exploration"
+    return [
+        Component(
+            "epsilon-greedy",
+            f"{room}.epsilon_greedy:EpsilonGreedy",
+            exploration.EpsilonGreedyOptions,
+            "random actions or noise, less and less of it",
+        ),
+        Component(
+            "bilevel",
+            f"{room}.bilevel:Bilevel",
+            exploration.BilevelOptions,
+            "less and less over training, and within each trajectory",
+        ),
+        Component(
+            "corridor",
+            f"{room}.corridor:Corridor",
+            exploration.CorridorOptions,
+            "random at the ends of a trajectory, rare slips between: for t-maze",
+        ),
+        Component(
+            "none",
+            f"{room}.none:NoExploration",
+            exploration.NoExplorationOptions,
+            "the policy's own randomness alone",
+        ),
+    ]
+
+
+@hookimpl
+def amago_register_trackers() -> Iterable[Component]:
+    """Trackers."""
+    return [
+        Component(
+            "jsonl",
+            "amago_standard.trackers.jsonl:JsonlTracker",
+            trackers.JsonlOptions,
+            "metrics.jsonl in the run's folder; the plots read it",
+        )
+    ]

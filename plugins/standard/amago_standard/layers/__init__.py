@@ -1,0 +1,1 @@
+"""What several rooms share: small layers with plain arguments. Import the modules directly."""

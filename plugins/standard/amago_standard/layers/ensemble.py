@@ -1,0 +1,57 @@
+"""Ensembles of perceptrons evaluated as batched products.
+
+Shape suffixes: N = rows, C = ensemble members, D = features in, E = features out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+
+class EnsembleLinear(nn.Module):
+    """One linear layer per member, all in one batched product.
+
+    Members start independently, each as ``nn.Linear`` would: uniform in +-1/sqrt(in_dim).
+
+    Args:
+        members: C.
+        in_dim: D.
+        out_dim: E.
+    """
+
+    def __init__(self, members: int, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(in_dim)
+        self.weight = nn.Parameter(torch.empty(members, in_dim, out_dim).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(members, 1, out_dim).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, D)`` that all members share, or ``(C, N, D)``, to ``(C, N, E)``."""
+        if x.dim() == 3:
+            return torch.baddbmm(self.bias, x, self.weight)
+        members, in_dim, out_dim = self.weight.shape
+        joint_DX = self.weight.transpose(0, 1).reshape(in_dim, members * out_dim)
+        y_NX = torch.addmm(self.bias.reshape(-1), x, joint_DX)
+        return y_NX.view(-1, members, out_dim).transpose(0, 1)
+
+
+class EnsembleMLP(nn.Module):
+    """A perceptron per member: leaky ReLU between the layers, none at the end."""
+
+    def __init__(self, members: int, in_dim: int, hidden_dims: Sequence[int], out_dim: int) -> None:
+        super().__init__()
+        dims = [in_dim, *hidden_dims, out_dim]
+        self.layers = nn.ModuleList(
+            EnsembleLinear(members, before, after) for before, after in pairwise(dims)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, D)`` or ``(C, N, D)`` to ``(C, N, E)``."""
+        for index, layer in enumerate(self.layers):
+            x = layer(nn.functional.leaky_relu(x) if index else x)
+        return x

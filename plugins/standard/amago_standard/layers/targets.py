@@ -1,0 +1,59 @@
+"""Value targets and the networks they come from.
+
+Shape suffixes: M = transitions, C = ensemble members, G = discounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def target_copy(module: ModuleT) -> ModuleT:
+    """Return a copy that starts equal, is never trained and always evaluates."""
+    return deepcopy(module).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def move_towards(target: nn.Module, online: nn.Module, tau: float) -> None:
+    """Move the target's parameters the share ``tau`` of the way to the online ones (Polyak)."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Let what is computed inside carry gradients to its inputs and none to the module's parameters."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def reduce_ensemble(value_MCG: Tensor, members: int, *, pessimistic: bool) -> Tensor:
+    """Return ``(M, G)``: minimum or mean of ``members`` critics drawn anew for every entry.
+
+    Drawn without replacement (REDQ; Chen et al., 2021, arXiv:2101.05982); all if there are no more.
+    """
+    if members < value_MCG.shape[1]:
+        drawn = torch.rand_like(value_MCG).topk(members, dim=1, sorted=False).indices
+        value_MCG = value_MCG.gather(1, drawn)
+    return value_MCG.amin(1) if pessimistic else value_MCG.mean(1)
+
+
+def one_step_target(
+    reward_M: Tensor, terminated_M: Tensor, next_value_MG: Tensor, discount_G: Tensor
+) -> Tensor:
+    """Return ``y = r + gamma (1 - terminated) V'`` as ``(M, G)``; a truncation bootstraps."""
+    alive_M1 = 1 - terminated_M.to(reward_M.dtype)[:, None]
+    return reward_M[:, None] + discount_G * alive_M1 * next_value_MG

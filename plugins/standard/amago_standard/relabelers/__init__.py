@@ -1,0 +1,14 @@
+"""Relabelers: what a trajectory would have meant under another instruction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amago_registry.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from amago_standard.relabelers.none import NoRelabeler
+
+__all__ = ["NoRelabeler"]
+
+__getattr__ = lazy_exports(__name__, {"NoRelabeler": "none"})
