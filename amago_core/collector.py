@@ -1,0 +1,315 @@
+"""Acting in many environments at once.
+
+Shape suffixes: B = environments, A = action features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import SyncVectorEnv
+from torch import Tensor
+
+from amago_core.agent import Agent
+from amago_core.environments import check_finite
+from amago_core.recording import Outcome, Recorder
+from amago_core.replay import Trajectory
+from amago_core.replay.trajectory import checksum
+from amago_core.spaces import (
+    BARE_KEY,
+    action_to_environment,
+    action_width,
+    canonical_action,
+    canonical_observation,
+    previous_action,
+)
+from amago_registry.protocols import Exploration, State
+
+Sink = Callable[[Trajectory], None]
+
+
+def task_seed(run_seed: int, stream: int, number: int) -> int:
+    """Return the seed of one task: reproducible, and unrelated to those of its neighbours.
+
+    Args:
+        run_seed: Seed of the run.
+        stream: 0 for training, 1 for evaluation.
+        number: Counts the tasks of the stream.
+    """
+    words = np.random.SeedSequence([run_seed, stream, number]).generate_state(1)
+    return int(words[0] >> 1)
+
+
+@dataclass
+class Tasks:
+    """Which task each environment is in.
+
+    Args:
+        run_seed: Seed of the run.
+        stream: 0 for training, 1 for evaluation.
+        number_B: Number of each environment's task.
+        begun: Tasks begun so far.
+    """
+
+    run_seed: int
+    stream: int
+    number_B: np.ndarray
+    begun: int = 0
+
+    def begin(self, mask_B: np.ndarray) -> list[int | None]:
+        """Give environments where ``mask_B`` is true new tasks; return their seeds, else None."""
+        for index in np.flatnonzero(mask_B):
+            self.number_B[index] = self.begun
+            self.begun += 1
+        return [self.seed(index) if fresh else None for index, fresh in enumerate(mask_B)]
+
+    def seed(self, index: int) -> int:
+        """Return the seed of one environment's task."""
+        return self.seed_of(int(self.number_B[index]))
+
+    def seed_of(self, number: int) -> int:
+        """Return the seed of one task of the stream."""
+        return task_seed(self.run_seed, self.stream, number)
+
+
+class Collector:
+    """Steps a vector of environments with an agent and hands over finished trajectories.
+
+    Environments never reset themselves: the collector resets those that ended, each with a seed of its
+    own, so that every trajectory can be replayed.
+
+    Args:
+        agent: The policy.
+        environments: Checked environments without autoreset.
+        name: What users call the environment.
+        tasks: Source of task seeds.
+        sample: Draw actions from the policy instead of taking its mode.
+        exploration: Changes the policy's actions; None to leave them.
+        rng: Randomness of the exploration.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        environments: SyncVectorEnv,
+        name: str,
+        tasks: Tasks,
+        *,
+        sample: bool,
+        exploration: Exploration | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.agent, self.environments, self.name, self.tasks = agent, environments, name, tasks
+        self.sample, self.exploration = sample, exploration
+        self.rng = rng or np.random.default_rng(0)
+        self.steps = 0
+        self._action_space = environments.single_action_space
+        self._canonical = canonical_action(self._action_space)
+        self.recorder = Recorder(
+            canonical_observation(environments.single_observation_space),
+            self._canonical,
+            environments.num_envs,
+        )
+        self._state: State = {}
+        self._prev_action_BA = np.zeros((0, 0), np.float32)
+        self._prev_reward_B = np.zeros(0, np.float32)
+
+    @property
+    def size(self) -> int:
+        """B: environments."""
+        return int(self.environments.num_envs)
+
+    def start(self) -> None:
+        """Begin a task in every environment."""
+        self._clear()
+        self._begin(np.ones(self.size, bool))
+
+    def restart(self, facts: Mapping[str, Any]) -> None:
+        """Begin new tasks in every environment, with the counters of a stored state."""
+        self._load_counters(facts)
+        self.start()
+
+    def run(self, steps: int, sink: Sink | None, outcomes: list[Outcome]) -> None:
+        """Take ``steps`` steps in every environment.
+
+        Args:
+            steps: Per environment.
+            sink: Receives each finished trajectory, as views that the next step overwrites.
+            outcomes: Receives how each finished trajectory went.
+        """
+        self.agent.eval()
+        for _ in range(steps):
+            ended_B = self._step()
+            if ended_B.any():
+                self._finish(ended_B, sink, outcomes)
+                self._begin(ended_B)
+
+    def state(self) -> tuple[State, dict[str, Any]]:
+        """Return the acting state as tensors, and the facts needed to bring environments back to it."""
+        tensors: State = {"backbone": self._state}
+        if self.exploration is not None:
+            stored = self.exploration.state()
+            tensors["exploration"] = {key: torch.from_numpy(x.copy()) for key, x in stored.items()}
+        for index in range(self.size):
+            tensors[f"actions-{index}"] = torch.from_numpy(self.recorder.actions(index))
+        facts = {
+            "recorded": self._checksums(),
+            "steps": self.steps,
+            "begun": self.tasks.begun,
+            "numbers": self.tasks.number_B.tolist(),
+            "rng": self.rng.bit_generator.state,
+        }
+        return tensors, facts
+
+    def load_state(self, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+        """Bring environments, acting state and counters back to a stored state.
+
+        Every environment is reset to its task and its actions are replayed. Where that does not lead
+        to the recording there was, the environment is not reproducible: new tasks begin instead.
+
+        Returns:
+            Whether the environments were brought back.
+        """
+        self._load_counters(facts)
+        if self.exploration is not None:
+            self.exploration.load_state({k: v.numpy() for k, v in tensors["exploration"].items()})
+        self._clear()
+        actions = [tensors[f"actions-{index}"].numpy() for index in range(self.size)]
+        if not self._replay(actions) or self._checksums() != facts["recorded"]:
+            self.start()
+            return False
+        self._state = _to(tensors["backbone"], self.agent.device)
+        return True
+
+    def _checksums(self) -> list[int]:
+        """Return what tells whether the started trajectories are the same, to the bit."""
+        recordings = [self.recorder.trajectory(index, 0) for index in range(self.size)]
+        return [checksum(recording, 0) for recording in recordings]
+
+    def _load_counters(self, facts: Mapping[str, Any]) -> None:
+        self.steps, self.tasks.begun = facts["steps"], facts["begun"]
+        self.tasks.number_B[:] = facts["numbers"]
+        self.rng.bit_generator.state = facts["rng"]
+
+    def _clear(self) -> None:
+        self._prev_action_BA = np.zeros((self.size, action_width(self._canonical)), np.float32)
+        self._prev_reward_B = np.zeros(self.size, np.float32)
+        self._state = self.agent.initial_state(self.size)
+
+    def _begin(self, mask_B: np.ndarray) -> None:
+        seeds = self.tasks.begin(mask_B)
+        obs, _ = self.environments.reset(seed=seeds, options={"reset_mask": mask_B})
+        self.recorder.begin(self._observed(obs, np.zeros(self.size, np.int64)), mask_B)
+        self._prev_action_BA[mask_B] = 0
+        self._prev_reward_B[mask_B] = 0
+        self._state = self.agent.reset(self._state, torch.from_numpy(mask_B).to(self.agent.device))
+
+    def _step(self) -> np.ndarray:
+        action = self._act()
+        obs, reward_B, terminated_B, truncated_B, info = self.environments.step(
+            action_to_environment(action, self._action_space)
+        )
+        self._record(action, obs, reward_B, terminated_B, truncated_B, info)
+        self.steps += 1
+        return np.logical_or(terminated_B, truncated_B)
+
+    def _act(self) -> np.ndarray:
+        device = self.agent.device
+        obs = {key: torch.from_numpy(x).to(device) for key, x in self.recorder.observation.items()}
+        action, self._state = self.agent.act(
+            obs,
+            torch.from_numpy(self._prev_action_BA).to(device),
+            torch.from_numpy(self._prev_reward_B).to(device),
+            torch.from_numpy(self.recorder.time_B).to(device),
+            self._state,
+            sample=self.sample,
+        )
+        chosen = action.cpu().numpy()
+        if self.exploration is None:
+            return chosen
+        explored = self.exploration(chosen, self.recorder.time_B, self.steps, self.rng)
+        # What is recorded must be what was done, to the bit, or replaying it leads elsewhere.
+        return explored.astype(chosen.dtype, copy=False)
+
+    def _record(
+        self,
+        action: np.ndarray,
+        obs: Any,
+        reward_B: np.ndarray,
+        terminated_B: np.ndarray,
+        truncated_B: np.ndarray,
+        info: Mapping[str, Any],
+    ) -> None:
+        step_B = self.recorder.time_B + 1
+        check_finite(self.name, step_B, reward=reward_B)
+        success_B = np.full(self.size, np.nan, np.float32)
+        if "success" in info:
+            success_B = np.where(info["_success"], info["success"], success_B)
+        self.recorder.step(
+            self._observed(obs, step_B),
+            action=action,
+            reward=reward_B,
+            terminated=terminated_B,
+            truncated=truncated_B,
+            success=success_B,
+        )
+        self._prev_action_BA = previous_action(action, self._canonical)
+        self._prev_reward_B = reward_B.astype(np.float32)
+
+    def _observed(self, obs: Any, step_B: np.ndarray) -> dict[str, np.ndarray]:
+        named = obs if isinstance(obs, dict) else {BARE_KEY: obs}
+        fields = {f"observation {key!r}": values for key, values in named.items()}
+        check_finite(self.name, step_B, **fields)
+        return named
+
+    def _finish(self, ended_B: np.ndarray, sink: Sink | None, outcomes: list[Outcome]) -> None:
+        for index in np.flatnonzero(ended_B).tolist():
+            seed = self.tasks.seed(index)
+            outcomes.append(self.recorder.outcome(index, seed))
+            if sink is not None:
+                sink(self.recorder.trajectory(index, seed))
+
+    def _replay(self, actions: list[np.ndarray]) -> bool:
+        """Reset every environment to its task and take the given actions, one environment at a time.
+
+        Returns:
+            False if one ended on the way, where the recording goes on.
+        """
+        seeds: list[int | None] = [self.tasks.seed(index) for index in range(self.size)]
+        obs, _ = self.environments.reset(seed=seeds)
+        self.recorder.begin(
+            self._observed(obs, np.zeros(self.size, np.int64)), np.ones(self.size, bool)
+        )
+        for index, taken in enumerate(actions):
+            if any(self._replay_step(index, action) for action in taken):
+                return False
+        return True
+
+    def _replay_step(self, index: int, action: np.ndarray) -> bool:
+        space = self._action_space
+        inner = action_to_environment(action[None], space)[0]
+        obs, reward, terminated, truncated, info = self.environments.envs[index].step(inner)
+        named = obs if isinstance(obs, dict) else {BARE_KEY: obs}
+        self.recorder.append(
+            index,
+            named,
+            action=action,
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            success=info.get("success", np.nan),
+        )
+        self._prev_action_BA[index] = previous_action(action[None], self._canonical)[0]
+        self._prev_reward_B[index] = reward
+        return bool(terminated or truncated)
+
+
+def _to(state: Mapping[str, Any], device: torch.device) -> State:
+    return {
+        key: value.to(device) if isinstance(value, Tensor) else _to(value, device)
+        for key, value in state.items()
+    }

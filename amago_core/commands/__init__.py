@@ -1,0 +1,1 @@
+"""The commands of ``amago``: a module each, its click command called ``command``."""

@@ -1,0 +1,62 @@
+"""Files that are there whole or not at all, also after a crash or a power cut."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from pathlib import Path
+
+SET_ASIDE = "set-aside"
+"""Subfolder for what is no longer used and was stored, and is therefore never deleted."""
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a new file and wait until the disk has it; its name is durable after `sync_folder`.
+
+    Raises:
+        FileExistsError: If there is such a file.
+        OSError: If the disk is full or the folder cannot be written.
+    """
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Give a finished file or folder its name, all at once; both lie in the same folder."""
+    temporary.rename(final)
+    sync_folder(final.parent)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file in place of any that has its name; a reader sees the old one or the new one."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    write_file(temporary, data)
+    publish(temporary, path)
+
+
+def set_aside(path: Path) -> Path:
+    """Move a file or folder into ``set-aside/`` beside it, under a name not yet taken there.
+
+    Returns:
+        Where it is now.
+    """
+    folder = path.parent / SET_ASIDE
+    folder.mkdir(exist_ok=True)
+    names = (path.name if n == 1 else f"{path.name}.{n}" for n in count(1))
+    target = next(folder / name for name in names if not (folder / name).exists())
+    path.rename(target)
+    sync_folder(folder)
+    sync_folder(path.parent)
+    return target

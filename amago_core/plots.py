@@ -1,0 +1,81 @@
+"""Pictures of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from amago_core.evaluation import Evaluation
+    from amago_core.run_dir import RunDir
+
+_COLLECTED, _EVALUATED = "#9aa5b1", "#1f5fa8"
+
+
+def plot_run(folder: RunDir, evaluation: Evaluation) -> None:
+    """Draw the learning curve and, for tasks with attempts, the adaptation curve."""
+    if folder.metrics.exists():
+        lines = folder.metrics.read_text(encoding="utf-8").splitlines()
+        plot_learning([json.loads(line) for line in lines], folder.learning_curve)
+    if evaluation.attempts:
+        plot_adaptation(evaluation, folder.adaptation)
+
+
+def plot_learning(records: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw return, and success where there is any, against environment steps."""
+    quantities = [("return", "return per trajectory")]
+    if any(record.get("success") is not None for record in records):
+        quantities.append(("success", "success"))
+    figure = Figure(figsize=(5.2 * len(quantities), 3.6), layout="constrained")
+    for number, (name, label) in enumerate(quantities):
+        axes = figure.add_subplot(1, len(quantities), number + 1)
+        _curve(axes, records, name, "while collecting", _COLLECTED)
+        _curve(axes, records, f"eval/{name}", "evaluation", _EVALUATED, marker="o")
+        axes.set_xlabel("environment steps")
+        axes.set_ylabel(label)
+        axes.legend(frameon=False)
+        _tidy(axes)
+    _save(figure, path)
+
+
+def plot_adaptation(evaluation: Evaluation, path: Path) -> None:
+    """Draw outcome and return by attempt: a curve that rises is an agent that learns in context."""
+    attempts = range(1, len(evaluation.attempts) + 1)
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    returns = [attempt.total for attempt in evaluation.attempts]
+    successes = [attempt.success for attempt in evaluation.attempts]
+    marker = "o" if len(returns) <= 30 else ""
+    axes.plot(attempts, returns, color=_EVALUATED, marker=marker, markersize=4, label="return")
+    if successes != returns:
+        axes.plot(attempts, successes, color=_COLLECTED, marker=marker, markersize=4, label="success")
+    axes.set_xlabel("attempt at the same hidden task")
+    axes.set_ylabel(f"mean over {evaluation.episodes} tasks")
+    axes.legend(frameon=False)
+    _tidy(axes)
+    _save(figure, path)
+
+
+def _curve(
+    axes: Axes, records: Sequence[dict[str, Any]], name: str, label: str, color: str, marker: str = ""
+) -> None:
+    points = [(r["env_steps"], r[name]) for r in records if r.get(name) is not None]
+    if points:
+        steps, values = zip(*points, strict=True)
+        axes.plot(steps, values, color=color, marker=marker, markersize=4, label=label)
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=130)

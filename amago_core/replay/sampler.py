@@ -1,0 +1,78 @@
+"""Drawing training slices from a replay, reproducibly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from amago_core.replay.errors import NothingStoredError, TrajectoryGoneError
+from amago_core.replay.trajectory import Slice, Trajectory
+
+if TYPE_CHECKING:
+    from amago_core.replay.reader import Replay
+    from amago_registry.protocols import Relabeler
+
+_PATIENCE = 1000
+"""Draws in a row that may hit evicted trajectories before the replay counts as empty."""
+
+
+class Sampler:
+    """Draws slices: first a trajectory, all alike, then where the slice begins, all alike.
+
+    What is drawn for an update depends on the seed, the update and the visible trajectories alone, not
+    on earlier draws; batches may be drawn ahead or again.
+
+    Args:
+        replay: Where to draw from.
+        seed: Seed of all draws, at least 0 and below 2^64.
+        context_length: Most transitions of a slice; a shorter trajectory is taken whole.
+        relabeler: Rewrites whole trajectories before they are sliced; None to take them as stored.
+    """
+
+    def __init__(
+        self, replay: Replay, seed: int, context_length: int, relabeler: Relabeler | None = None
+    ) -> None:
+        self._replay = replay
+        self._seed = seed
+        self._context_length = context_length
+        self._relabeler = None if relabeler is None or relabeler.identity else relabeler
+
+    def sample(self, update: int, count: int, limit: int | None = None) -> list[Slice]:
+        """Draw the slices of one update.
+
+        Args:
+            update: Which update they are for.
+            count: Number of slices.
+            limit: Trajectories that count as stored (those of the rounds before); all if absent.
+
+        Raises:
+            NothingStoredError: If there is no trajectory to draw.
+            DamagedShardError: If a trajectory is not what was written.
+        """
+        visible = self._replay.visible(limit)
+        if not visible:
+            raise NothingStoredError(f"{self._replay.folder} holds no trajectory to learn from")
+        key = np.array([self._seed, update], np.uint64)
+        rng = np.random.Generator(np.random.Philox(key=key))
+        return [self._draw(visible, rng) for _ in range(count)]
+
+    def _draw(self, visible: range, rng: np.random.Generator) -> Slice:
+        for _ in range(_PATIENCE):
+            try:
+                trajectory = self._replay.trajectory(int(rng.integers(visible.start, visible.stop)))
+            except TrajectoryGoneError:  # evicted by another process: draw another one
+                continue
+            return self._cut(trajectory, rng)
+        raise NothingStoredError(
+            f"the trajectories {visible.start} to {visible.stop - 1} are no longer in "
+            f"{self._replay.folder}"
+        )
+
+    def _cut(self, trajectory: Trajectory, rng: np.random.Generator) -> Slice:
+        if self._relabeler is not None:
+            columns = self._relabeler(trajectory.columns, rng)
+            trajectory = Trajectory(columns, trajectory.seed, trajectory.start_time)
+        spare = trajectory.length - self._context_length
+        start = int(rng.integers(0, spare + 1)) if spare > 0 else 0
+        return trajectory.slice(start, min(trajectory.length, start + self._context_length))

@@ -1,0 +1,109 @@
+"""The folder of a run: everything needed to repeat it, go on with it, or use its agent."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amago_core.durability import replace_file, write_file
+from amago_registry.errors import AmagoError
+
+if TYPE_CHECKING:
+    from amago_core.compose import Task
+    from amago_core.evaluation import Evaluation
+    from amago_core.spec import RunSpec
+
+_LIBRARIES = ("amago-core", "amago-registry", "torch", "gymnasium", "numpy", "safetensors")
+
+
+class RunDirError(AmagoError):
+    """A folder that is taken, or is no run."""
+
+
+class RunDir:
+    """Names of what lies in a run's folder.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spec = path / "spec.yaml"
+        self.spaces = path / "spaces.json"
+        self.versions = path / "versions.json"
+        self.metrics = path / "metrics.jsonl"
+        self.evaluation = path / "evaluation.json"
+        self.replay = path / "replay"
+        self.checkpoints = path / "checkpoints"
+        self.learning_curve = path / "learning_curve.png"
+        self.adaptation = path / "adaptation.png"
+
+    def create(self, spec: RunSpec, task: Task) -> None:
+        """Make the folder and write what describes the run.
+
+        Raises:
+            RunDirError: If the folder exists or cannot be made.
+        """
+        from amago_core.spaces import space_to_json
+        from amago_core.spec import spec_yaml
+
+        try:
+            self.path.mkdir(parents=True)
+        except FileExistsError:
+            raise RunDirError(
+                f"{self.path} exists. Add resume=true to go on with that run, "
+                "or run=OTHER/FOLDER to begin another one."
+            ) from None
+        except OSError as error:
+            raise RunDirError(f"{self.path} cannot be made: {error.strerror}.") from None
+        spaces = {
+            "observation": space_to_json(task.observation_space),
+            "action": space_to_json(task.action_space),
+        }
+        write_file(self.spaces, json.dumps(spaces, indent=1).encode())
+        versions = json.dumps(_versions(_plugins(spec)), indent=1)
+        write_file(self.versions, versions.encode())
+        write_file(self.spec, spec_yaml(spec).encode())
+
+    def check(self) -> None:
+        """Refuse a folder that holds no run.
+
+        Raises:
+            RunDirError: Saying what is missing.
+        """
+        if not self.spec.is_file():
+            what = "does not exist" if not self.path.exists() else "holds no spec.yaml"
+            raise RunDirError(f"{self.path} is no run: it {what}.")
+
+    def write_evaluation(self, evaluation: Evaluation) -> None:
+        """Write the result of the last evaluation, in place of the one before."""
+        replace_file(self.evaluation, json.dumps(asdict(evaluation), indent=1).encode())
+
+    def read_spaces(self) -> tuple[Any, Any]:
+        """Return the environment's observation and action space."""
+        from amago_core.spaces import space_from_json
+
+        described = json.loads(self.spaces.read_text(encoding="utf-8"))
+        return space_from_json(described["observation"]), space_from_json(described["action"])
+
+
+def _plugins(spec: RunSpec) -> Iterable[str]:
+    from amago_core.spec.comparing import parts_of
+
+    return sorted({part.entry.plugin for part in parts_of(spec)})
+
+
+def _versions(plugins: Iterable[str]) -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in (*_LIBRARIES, *(f"amago-{plugin}" for plugin in plugins)):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "unknown"
+    return versions

@@ -1,0 +1,214 @@
+"""Everything a spec may say, with its default, its range and what it changes.
+
+Descriptions are consequences, for people who write specs. Units are in the words.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import field_validator
+
+from amago_registry.options import Field, Options, Part
+
+Discount = Annotated[float, Field(ge=0.0, lt=1.0)]
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class AgentSpec(Options):
+    """The networks and the loss that trains them."""
+
+    context_length: int = Field(
+        500, ge=1, description="Most steps back that can matter; memory and time grow with it."
+    )
+    discount: Fraction = Field(
+        0.999, description="Discount of the policy that acts; its horizon is 1 / (1 - discount) steps."
+    )
+    auxiliary_discounts: Annotated[tuple[Discount, ...], Field(strict=False)] = Field(
+        (0.1, 0.9, 0.95, 0.97, 0.99, 0.995),
+        description="Learned beside the acting one; shorter horizons are learned first and guide it.",
+    )
+    encoder: Part[Literal["encoder"]] = Field(
+        "mlp", validate_default=True, description="Fuses what is seen at one timestep."
+    )
+    backbone: Part[Literal["backbone"]] = Field(
+        "transformer", validate_default=True, description="The memory: what can be learned in context."
+    )
+    actor: Part[Literal["actor"]] = Field(
+        "mlp", validate_default=True, description="Turns the memory's state into actions."
+    )
+    critic: Part[Literal["critic"]] = Field(
+        "ensemble", validate_default=True, description="Estimates the return that the actor follows."
+    )
+    objective: Part[Literal["objective"]] = Field(
+        "amago", validate_default=True, description="The loss that trains all of the above."
+    )
+
+    @property
+    def discounts(self) -> tuple[float, ...]:
+        """All discounts, the acting one last."""
+        return (*self.auxiliary_discounts, self.discount)
+
+
+class ReplaySpec(Options):
+    """What is kept to learn from."""
+
+    capacity: int = Field(
+        20_000,
+        ge=1,
+        description="Trajectories kept; the oldest make room. More costs disk, not memory.",
+    )
+
+
+class CollectorSpec(Options):
+    """How experience is collected."""
+
+    environments: int = Field(
+        24, ge=1, description="Environments acting side by side; more are faster per step, and staler."
+    )
+    vectorization: Literal["sync"] = Field(
+        "sync", description="Where environments run: sync, one after the other in this process."
+    )
+    sample: bool = Field(
+        True, description="Whether to sample from the policy; false takes its likeliest action."
+    )
+
+
+class StopSpec(Options):
+    """When to stop before all rounds are done; whatever comes first."""
+
+    seconds: float | None = Field(
+        None, gt=0.0, description="Stop after the round in which so many seconds of training passed."
+    )
+    return_: float | None = Field(
+        None, alias="return", description="Stop after the evaluation whose mean return reaches this."
+    )
+
+
+class TrainingSpec(Options):
+    """How long and how fast to learn."""
+
+    batch: int = Field(24, ge=1, description="Sequences per update.")
+    learning_rate: float = Field(
+        1e-4, gt=0.0, le=1.0, description="AdamW's step; too large diverges, too small wastes time."
+    )
+    warmup: int = Field(
+        500, ge=0, description="Updates over which the learning rate rises from 0 to its value."
+    )
+    weight_decay: float = Field(
+        1e-3, ge=0.0, le=1.0, description="AdamW's pull of the weights towards 0."
+    )
+    gradient_clip: float = Field(
+        1.0, gt=0.0, description="Largest norm of a gradient; longer ones are scaled down to it."
+    )
+    rounds: int = Field(
+        100, ge=1, description="Rounds of collecting and updating; the length of the whole run."
+    )
+    steps_per_round: int = Field(
+        200, ge=1, description="Steps that every environment takes in a round."
+    )
+    updates_per_round: int = Field(
+        200, ge=0, description="Updates in a round; more learn more from each step, and overfit sooner."
+    )
+    stop: StopSpec = Field(
+        default_factory=dict, validate_default=True, description="Ends the run early."
+    )
+
+
+class EvaluationSpec(Options):
+    """How progress is measured."""
+
+    every: int = Field(10, ge=0, description="Rounds between evaluations; 0 evaluates only at the end.")
+    episodes: int = Field(
+        48,
+        ge=1,
+        description="Trajectories per evaluation, each a task of its own; more are less noisy.",
+    )
+    sample: bool = Field(
+        False, description="Whether to sample from the policy; false takes its likeliest action."
+    )
+    environment: Part[Literal["environment"]] | None = Field(
+        None, description="Where to evaluate, such as held-out tasks; null takes the training one."
+    )
+
+
+class RunningSpec(Options):
+    """On what, and how spread out, the run is computed."""
+
+    mode: Literal["interleaved"] = Field(
+        "interleaved", description="interleaved: collecting and updating take turns in one process."
+    )
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="CPU threads; auto takes all cores, 1 makes a run repeatable bit by bit."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where networks run; auto takes a GPU that torch can use, else the CPU."
+    )
+    precision: Literal["fp32"] = Field("fp32", description="Arithmetic of the networks.")
+
+
+class CheckpointSpec(Options):
+    """What survives a crash."""
+
+    every: int = Field(
+        10, ge=1, description="Rounds between checkpoints: the most that a crash can cost."
+    )
+    keep: int = Field(3, ge=1, description="Newest checkpoints kept; each holds the whole agent.")
+
+
+class RunSpec(Options):
+    """One run, whole: the task, the agent, and how it is trained, measured and kept."""
+
+    name: str = Field(
+        "run",
+        description="Name of the run and of its folder; by default that of the spec's file.",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**63,
+        description="Everything random follows from it; change it to repeat a result.",
+    )
+    environment: Part[Literal["environment"]] | None = Field(
+        None, description="The tasks to train on; a program may pass its own instead."
+    )
+    agent: AgentSpec = Field(
+        default_factory=dict, validate_default=True, description="The networks and their loss."
+    )
+    exploration: Part[Literal["exploration"]] = Field(
+        "epsilon-greedy", validate_default=True, description="How actions are varied to find what pays."
+    )
+    relabeler: Part[Literal["relabeler"]] = Field(
+        "none", validate_default=True, description="How trajectories are rewritten in hindsight."
+    )
+    replay: ReplaySpec = Field(
+        default_factory=dict, validate_default=True, description="What is kept to learn from."
+    )
+    collector: CollectorSpec = Field(
+        default_factory=dict, validate_default=True, description="How experience is collected."
+    )
+    training: TrainingSpec = Field(
+        default_factory=dict, validate_default=True, description="How long and how fast to learn."
+    )
+    evaluation: EvaluationSpec = Field(
+        default_factory=dict, validate_default=True, description="How progress is measured."
+    )
+    running: RunningSpec = Field(
+        default_factory=dict, validate_default=True, description="On what the run is computed."
+    )
+    checkpoints: CheckpointSpec = Field(
+        default_factory=dict, validate_default=True, description="What survives a crash."
+    )
+    trackers: Annotated[tuple[Part[Literal["tracker"]], ...], Field(strict=False)] = Field(
+        ({"use": "jsonl"},),
+        validate_default=True,
+        description="Who records the run; each is told of every round.",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"[^/\\.][^/\\]*", name):
+            raise ValueError(f"'{name}' cannot name a folder: no slashes, no dot in front")
+        return name

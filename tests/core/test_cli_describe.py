@@ -1,0 +1,220 @@
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from fake_catalog import CATALOG, CATALOG_WITH_BROKEN, GRUOptions
+
+from amago_core import __version__, threads
+from amago_core.cli import cli
+from amago_core.commands import check, train
+from amago_core.errors import SpecError
+from amago_core.tables import table
+from amago_registry import Catalog, Component, Plugin
+from amago_registry import catalog as registry_catalog
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def amago(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs a command over a fake catalog."""
+
+    def run(*words: str, catalog: Catalog = CATALOG) -> Result:
+        for command in ("components", "explain", "plugins"):
+            monkeypatch.setattr(f"amago_core.commands.{command}.installed", lambda: catalog)
+        return CliRunner().invoke(cli, words)
+
+    return run
+
+
+def test_components_lists_each_kind(amago: Any) -> None:
+    result = amago("components")
+    assert result.exit_code == 0
+    assert result.stdout.split("\n\n")[2] == (
+        "backbone: a causal sequence model over timestep vectors\n"
+        "  gru          standard  a gru\n"
+        "  transformer  standard  a transformer"
+    )
+    assert amago("components", "relabeler").stdout == (
+        "relabeler: rewrites sampled trajectories in hindsight\n  none  standard  a none\n"
+    )
+
+
+def test_components_points_at_broken_plugins(amago: Any) -> None:
+    result = amago("components", "actor", catalog=CATALOG_WITH_BROKEN)
+    assert result.stderr == "\nBroken plugins: zoo. `amago plugins` says why.\n"
+
+
+def test_components_writes_ambiguous_names_in_full(amago: Any) -> None:
+    twin = Plugin("zoo", "amago-zoo", "1", (("backbone", Component("gru", "m:G", GRUOptions, "twin")),))
+    assert amago("components", "backbone", catalog=Catalog([*CATALOG.plugins, twin])).stdout == (
+        "backbone: a causal sequence model over timestep vectors\n"
+        "  standard/gru  standard  a gru\n"
+        "  zoo/gru       zoo       twin\n"
+        "  transformer   standard  a transformer\n"
+    )
+
+
+def test_an_unknown_kind_is_one_sentence_and_exit_code_2(amago: Any) -> None:
+    result = amago("components", "actr")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Error: there is no kind of part called 'actr'. Did you mean 'actor'? "
+        "Kinds: environment, encoder, backbone, attention, "
+        "actor, critic, objective, relabeler, exploration, tracker.\n"
+    )
+
+
+def test_explain_shows_options_and_what_to_write(amago: Any) -> None:
+    assert amago("explain", "backbone", "transformer").stdout == (
+        "backbone standard/transformer: a transformer\n\n"
+        "  plugin  standard\n"
+        "  target  parts:backbone\n\n"
+        "option     type                                  default  consequence\n"
+        "layers     integer, at least 1                   3        Blocks; time grows with them.\n"
+        "width      integer, at least 2, a multiple of 2  256      Features per timestep.\n"
+        "attention  attention                             auto     Kernel.\n\n"
+        "In a spec:\n"
+        "  agent:\n"
+        "    backbone:\n"
+        "      use: transformer\n"
+        "      layers: 3\n"
+        "      width: 256\n"
+        "      attention: auto\n"
+    )
+
+
+def test_explain_says_which_options_must_be_given(amago: Any) -> None:
+    assert amago("explain", "environment", "gymnasium").stdout.split("\n\n", 2)[2] == (
+        "option  type  default              consequence\n"
+        "id      text  none: must be given  Registered id of the environment.\n\n"
+        "In a spec:\n"
+        "  environment:\n"
+        "    use: gymnasium\n"
+        "    id: ...\n"
+    )
+
+
+def test_explain_shows_trackers_as_the_list_they_are_in(amago: Any) -> None:
+    shown = amago("explain", "tracker", "jsonl").stdout
+    assert shown.endswith("In a spec:\n  trackers:\n    - use: jsonl\n      window: null\n")
+    assert "It has no options.\n" in amago("explain", "tracker", "csv").stdout
+
+
+def test_explain_suggests_the_closest_name(amago: Any) -> None:
+    result = amago("explain", "backbone", "grux", catalog=CATALOG_WITH_BROKEN)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: no backbone is called 'grux'. Did you mean 'gru'? Installed: gru, transformer. Broken "
+        "plugins, which may offer it: zoo (importing zoo.hooks raised ImportError: no cage).\n",
+    )
+
+
+def test_plugins_lists_broken_ones_with_their_reason(amago: Any) -> None:
+    assert amago("plugins", catalog=CATALOG_WITH_BROKEN).stdout == (
+        "plugin    distribution    version  state\n"
+        "standard  amago-standard  0.1.0    14 parts\n"
+        "zoo       amago-zoo       0.2.0    broken: importing zoo.hooks raised ImportError: no cage\n"
+    )
+    assert amago("plugins", catalog=Catalog([])).stdout == (
+        "No plugin is installed; `pip install amago-standard` gives the common parts.\n"
+    )
+
+
+def test_no_command_shows_the_help(amago: Any) -> None:
+    alone, asked = amago(), amago("--help")
+    assert alone.exit_code == asked.exit_code == 0
+    assert alone.stdout == asked.stdout
+    assert "  components  List the parts a spec can name." in alone.stdout
+
+
+def test_every_command_has_the_summary_that_the_help_shows() -> None:
+    for name in cli.list_commands(None):  # type: ignore[arg-type]
+        command = cli.get_command(None, name)  # type: ignore[arg-type]
+        assert command is not None
+        assert command.name == name
+        assert command.help
+
+
+def test_the_version_is_that_of_the_distribution(amago: Any) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == __version__
+    assert amago("--version").stdout == f"amago {__version__}\n"
+
+
+def test_an_unknown_command_suggests_the_closest(amago: Any) -> None:
+    result = amago("trian")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == (
+        "Error: there is no command 'trian'. Did you mean 'train'? "
+        "Commands: train, evaluate, check, components, explain, plugins."
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "check"])
+def test_a_wrong_spec_is_one_message_and_nothing_is_written(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amago: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry_catalog, "installed", lambda: CATALOG)
+    monkeypatch.setattr("amago_core.spec.loading.installed", lambda: CATALOG)
+    Path("maze.yaml").write_text("environment: t-maze\nsed: 1\n")
+    result = amago(command, "maze.yaml", "agent.backbone=grux")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Error: the spec maze.yaml has 2 problems:\n"
+        "  agent.backbone: no backbone is called 'grux'. Did you mean 'gru'? "
+        "Installed: gru, transformer. (from the override 'agent.backbone=grux')\n"
+        "  sed: there is no such key. Did you mean 'seed'?\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["maze.yaml"]
+
+
+def test_run_and_resume_are_words_for_train_alone() -> None:
+    assert train.split_words(("seed=1", "run=runs/a", "resume=true", "running.threads=1")) == (
+        "runs/a",
+        True,
+        ["seed=1", "running.threads=1"],
+    )
+    assert train.split_words(()) == (None, False, [])
+    with pytest.raises(SpecError) as raised:
+        train.split_words(("resume=yes",))
+    assert str(raised.value) == "'resume=yes' is neither 'resume=true' nor 'resume=false'."
+    with pytest.raises(SpecError) as raised:
+        train.split_words(("run=",))
+    assert str(raised.value) == "'run=' names no folder. Write run=FOLDER, as in 'run=runs/first'."
+
+
+def test_threads_are_announced_before_torch_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 6)
+    environment = {"OMP_NUM_THREADS": "2"}
+    monkeypatch.setattr(threads.os, "environ", environment)
+    threads.announce_threads("auto")
+    assert environment == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "6"}
+    threads.announce_threads(3)
+    assert environment == {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}
+
+
+def test_the_table_of_parts_ends_with_the_sum() -> None:
+    class Row:
+        def __init__(self, part: str, parameters: int) -> None:
+            self.part, self.use, self.parameters = part, "standard/x", parameters
+            self.shape_in, self.shape_out = "(3,)", "(4,)"
+
+    rows: Any = [Row("encoder", 1200), Row("actor", 34)]
+    assert check.parts_table(rows) == (
+        "part     plugin/name  in    out   parameters\n"
+        "encoder  standard/x   (3,)  (4,)  1,200\n"
+        "actor    standard/x   (3,)  (4,)  34\n"
+        "total                             1,234"
+    )
+
+
+def test_a_terminal_gets_its_last_column_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("a", "one two three four five six seven"), ("bb", "eight")]
+    assert table(rows) == "a   one two three four five six seven\nbb  eight"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "30")
+    assert table(rows) == "a   one two three four five\n    six seven\nbb  eight"

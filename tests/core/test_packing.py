@@ -1,0 +1,163 @@
+"""Slices to one packed batch, compared with an obvious loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amago_core.packing import PackedBatch, action_width, pack
+from amago_core.replay import Slice, Trajectory
+
+BOX = spaces.Box(-1.0, 1.0, (3,))
+
+
+def recording(length: int, space: spaces.Space[Any], rng: np.random.Generator) -> Trajectory:
+    if isinstance(space, spaces.Discrete):
+        action = rng.integers(0, space.n, length).astype(np.uint8)
+    else:
+        action = rng.uniform(-1, 1, (length, 3)).astype(np.float32)
+    return Trajectory(
+        {
+            "obs.place": rng.normal(size=(length + 1, 2)),
+            "obs.image": rng.integers(0, 256, (length + 1, 2, 2, 1)).astype(np.uint8),
+            "action": action,
+            "reward": rng.normal(size=length).astype(np.float32),
+            "terminated": rng.uniform(size=length) < 0.5,
+            "truncated": np.zeros(length, bool),
+        },
+        seed=0,
+        start_time=int(rng.integers(0, 9)),
+    )
+
+
+def slow_rows(
+    trajectory: Trajectory, start: int, stop: int, space: spaces.Space[Any]
+) -> list[dict[str, Any]]:
+    """Return what the policy saw at each timestep of a slice, and what it did."""
+    rows = []
+    for t in range(start, stop + 1):
+        prev_action = [0.0] * (int(space.n) if isinstance(space, spaces.Discrete) else 3)
+        if t > 0 and isinstance(space, spaces.Discrete):
+            prev_action[int(trajectory.columns["action"][t - 1])] = 1.0
+        elif t > 0:
+            prev_action = trajectory.columns["action"][t - 1].tolist()
+        rows.append(
+            {
+                "place": trajectory.columns["obs.place"][t].astype(np.float32).tolist(),
+                "image": trajectory.columns["obs.image"][t].tolist(),
+                "prev_action": prev_action,
+                "prev_reward": float(trajectory.columns["reward"][t - 1]) if t > 0 else 0.0,
+                "time": trajectory.start_time + t,
+                "acts": t < stop,
+                "action": trajectory.columns["action"][t].tolist() if t < stop else None,
+                "reward": float(trajectory.columns["reward"][t]) if t < stop else None,
+                "terminated": bool(trajectory.columns["terminated"][t]) if t < stop else None,
+            }
+        )
+    return rows
+
+
+def every(rows: list[dict[str, Any]], field: str) -> list[Any]:
+    return [row[field] for row in rows]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 8), min_size=1, max_size=5),
+    space=st.sampled_from([spaces.Discrete(4), BOX]),
+    seed=st.integers(0, 1000),
+)
+def test_a_packed_batch_is_always_the_slow_one(
+    lengths: list[int], space: spaces.Space[Any], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    slices, rows, counts = [], [], []
+    for length in lengths:
+        trajectory = recording(length, space, rng)
+        start = int(rng.integers(0, length))
+        stop = int(rng.integers(start + 1, length + 1))
+        slices.append(trajectory.slice(start, stop))
+        rows += slow_rows(trajectory, start, stop, space)
+        counts.append(stop - start + 1)
+    batch = pack(slices, space)
+    acting = [row for row in rows if row["acts"]]
+    assert batch.layout.lengths == tuple(counts)
+    assert batch.layout.time_N.tolist() == every(rows, "time")
+    assert batch.rows_M.tolist() == [n for n, row in enumerate(rows) if row["acts"]]
+    assert batch.obs["place"].tolist() == every(rows, "place")
+    assert batch.obs["image"].tolist() == every(rows, "image")
+    assert batch.prev_action_NA.tolist() == every(rows, "prev_action")
+    assert batch.prev_reward_N.tolist() == every(rows, "prev_reward")
+    assert batch.action.tolist() == every(acting, "action")
+    assert batch.reward_M.tolist() == every(acting, "reward")
+    assert batch.terminated_M.tolist() == every(acting, "terminated")
+
+
+def dtypes(batch: PackedBatch) -> dict[str, torch.dtype]:
+    return {
+        **{name: tensor.dtype for name, tensor in batch.obs.items()},
+        "prev_action": batch.prev_action_NA.dtype,
+        "prev_reward": batch.prev_reward_N.dtype,
+        "action": batch.action.dtype,
+        "reward": batch.reward_M.dtype,
+        "terminated": batch.terminated_M.dtype,
+        "rows": batch.rows_M.dtype,
+    }
+
+
+@pytest.mark.parametrize(("space", "action"), [(spaces.Discrete(4), torch.int64), (BOX, torch.float32)])
+def test_numbers_are_single_and_images_stay_bytes(
+    space: spaces.Space[Any], action: torch.dtype
+) -> None:
+    whole = recording(3, space, np.random.default_rng(0)).slice(0, 3)
+    assert dtypes(pack([whole], space)) == {
+        "place": torch.float32,
+        "image": torch.uint8,
+        "prev_action": torch.float32,
+        "prev_reward": torch.float32,
+        "action": action,
+        "reward": torch.float32,
+        "terminated": torch.bool,
+        "rows": torch.int64,
+    }
+
+
+def test_packing_copies_what_is_stored() -> None:
+    whole = recording(3, BOX, np.random.default_rng(0)).slice(0, 3)
+    batch = pack([whole], BOX)
+    batch.action.zero_()
+    batch.reward_M.zero_()
+    batch.obs["image"].zero_()
+    assert all(whole.columns[name].any() for name in ("action", "reward", "obs.image"))
+
+
+def test_a_batch_needs_a_slice() -> None:
+    with pytest.raises(ValueError, match=r"^a batch needs at least one slice$"):
+        pack([], BOX)
+
+
+@pytest.mark.parametrize(
+    ("space", "width"),
+    [(spaces.Discrete(7), 7), (spaces.Box(-1, 1, (2,)), 2)],
+    ids=str,
+)
+def test_the_width_of_an_action_is_what_networks_see(space: spaces.Space[Any], width: int) -> None:
+    assert action_width(space) == width
+
+
+@pytest.mark.parametrize(
+    "space",
+    [spaces.Discrete(3, start=1), spaces.Box(-1, 1, (2, 2)), spaces.MultiBinary(2)],
+    ids=str,
+)
+def test_other_action_spaces_are_refused(space: spaces.Space[Any]) -> None:
+    piece = Slice(recording(1, BOX, np.random.default_rng(0)).columns, 0)
+    with pytest.raises(ValueError, match="Discrete") as caught:
+        pack([piece], space)
+    assert str(caught.value) == f"actions are Discrete(n) starting at 0 or a flat Box, not {space}"

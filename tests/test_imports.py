@@ -1,0 +1,118 @@
+"""What an import costs, and that the public names are exact."""
+
+import ast
+import os
+import resource
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "gymnasium", "matplotlib", "xformers", "safetensors", "rich")
+PACKAGES = {
+    "amago_core": ROOT / "amago_core",
+    "amago_registry": ROOT / "registry" / "amago_registry",
+    "amago_standard": ROOT / "plugins" / "standard" / "amago_standard",
+}
+
+
+def light_modules() -> list[str]:
+    """Modules that every command may import."""
+    found = ["amago_core.cli", "amago_core.spec.loading", "amago_registry.catalog"]
+    for package, folder in PACKAGES.items():
+        for file in folder.rglob("*.py"):
+            parts = (package, *file.relative_to(folder).with_suffix("").parts)
+            if parts[-1] in ("__init__", "hooks", "options") or "commands" in parts:
+                found.append(".".join(part for part in parts if part != "__init__"))
+    return sorted(found)
+
+
+def python(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_packages_hooks_options_and_commands_import_nothing_heavy() -> None:
+    code = (
+        "import sys; from importlib import import_module\n"
+        "for name in sys.argv[2:]: import_module(name)\n"
+        "print(sorted(set(sys.argv[1].split(',')) & set(sys.modules)))"
+    )
+    modules = light_modules()
+    assert {"amago_standard.hooks", "amago_core.commands.train"} <= set(modules)
+    done = python(code, ",".join(HEAVY), *modules)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+COMMANDS = [
+    ["components"],
+    ["components", "backbone"],
+    ["explain", "backbone", "gru"],
+    ["plugins"],
+    ["--help"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_describing_command_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys; from amago_core.cli import cli\n"
+        "cli(sys.argv[2:], standalone_mode=False)\n"
+        "print(sorted(set(sys.argv[1].split(',')) & set(sys.modules)))"
+    )
+    done = python(code, ",".join(HEAVY), *words)
+    assert done.stdout.endswith("\n[]\n"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", COMMANDS[:3], ids=" ".join)
+def test_a_describing_command_takes_less_than_a_third_of_a_second(words: list[str]) -> None:
+    """Processor time, the best of some: it does not depend on what else the machine is doing."""
+    best = min(seconds("-m", "amago_core", *words) for _ in range(4))
+    assert best < 0.3
+
+
+def seconds(*words: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_describing_works_where_torch_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(
+        "raise OSError('libcudart.so.13: cannot open shared object file')"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    code = "import sys; from amago_core.cli import cli; cli(sys.argv[1:], standalone_mode=False)"
+    for words in COMMANDS:
+        done = python(code, *words, PYTHONPATH=path)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", ["amago_core", "amago_core.spec", "amago_registry"])
+def test_the_public_names_are_exactly_those_a_type_checker_sees(package: str) -> None:
+    module = import_module(package)
+    tree = ast.parse(Path(module.__file__ or "").read_text("utf-8"))
+    guarded = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.asname or alias.name
+        for node in ast.walk(guarded[0])
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == {name for name in module.__all__ if not name.startswith("__")}
+    assert sorted(set(module.__all__)) == sorted(module.__all__) == dir(module)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    import amago_core
+
+    with pytest.raises(AttributeError, match="module 'amago_core' has no attribute 'trian'"):
+        amago_core.trian  # noqa: B018
