@@ -19,7 +19,7 @@ from amago_standard.environments.task import Factory, Observation, Task
 class Bandit(Task):
     """A multi-armed bandit, the smallest task in which exploring pays.
 
-    Each arm's mean reward is drawn from U[0, 1] per task. A pull pays 1 with that probability, else
+    Each arm's mean reward is drawn per task: ``u ** skew`` with u ~ U[0, 1). A pull pays 1 with that probability, else
     0; or, with ``gaussian``, the mean plus Gaussian noise (the variant of DPT, arXiv:2306.14892).
     The observation is always ``[0]``: everything there is to know lies in past actions and rewards.
 
@@ -31,6 +31,7 @@ class Bandit(Task):
         pulls: Steps per trajectory.
         gaussian: Whether rewards are Gaussian instead of 0 or 1.
         sigma: Standard deviation of Gaussian rewards.
+        skew: 1 for means spread evenly over [0, 1); more makes good arms rarer.
         render_mode: None or ``"rgb_array"``.
     """
 
@@ -40,17 +41,19 @@ class Bandit(Task):
         pulls: int = 100,
         gaussian: bool = False,
         sigma: float = 0.3,
+        skew: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
         super().__init__(horizon=pulls, render_mode=render_mode)
         self.arms = arms or (5 if gaussian else 10)
         self.gaussian = gaussian
         self.sigma = sigma
+        self.skew = skew
         self.observation_space = spaces.Box(-1, 1, (1,), np.float32)
         self.action_space = spaces.Discrete(self.arms)
 
     def _begin(self) -> Observation:
-        self._mean_K: list[float] = self.np_random.random(self.arms).tolist()
+        self._mean_K: list[float] = (self.np_random.random(self.arms) ** self.skew).tolist()
         self._best = max(self._mean_K)
         self._pull = 0
         self._last: int | None = None

@@ -37,6 +37,9 @@ class BanditOptions(Options):
     sigma: float = Field(
         0.3, ge=0, description="Standard deviation of a gaussian reward; more noise hides the best arm."
     )
+    skew: float = Field(
+        1.0, gt=0, description="Mean rewards are u ** skew, u ~ U[0, 1); above 1 good arms are rare."
+    )
 
 
 class MetaFrozenLakeOptions(Options):

@@ -1,0 +1,49 @@
+"""Laws that parts obey, for their authors to run: one law is one test.
+
+A plugin checks its backbone in two lines of pytest::
+
+    @pytest.mark.parametrize("law", BACKBONE_LAWS, ids=lambda law: law.__name__)
+    def test_my_backbone_obeys(law: Law) -> None:
+        law(MY_COMPONENT)
+
+A law builds the part from its :class:`~amago_registry.Component` with the default options
+(:func:`with_options` gives others) and raises ``AssertionError`` with one sentence about what is wrong.
+Laws run on the CPU in float64 unless told otherwise: ``law(component, device="cuda",
+dtype=torch.float32)``. They need torch and safetensors; importing this package loads neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amago_registry.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from amago_registry.testing.attentions import ATTENTION_LAWS
+    from amago_registry.testing.backbones import BACKBONE_LAWS
+    from amago_registry.testing.building import Law, with_options
+    from amago_registry.testing.encoders import ENCODER_LAWS
+    from amago_registry.testing.heads import ACTOR_LAWS, CRITIC_LAWS
+
+__all__ = [
+    "ACTOR_LAWS",
+    "ATTENTION_LAWS",
+    "BACKBONE_LAWS",
+    "CRITIC_LAWS",
+    "ENCODER_LAWS",
+    "Law",
+    "with_options",
+]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "ACTOR_LAWS": "heads",
+        "ATTENTION_LAWS": "attentions",
+        "BACKBONE_LAWS": "backbones",
+        "CRITIC_LAWS": "heads",
+        "ENCODER_LAWS": "encoders",
+        "Law": "building",
+        "with_options": "building",
+    },
+)

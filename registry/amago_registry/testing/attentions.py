@@ -1,0 +1,174 @@
+"""Laws of attention kernels: each agrees with a masked softmax, one row at a time.
+
+Shape suffixes: N = timesteps of a packed batch, B = environments, T = steps, H = query heads,
+K = key/value heads, F = features per head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amago_registry.component import Component
+from amago_registry.contexts import AttentionContext
+from amago_registry.layout import SequenceLayout
+from amago_registry.protocols import State
+from amago_registry.testing.building import Law, build, episode_lengths, require_close
+
+CAPACITY = 7
+HEADS = 4
+HEAD_DIM = 8
+LENGTHS = (3, 1, 7, 7, 2, 1)
+DOUBLE = torch.float64
+
+
+def packed_rows_attend_to_their_past(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Every row attends to its own sequence up to itself; gradients too."""
+    _check_packed(component, device, dtype, kv_heads=HEADS, window=None)
+
+
+def a_window_limits_what_packed_rows_see(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """With a window of w, a row sees itself and the w - 1 rows before it."""
+    for window in (1, 3, CAPACITY):
+        _check_packed(component, device, dtype, kv_heads=HEADS, window=window)
+
+
+def query_heads_share_key_value_heads(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """With K key/value heads, query head h reads head h * K // H, packed and stepping."""
+    for kv_heads in (1, 2):
+        _check_packed(component, device, dtype, kv_heads=kv_heads, window=None)
+        _check_stepping(component, device, dtype, steps=12, longest=CAPACITY, kv_heads=kv_heads)
+
+
+def stepping_attends_to_what_each_environment_saw(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Every environment attends to its own steps since its own last reset."""
+    _check_stepping(component, device, dtype, steps=20, longest=CAPACITY, kv_heads=HEADS)
+
+
+def a_full_cache_forgets_the_oldest(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Beyond its capacity the cache holds the last timesteps, whenever environments reset."""
+    _check_stepping(component, device, dtype, steps=40, longest=4 * CAPACITY, kv_heads=HEADS)
+
+
+def a_window_limits_what_steps_see(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """With a window of w, stepping sees the present timestep and the w - 1 before it."""
+    for window in (1, 3, 2 * CAPACITY):
+        _check_stepping(component, device, dtype, steps=20, longest=15, kv_heads=HEADS, window=window)
+
+
+ATTENTION_LAWS: tuple[Law, ...] = (
+    packed_rows_attend_to_their_past,
+    a_window_limits_what_packed_rows_see,
+    query_heads_share_key_value_heads,
+    stepping_attends_to_what_each_environment_saw,
+    a_full_cache_forgets_the_oldest,
+    a_window_limits_what_steps_see,
+)
+"""What every attention kernel obeys."""
+
+
+def masked_softmax(
+    q_NHF: Tensor, k_NKF: Tensor, v_NKF: Tensor, lengths: tuple[int, ...], window: int | None
+) -> Tensor:
+    """Return ``(N, H, F)`` row by row, as the formula says."""
+    groups = q_NHF.shape[1] // k_NKF.shape[1]
+    k_NHF, v_NHF = k_NKF.repeat_interleave(groups, 1), v_NKF.repeat_interleave(groups, 1)
+    rows: list[Tensor] = []
+    for length in lengths:
+        start = len(rows)
+        for row in range(start, start + length):
+            first = start if window is None else max(start, row - window + 1)
+            seen = slice(first, row + 1)
+            score_HT = torch.einsum("hf,thf->ht", q_NHF[row], k_NHF[seen]) / q_NHF.shape[-1] ** 0.5
+            rows.append(torch.einsum("ht,thf->hf", score_HT.softmax(-1), v_NHF[seen]))
+    return torch.stack(rows)
+
+
+def _kernel(component: Component, kv_heads: int, window: int | None) -> Any:
+    context = AttentionContext(
+        heads=HEADS, kv_heads=kv_heads, head_dim=HEAD_DIM, capacity=CAPACITY, window=window
+    )
+    return build(component, context)
+
+
+def _inputs(rows: int, kv_heads: int, device: str, dtype: torch.dtype) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(rows, heads, HEAD_DIM, generator=generator, dtype=DOUBLE).to(device, dtype)
+        for heads in (HEADS, kv_heads, kv_heads)
+    ]
+
+
+def _check_packed(
+    component: Component, device: str, dtype: torch.dtype, *, kv_heads: int, window: int | None
+) -> None:
+    layout = SequenceLayout.build(LENGTHS, device=device)
+    inputs = [x.requires_grad_() for x in _inputs(layout.timesteps, kv_heads, device, dtype)]
+    actual = _kernel(component, kv_heads, window).packed(*inputs, layout)
+    expected = masked_softmax(inputs[0], inputs[1], inputs[2], LENGTHS, window)
+    which = f"with {kv_heads} key/value heads for {HEADS} query heads and window {window}"
+    require_close(actual, expected, component, f"packed attention {which} is not the masked softmax.")
+    (toward,) = _inputs(layout.timesteps, HEADS, device, dtype)[:1]
+    gradients = torch.autograd.grad(actual, inputs, toward, allow_unused=True)
+    exact = torch.autograd.grad(expected, inputs, toward)
+    # With a window of 1 the softmax is constant: the gradients of q and k are rounding around zero.
+    scale = max(gradient.abs().max().item() for gradient in exact)
+    for name, gradient, wanted in zip("qkv", gradients, exact, strict=True):
+        got = torch.zeros_like(wanted) if gradient is None else gradient
+        sentence = f"the gradient of {name} in packed attention {which} is wrong."
+        require_close(got / scale + 1, wanted / scale + 1, component, sentence)
+
+
+@torch.no_grad()
+def _check_stepping(
+    component: Component,
+    device: str,
+    dtype: torch.dtype,
+    *,
+    steps: int,
+    longest: int,
+    kv_heads: int,
+    window: int | None = None,
+) -> None:
+    episodes = episode_lengths(environments=3, steps=steps, longest=longest, seed=1)
+    lengths = tuple(length for of_one in episodes for length in of_one)
+    time_BT = SequenceLayout.build(lengths, device=device).time_N.view(3, steps)
+    inputs = _inputs(3 * steps, kv_heads, device, dtype)
+    seen = min(window or CAPACITY, CAPACITY)
+    expected = masked_softmax(inputs[0], inputs[1], inputs[2], lengths, seen)
+    kernel = _kernel(component, kv_heads, window)
+    stepped = _step_through(kernel, [x.view(3, steps, *x.shape[1:]) for x in inputs], time_BT)
+    require_close(
+        stepped.flatten(0, 1),
+        expected,
+        component,
+        f"stepping through episodes of up to {longest} steps, with capacity {CAPACITY}, window {window}"
+        f" and {kv_heads} key/value heads for {HEADS} query heads, is not the masked softmax.",
+    )
+
+
+def _step_through(kernel: Any, inputs_BTHF: list[Tensor], time_BT: Tensor) -> Tensor:
+    batch, steps = time_BT.shape
+    cache: State = kernel.cache(batch, inputs_BTHF[0])
+    outputs = []
+    for step in range(steps):
+        starts_B = time_BT[:, step] == 0
+        if step and starts_B.any():
+            cache = kernel.reset(cache, starts_B)
+        y_BHF, cache = kernel.step(*(x[:, step] for x in inputs_BTHF), cache)
+        outputs.append(y_BHF.clone())
+    return torch.stack(outputs, dim=1)

@@ -1,0 +1,332 @@
+"""Laws of sequence backbones.
+
+Shape suffixes: N = timesteps of a packed batch, B = environments, T = steps, D = features in,
+E = state features.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from amago_registry.component import Component
+from amago_registry.contexts import BackboneContext
+from amago_registry.layout import SequenceLayout
+from amago_registry.protocols import State
+from amago_registry.testing.building import (
+    Law,
+    build,
+    episode_lengths,
+    require,
+    require_close,
+    require_finite_gradients,
+    seeded,
+)
+
+CONTEXT_LENGTH = 6
+IN_DIM = 5
+DOUBLE = torch.float64
+
+
+def the_future_does_not_matter(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """A row stays as it is when later rows of its sequence change, in training too."""
+    backbone = _backbone(component, device, dtype)
+    layout = SequenceLayout.build([CONTEXT_LENGTH + 1], device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
+    for training in (False, True):
+        before_NE = _forward(backbone, x_ND, layout, training)
+        for present in (0, 2, CONTEXT_LENGTH - 1):
+            changed_ND = x_ND.clone()
+            changed_ND[present + 1 :] += 3.0
+            after_NE = _forward(backbone, changed_ND, layout, training)
+            require_close(
+                after_NE[: present + 1],
+                before_NE[: present + 1],
+                component,
+                f"the packed forward {_mode(training)} lets timestep {present} see its future.",
+            )
+
+
+def sequences_of_a_pack_do_not_see_each_other(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """A sequence's rows stay as they are when the others change or go, in training too."""
+    backbone = _backbone(component, device, dtype)
+    layout = SequenceLayout.build([3, 1, CONTEXT_LENGTH + 1, 2, 2], device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
+    for training in (False, True):
+        before_NE = _forward(backbone, x_ND, layout, training)
+        for sequence, length in enumerate(layout.lengths):
+            own_N = layout.sequence_N == sequence
+            changed_ND = torch.where(own_N[:, None], x_ND, x_ND + 3.0)
+            sentence = f"in a pack {_mode(training)}, sequence {sequence} sees its neighbours."
+            after_NE = _forward(backbone, changed_ND, layout, training)
+            require_close(after_NE[own_N], before_NE[own_N], component, sentence)
+            if not training:  # Dropout would fall on other rows.
+                alone = SequenceLayout.build([length], device=device)
+                alone_NE = _forward(backbone, x_ND[own_N], alone, training)
+                require_close(alone_NE, before_NE[own_N], component, sentence)
+
+
+def stepping_equals_the_packed_forward(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Acting computes what training computes, while every environment resets at its own time."""
+    backbone = _backbone(component, device, dtype)
+    episodes = episode_lengths(environments=4, steps=20, longest=CONTEXT_LENGTH + 1, seed=0)
+    lengths = [length for of_one in episodes for length in of_one]
+    layout = SequenceLayout.build(lengths, device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
+    packed_NE = _forward(backbone, x_ND, layout)
+    stepped_BTE = _step_through(backbone, x_ND.view(4, 20, -1), layout.time_N.view(4, 20))
+    require_close(
+        stepped_BTE.flatten(0, 1),
+        packed_NE,
+        component,
+        "stepping, with resets at each environment's own time, is not the packed forward.",
+    )
+
+
+def stepping_beyond_the_context_equals_a_window(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Longer than the context, acting equals the packed forward under a window in every layer.
+
+    A backbone whose options have ``window`` is compared with itself under a window of
+    ``context_length + 1`` (or its own, if that is smaller). Any other is taken to remember without
+    bound: it is compared with its packed forward of the whole trajectory.
+    """
+    backbone = _backbone(component, device, dtype)
+    layout = SequenceLayout.build([4 * CONTEXT_LENGTH] * 2, device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
+    packed_NE = _forward(_windowed(component, backbone, device, dtype), x_ND, layout)
+    stepped_BTE = _step_through(
+        backbone, x_ND.view(2, 4 * CONTEXT_LENGTH, -1), layout.time_N.view(2, -1)
+    )
+    require_close(
+        stepped_BTE.flatten(0, 1),
+        packed_NE,
+        component,
+        f"stepping beyond the context of {CONTEXT_LENGTH + 1} timesteps is not the packed forward of "
+        "the whole trajectory under a causal window of that size (or, where the options have no "
+        "`window`, under none).",
+    )
+
+
+def a_reset_forgets(component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE) -> None:
+    """What an environment saw before its reset changes nothing after it, however long it was."""
+    backbone = _backbone(component, device, dtype)
+    steps = 2 * CONTEXT_LENGTH
+    layout = SequenceLayout.build([2 * steps] * 3, device=device)
+    x_BTD = _random(3, 2 * steps, IN_DIM, like=layout, dtype=dtype)
+    time_BT = layout.time_N.view(3, 2 * steps).clone()
+    mask_B = torch.tensor([True, False, True], device=device)
+    time_BT[mask_B, steps:] -= steps
+    with torch.no_grad():
+        used = _walk(backbone, 10 * x_BTD[:, :steps], time_BT[:, :steps], backbone.initial_state(3))[1]
+        used = backbone.reset(used, mask_B)
+        after = _walk(backbone, x_BTD[:, steps:], time_BT[:, steps:], used)[0]
+        new = backbone.initial_state(3)
+        expected = _walk(backbone, x_BTD[:, steps:], time_BT[:, steps:], new)[0]
+    require_close(
+        after[mask_B],
+        expected[mask_B],
+        component,
+        f"after {steps} steps and a reset, an environment does not act like a new one.",
+    )
+
+
+def the_state_holds_everything(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Acting goes on from a stored state exactly: nothing is remembered anywhere else."""
+    backbone = _backbone(component, device, dtype)
+    layout = SequenceLayout.build([CONTEXT_LENGTH] * 2, device=device)
+    x_BTD = _random(2, CONTEXT_LENGTH, IN_DIM, like=layout, dtype=dtype)
+    time_BT = layout.time_N.view(2, -1)
+    half = CONTEXT_LENGTH // 2
+    with torch.no_grad():
+        state = _walk(backbone, x_BTD[:, :half], time_BT[:, :half], backbone.initial_state(2))[1]
+        stored = _copy(state, component)
+        first = _walk(backbone, x_BTD[:, half:], time_BT[:, half:], state)[0]
+        again = _walk(backbone, x_BTD[:, half:], time_BT[:, half:], stored)[0]
+    require_close(
+        again, first, component, "going on from a stored acting state gives other representations."
+    )
+
+
+def gradients_reach_every_parameter(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Every trained parameter, and the encoder before the backbone, receives a finite gradient."""
+    backbone = _backbone(component, device, dtype).train()
+    layout = SequenceLayout.build([CONTEXT_LENGTH + 1, 1, 3], device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype).requires_grad_()
+    y_NE = backbone(x_ND, layout)
+    # Random weights: a final LayerNorm makes the gradient of a plain sum vanish.
+    (y_NE * _random(*y_NE.shape, like=layout, dtype=dtype, seed=1)).sum().backward()
+    require_finite_gradients(backbone, component)
+    reached = x_ND.grad is not None and bool(x_ND.grad.isfinite().all() and x_ND.grad.any())
+    require(reached, component, "no finite gradient reaches the encoder through the backbone's input.")
+
+
+def only_a_commit_changes_what_is_saved(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """A training forward and backward pass leaves every saved bit as it was."""
+    backbone = _backbone(component, device, dtype).train()
+    layout = SequenceLayout.build([CONTEXT_LENGTH + 1, 2], device=device)
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    backbone(_random(layout.timesteps, IN_DIM, like=layout, dtype=dtype), layout).sum().backward()
+    after = backbone.state_dict()
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    require(
+        not changed,
+        component,
+        f"a forward pass changed {', '.join(changed)}; propose statistics and adopt them in commit().",
+    )
+
+
+def a_state_dict_restores_it(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """A backbone built anew computes the same once it has loaded the state dict."""
+    backbone = _backbone(component, device, dtype)
+    restored = _backbone(component, device, dtype, seed=1)
+    layout = SequenceLayout.build([CONTEXT_LENGTH + 1, 2], device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
+    _forward(restored, x_ND, layout)  # So that what it may keep from its own weights is kept.
+    restored.load_state_dict(backbone.state_dict())
+    require_close(
+        _forward(restored, x_ND, layout),
+        _forward(backbone, x_ND, layout),
+        component,
+        "after load_state_dict it computes something else: a weight is neither parameter nor buffer.",
+    )
+
+
+def safetensors_can_save_it(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """The state dict holds contiguous tensors that share no memory, and comes back bit by bit."""
+    from safetensors.torch import load, save
+
+    state = _backbone(component, device, dtype).state_dict()
+    try:
+        loaded = load(save(state))
+    except (RuntimeError, ValueError) as error:
+        raise AssertionError(f"{component.name}: safetensors cannot save it: {error}") from error
+    same = loaded.keys() == state.keys() and all(
+        torch.equal(loaded[name], tensor.cpu()) for name, tensor in state.items()
+    )
+    require(same, component, "safetensors reads back something else than it saved.")
+
+
+def single_precision_is_enough(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> None:
+    """Computed in ``dtype``, packed and stepped, it agrees with float64 on the CPU."""
+    exact, rounded = (
+        _backbone(component, "cpu", torch.float32).double(),
+        _backbone(component, device, dtype),
+    )
+    layout = SequenceLayout.build([CONTEXT_LENGTH + 1] * 3)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=torch.float32)
+    packed_NE = _forward(exact, x_ND.double(), layout)
+    there = SequenceLayout.build(layout.lengths, device=device)
+    x_ND = x_ND.to(device, dtype)
+    forward_NE = _forward(rounded, x_ND, there)
+    stepped_BTE = _step_through(rounded, x_ND.view(3, CONTEXT_LENGTH + 1, -1), there.time_N.view(3, -1))
+    for way, y_NE in (("forward", forward_NE), ("stepping", stepped_BTE.flatten(0, 1))):
+        sentence = f"{way} in {dtype} strays from float64 by more than rounding."
+        require_close(y_NE.cpu().double(), packed_NE, component, sentence, tolerance=2e-5)
+
+
+BACKBONE_LAWS: tuple[Law, ...] = (
+    the_future_does_not_matter,
+    sequences_of_a_pack_do_not_see_each_other,
+    stepping_equals_the_packed_forward,
+    stepping_beyond_the_context_equals_a_window,
+    a_reset_forgets,
+    the_state_holds_everything,
+    gradients_reach_every_parameter,
+    only_a_commit_changes_what_is_saved,
+    a_state_dict_restores_it,
+    safetensors_can_save_it,
+    single_precision_is_enough,
+)
+"""What every backbone obeys."""
+
+
+def _context() -> BackboneContext:
+    return BackboneContext(
+        in_dim=IN_DIM, context_length=CONTEXT_LENGTH, build=lambda part, context: part.build(context)
+    )
+
+
+def _backbone(component: Component, device: str, dtype: torch.dtype, seed: int = 0) -> Any:
+    return build(component, _context(), device=device, dtype=dtype, seed=seed)
+
+
+def _windowed(component: Component, backbone: Any, device: str, dtype: torch.dtype) -> Any:
+    options = component.options()
+    if "window" not in type(options).model_fields:
+        return backbone
+    remembered = CONTEXT_LENGTH + 1
+    window = min(getattr(options, "window", None) or remembered, remembered)
+    options = options.model_copy(update={"window": window})
+    windowed = build(component, _context(), options=options, device=device, dtype=dtype)
+    windowed.load_state_dict(backbone.state_dict())
+    return windowed
+
+
+def _random(*shape: int, like: SequenceLayout, dtype: torch.dtype, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(like.offsets.device, dtype)
+
+
+@torch.no_grad()
+def _forward(backbone: Any, x_ND: Tensor, layout: SequenceLayout, training: bool = False) -> Tensor:
+    backbone.train(training)
+    with seeded(2):  # Dropout falls alike on equally many rows.
+        y_NE = cast(Tensor, backbone(x_ND, layout))
+    backbone.eval()
+    return y_NE
+
+
+@torch.no_grad()
+def _step_through(backbone: Any, x_BTD: Tensor, time_BT: Tensor) -> Tensor:
+    return _walk(backbone, x_BTD, time_BT, backbone.initial_state(x_BTD.shape[0]))[0]
+
+
+def _walk(backbone: Any, x_BTD: Tensor, time_BT: Tensor, state: State) -> tuple[Tensor, State]:
+    """Step along T, with a reset before every step at time 0 but the first."""
+    outputs = []
+    for step in range(x_BTD.shape[1]):
+        starts_B = time_BT[:, step] == 0
+        if step and starts_B.any():
+            state = backbone.reset(state, starts_B)
+        y_BE, state = backbone.step(x_BTD[:, step], time_BT[:, step], state)
+        outputs.append(y_BE.clone())
+    return torch.stack(outputs, dim=1), state
+
+
+def _copy(state: State, component: Component) -> State:
+    copied: State = {}
+    for name, value in state.items():
+        require(
+            isinstance(value, Tensor | dict),
+            component,
+            f"the acting state's {name!r} is of the type {type(value).__name__}, "
+            "neither tensor nor dictionary.",
+        )
+        copied[name] = value.clone() if isinstance(value, Tensor) else _copy(value, component)
+    return copied
+
+
+def _mode(training: bool) -> str:
+    return "while training" if training else "while evaluating"

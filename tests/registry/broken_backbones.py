@@ -1,0 +1,191 @@
+"""One honest backbone, small enough to read, and one way of breaking each law.
+
+Shape suffixes: N = timesteps of a packed batch, B = environments, D = features in, E = width,
+T = slots.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amago_registry import BackboneContext, Field, Options, SequenceLayout
+
+WIDTH = 4
+
+
+class MovingSumOptions(Options):
+    """Options of every backbone in this file."""
+
+    window: int | None = Field(None, ge=1, description="Timesteps that are summed.")
+
+
+class MovingSum(nn.Module):
+    """The sum of the last timesteps' projections, plus a share of the time: obeys every law."""
+
+    def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
+        super().__init__()
+        self.out_dim = WIDTH
+        self.window = options.window
+        remembered = context.context_length + 1
+        self.slots = min(remembered, options.window or remembered)
+        self.project = nn.Linear(context.in_dim, WIDTH)
+        self.per_step = nn.Parameter(torch.randn(WIDTH))
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        row_N = torch.arange(layout.timesteps)
+        back_NN = row_N[:, None] - row_N[None, :]
+        seen_NN = (back_NN >= 0) & (layout.sequence_N[:, None] == layout.sequence_N)
+        if self.window is not None:
+            seen_NN &= back_NN < self.window
+        return seen_NN.to(x_ND.dtype) @ self.project(x_ND) + self.timed(x_ND, layout.time_N)
+
+    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
+        return time_N[:, None].to(x_ND.dtype) * self.per_step
+
+    def initial_state(self, batch: int) -> Any:
+        ring = self.per_step.detach().new_zeros(batch, self.slots, WIDTH)
+        return {"ring": ring, "seen": torch.zeros(batch, dtype=torch.int64)}
+
+    def step(self, x_BD: Tensor, time_B: Tensor, state: Any) -> tuple[Tensor, Any]:
+        rows = torch.arange(x_BD.shape[0])
+        state["ring"][rows, self.slot(state["seen"])] = self.project(x_BD)
+        state["seen"] += 1
+        kept_BT = torch.arange(self.slots) < state["seen"][:, None]
+        return (state["ring"] * kept_BT[..., None]).sum(1) + self.timed(x_BD, time_B), state
+
+    def slot(self, seen_B: Tensor) -> Tensor:
+        return seen_B % self.slots
+
+    def reset(self, state: Any, mask_B: Tensor) -> Any:
+        state["seen"].masked_fill_(mask_B, 0)
+        return state
+
+
+class CentresOverTheSequence(MovingSum):
+    """Batch statistics in training show a row the rest of its sequence."""
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        y_NE = super().forward(x_ND, layout)
+        if not self.training:
+            return y_NE
+        parts = y_NE.split(layout.lengths)
+        return torch.cat([part - part.mean(0) for part in parts])
+
+
+class SumsOverTheWholePack(MovingSum):
+    """Training forgets where sequences begin."""
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        if self.training:
+            layout = SequenceLayout.build([layout.timesteps], layout.time_N)
+        return super().forward(x_ND, layout)
+
+
+class TakesTheLongestTime(MovingSum):
+    """Acts as if all environments had been reset together."""
+
+    def step(self, x_BD: Tensor, time_B: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return super().step(x_BD, time_B.max().expand_as(time_B), state)
+
+
+class OverwritesTheNewest(MovingSum):
+    """A full ring goes on writing to its last slot."""
+
+    def slot(self, seen_B: Tensor) -> Tensor:
+        return seen_B.clamp(max=self.slots - 1)
+
+
+class StaysFull(MovingSum):
+    """A reset does not empty a ring that has overflowed."""
+
+    def reset(self, state: Any, mask_B: Tensor) -> Any:
+        state["seen"].masked_fill_(mask_B & (state["seen"] <= self.slots), 0)
+        return state
+
+
+class RemembersInItself(MovingSum):
+    """The acting state lies in the module, where nobody can store it."""
+
+    def initial_state(self, batch: int) -> Any:
+        self.hidden = super().initial_state(batch)
+        return {}
+
+    def step(self, x_BD: Tensor, time_B: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y_BE, self.hidden = super().step(x_BD, time_B, self.hidden)
+        return y_BE, state
+
+    def reset(self, state: Any, mask_B: Tensor) -> Any:
+        self.hidden = super().reset(self.hidden, mask_B)
+        return state
+
+
+class CarriesANumber(MovingSum):
+    """The acting state holds something that is no tensor."""
+
+    def initial_state(self, batch: int) -> Any:
+        return super().initial_state(batch) | {"steps": 0}
+
+
+class TrainsInVain(MovingSum):
+    """A parameter nobody uses."""
+
+    def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
+        super().__init__(context, options)
+        self.unused = nn.Parameter(torch.zeros(1))
+
+
+class ExplodesAtZero(MovingSum):
+    """The square root's gradient at zero is infinite."""
+
+    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
+        return super().timed(x_ND, time_N) + (0 * self.per_step).sqrt()
+
+
+class StopsTheGradient(MovingSum):
+    """The encoder before it learns nothing."""
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        return super().forward(x_ND.detach(), layout)
+
+
+class CountsItsForwards(MovingSum):
+    """Saved statistics move with every training forward pass."""
+
+    def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
+        super().__init__(context, options)
+        self.register_buffer("forwards", torch.zeros(()))
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        if self.training:
+            self.forwards += 1
+        return super().forward(x_ND, layout)
+
+
+class HidesAWeight(MovingSum):
+    """A random tensor that the state dict does not know."""
+
+    def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
+        super().__init__(context, options)
+        self.hidden_weight = torch.randn(WIDTH)
+
+    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
+        return super().timed(x_ND, time_N) + self.hidden_weight.to(x_ND.dtype)
+
+
+class TiesItsWeights(MovingSum):
+    """One tensor under two names."""
+
+    def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
+        super().__init__(context, options)
+        self.same = self.project
+
+
+class ComputesInHalf(MovingSum):
+    """Rounds to bfloat16 where it was given float32."""
+
+    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
+        y_NE = super().timed(x_ND, time_N)
+        return y_NE.bfloat16().float() if y_NE.dtype == torch.float32 else y_NE

@@ -1,0 +1,78 @@
+"""Each law of backbones catches the backbone that breaks it, and no other."""
+
+from __future__ import annotations
+
+import re
+
+import broken_backbones
+import pytest
+
+from amago_registry import Component
+from amago_registry.testing import BACKBONE_LAWS, Law
+
+BROKEN = {
+    "CentresOverTheSequence": "the_future_does_not_matter",
+    "SumsOverTheWholePack": "sequences_of_a_pack_do_not_see_each_other",
+    "TakesTheLongestTime": "stepping_equals_the_packed_forward",
+    "OverwritesTheNewest": "stepping_beyond_the_context_equals_a_window",
+    "StaysFull": "a_reset_forgets",
+    "RemembersInItself": "the_state_holds_everything",
+    "CarriesANumber": "the_state_holds_everything",
+    "TrainsInVain": "gradients_reach_every_parameter",
+    "ExplodesAtZero": "gradients_reach_every_parameter",
+    "StopsTheGradient": "gradients_reach_every_parameter",
+    "CountsItsForwards": "only_a_commit_changes_what_is_saved",
+    "HidesAWeight": "a_state_dict_restores_it",
+    "TiesItsWeights": "safetensors_can_save_it",
+    "ComputesInHalf": "single_precision_is_enough",
+}
+SENTENCES = {
+    "CentresOverTheSequence": "the packed forward while training lets timestep 0 see its future. "
+    "The largest difference is GAP; rounding explains GAP.",
+    "TakesTheLongestTime": "stepping, with resets at each environment's own time, is not the packed "
+    "forward. The largest difference is GAP; rounding explains GAP.",
+    "CarriesANumber": "the acting state's 'steps' is of the type int, neither tensor nor dictionary.",
+    "TrainsInVain": "no gradient reaches unused.",
+    "ExplodesAtZero": "the gradient is not finite in per_step.",
+    "StopsTheGradient": "no finite gradient reaches the encoder through the backbone's input.",
+    "CountsItsForwards": "a forward pass changed forwards; "
+    "propose statistics and adopt them in commit().",
+}
+
+
+def component(name: str) -> Component:
+    target = f"broken_backbones:{name}"
+    return Component(name, target, broken_backbones.MovingSumOptions, "for tests")
+
+
+def broken_by(name: str) -> list[str]:
+    """Return the names of the laws a backbone breaks."""
+    broken = []
+    for law in BACKBONE_LAWS:
+        try:
+            law(component(name))
+        except AssertionError:
+            broken.append(law.__name__)
+    return broken
+
+
+@pytest.mark.parametrize("law", BACKBONE_LAWS, ids=lambda law: law.__name__)
+def test_an_honest_backbone_obeys(law: Law) -> None:
+    law(component("MovingSum"))
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_backbone_breaks_exactly_its_law(name: str) -> None:
+    assert broken_by(name) == [BROKEN[name]]
+
+
+def test_every_law_has_a_backbone_that_breaks_it() -> None:
+    assert set(BROKEN.values()) == {law.__name__ for law in BACKBONE_LAWS}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_a_broken_law_says_what_is_wrong(name: str) -> None:
+    (law,) = (law for law in BACKBONE_LAWS if law.__name__ == BROKEN[name])
+    with pytest.raises(AssertionError) as caught:
+        law(component(name))
+    assert re.sub(r"\d\.\de[+-]\d\d", "GAP", str(caught.value)) == f"{name}: {SENTENCES[name]}"

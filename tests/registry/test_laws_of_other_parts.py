@@ -1,0 +1,122 @@
+"""Each law of the other kinds catches the part that breaks it, and passes an honest one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import broken_parts
+import pytest
+
+from amago_registry import Component, Field, Options
+from amago_registry.testing import (
+    ACTOR_LAWS,
+    ATTENTION_LAWS,
+    CRITIC_LAWS,
+    ENCODER_LAWS,
+    Law,
+    with_options,
+)
+
+LAWS = {
+    "Kernel": ATTENTION_LAWS,
+    "Encoder": ENCODER_LAWS,
+    "Actor": ACTOR_LAWS,
+    "Critic": CRITIC_LAWS,
+}
+PACKED = {
+    "packed_rows_attend_to_their_past",
+    "a_window_limits_what_packed_rows_see",
+    "query_heads_share_key_value_heads",
+}
+STEPPED = {
+    "query_heads_share_key_value_heads",
+    "stepping_attends_to_what_each_environment_saw",
+    "a_full_cache_forgets_the_oldest",
+    "a_window_limits_what_steps_see",
+}
+BROKEN = {
+    "ForgetsToScale": PACKED,
+    "DetachesKeys": PACKED,
+    "LooksOneTooFarBack": {"a_window_limits_what_packed_rows_see"},
+    "InterleavesHeads": {"query_heads_share_key_value_heads"},
+    "NeverResets": STEPPED,
+    "ForgetsNothing": {"a_full_cache_forgets_the_oldest"},
+    "IgnoresTheWindow": {"a_window_limits_what_steps_see"},
+    "LiesAboutItsWidth": {"it_is_as_wide_as_it_says"},
+    "CentresOverRows": {"rows_are_independent"},
+    "FreezesItself": {"gradients_reach_every_parameter"},
+    "AdoptsAtOnce": {"only_a_commit_changes_what_is_saved"},
+    "Overshoots": {"samples_are_legal_and_likely"},
+    "LearnsNothing": {"an_actor_learns_in_every_parameter"},
+    "SelectsTheFirst": {"values_have_a_place_per_member_and_discount"},
+    "AveragesItsLoss": {"values_have_a_place_per_member_and_discount"},
+    "DetachesItsLoss": {"a_critic_learns_in_every_parameter"},
+    "ObservesForGood": {"statistics_wait_for_a_commit"},
+    "RescalesItsPast": {"statistics_wait_for_a_commit"},
+}
+
+
+def component(name: str) -> Component:
+    return Component(name, f"broken_parts:{name}", broken_parts.NoOptions, "for tests")
+
+
+def laws_of(name: str) -> tuple[Law, ...]:
+    """Return the laws of the kind that a part of ``broken_parts`` derives from."""
+    part = getattr(broken_parts, name)
+    (kind,) = (kind for kind in LAWS if issubclass(part, getattr(broken_parts, kind)))
+    return LAWS[kind]
+
+
+def broken_by(name: str) -> set[str]:
+    broken = set()
+    for law in laws_of(name):
+        try:
+            law(component(name))
+        except AssertionError:
+            broken.add(law.__name__)
+    return broken
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_an_honest_part_obeys_every_law(name: str) -> None:
+    for law in LAWS[name]:
+        law(component(name))
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_part_breaks_exactly_these_laws(name: str) -> None:
+    assert broken_by(name) == BROKEN[name]
+
+
+def test_every_law_is_broken_by_some_part() -> None:
+    every = {law.__name__ for laws in LAWS.values() for law in laws}
+    assert set().union(*BROKEN.values()) == every
+
+
+class TwoOptions(Options):
+    """Options with something to choose."""
+
+    layers: int = Field(2, ge=1, description="One.")
+    width: int = Field(8, ge=1, description="Two.")
+
+
+def test_with_options_changes_defaults_and_nothing_else() -> None:
+    before = Component("x", "module:X", TwoOptions, "for tests")
+    after = with_options(before, layers=5)
+    assert (after.name, after.target, after.summary) == (before.name, before.target, before.summary)
+    assert after.options().model_dump() == {"layers": 5, "width": 8}
+    assert after.options(layers=3).model_dump() == {"layers": 3, "width": 8}
+    assert isinstance(after.options(), TwoOptions)
+    assert before.options().layers == 2
+
+
+def test_with_options_refuses_what_a_spec_could_not_say() -> None:
+    with pytest.raises(ValueError, match="Input should be greater than or equal to 1"):
+        with_options(Component("x", "module:X", TwoOptions, "for tests"), layers=0).options()
+
+
+def test_importing_the_laws_package_loads_no_torch() -> None:
+    code = "import sys, amago_registry.testing; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout == "False\n"

@@ -1,0 +1,59 @@
+"""The standard backbones and attention kernels obey the laws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from amago_registry import Component, UnavailableError
+from amago_registry.testing import ATTENTION_LAWS, BACKBONE_LAWS, Law, with_options
+from amago_standard.hooks import amago_register_attentions, amago_register_backbones
+
+BACKBONES = {component.name: component for component in amago_register_backbones()}
+ATTENTIONS = {component.name: component for component in amago_register_attentions()}
+TRANSFORMER = BACKBONES["transformer"]
+VARIANTS = {
+    "window of 3": with_options(TRANSFORMER, window=3, layers=2, width=32, heads=4),
+    "window beyond the context": with_options(TRANSFORMER, window=50, layers=2, width=32, heads=4),
+    "reference attention": with_options(TRANSFORMER, attention="reference", width=32, heads=4),
+    "one layer": with_options(BACKBONES["gru"], layers=1, width=8),
+    "without hidden layers": with_options(BACKBONES["mlp"], layers=1, width=8),
+}
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+
+
+@pytest.mark.parametrize("law", BACKBONE_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("component", BACKBONES.values(), ids=BACKBONES)
+def test_backbone_obeys(component: Component, law: Law) -> None:
+    law(component)
+
+
+@pytest.mark.parametrize("law", BACKBONE_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("component", VARIANTS.values(), ids=VARIANTS)
+def test_backbone_with_other_options_obeys(component: Component, law: Law) -> None:
+    law(component)
+
+
+@pytest.mark.parametrize("law", ATTENTION_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("component", ATTENTIONS.values(), ids=ATTENTIONS)
+def test_attention_obeys(component: Component, law: Law) -> None:
+    try:
+        law(component)
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("law", BACKBONE_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("component", BACKBONES.values(), ids=BACKBONES)
+def test_backbone_obeys_on_the_gpu(component: Component, law: Law) -> None:
+    law(component, device="cuda", dtype=torch.float32)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("law", ATTENTION_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("component", ATTENTIONS.values(), ids=ATTENTIONS)
+def test_attention_obeys_on_the_gpu(component: Component, law: Law) -> None:
+    law(component, device="cuda", dtype=torch.float32)
