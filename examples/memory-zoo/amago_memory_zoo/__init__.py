@@ -1,0 +1,1 @@
+"""Backbones that are not in amago-standard."""
