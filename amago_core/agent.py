@@ -34,6 +34,11 @@ class Agent(nn.Module):
         self.actor, self.critic = actor, critic
 
     @property
+    def state_dim(self) -> int:
+        """E: features of a state representation."""
+        return int(cast(Backbone, self.backbone).out_dim)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
@@ -49,10 +54,12 @@ class Agent(nn.Module):
         x_ND = cast(Encoder, self.encoder)(obs, prev_action_NA, prev_reward_N)
         return cast(Backbone, self.backbone)(x_ND, layout)
 
+    @torch.inference_mode()
     def initial_state(self, batch: int) -> State:
         """Return the acting state of ``batch`` environments that have seen nothing."""
         return cast(Backbone, self.backbone).initial_state(batch)
 
+    @torch.inference_mode()
     def reset(self, state: State, mask_B: Tensor) -> State:
         """Return the acting state with the environments where ``mask_B`` is true made new."""
         return cast(Backbone, self.backbone).reset(state, mask_B)

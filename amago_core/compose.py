@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import nn
@@ -24,6 +25,7 @@ from amago_registry.contexts import (
     ObjectiveContext,
 )
 from amago_registry.errors import AmagoError, UnsupportedSpaceError
+from amago_registry.layout import SequenceLayout
 
 if TYPE_CHECKING:
     from amago_core.spec import AgentSpec, RunSpec
@@ -128,10 +130,43 @@ def compose_agent(spec: AgentSpec, task: Task) -> Agent:
     )
 
 
+def rehearse(agent: Agent, task: Task) -> None:
+    """Send two timesteps through an agent in training mode, where it is.
+
+    Parts that cannot run on this machine, or do not fit together, say so now and not after an hour of
+    collecting. Nothing is committed.
+    """
+    device = agent.device
+    layout = SequenceLayout.build([2], device=device)
+    task.observed.seed(0)
+    obs = {
+        key: torch.from_numpy(np.stack([np.asarray(space.sample())] * 2)).to(device)
+        for key, space in task.observed.items()
+    }
+    with torch.random.fork_rng(), torch.no_grad():
+        agent.train()
+        state_NE = agent.represent(
+            {key: x.float() if x.dtype == torch.float64 else x for key, x in obs.items()},
+            torch.zeros(2, action_width(task.acted), device=device),
+            torch.zeros(2, device=device),
+            layout,
+        )
+    if state_NE.shape != (2, agent.state_dim):
+        raise AmagoError(
+            f"backbone {type(agent.backbone).__name__} returned the shape {tuple(state_NE.shape)} "
+            f"for two timesteps; its out_dim says {(2, agent.state_dim)}."
+        )
+
+
 def compose_objective(spec: AgentSpec, agent: Agent) -> nn.Module:
     """Build the objective that trains an agent."""
     objective: nn.Module = spec.objective.build(
-        ObjectiveContext(actor=agent.actor, critic=agent.critic, discounts=spec.discounts)
+        ObjectiveContext(
+            in_dim=agent.state_dim,
+            actor=agent.actor,
+            critic=agent.critic,
+            discounts=spec.discounts,
+        )
     )
     return objective
 
@@ -141,11 +176,12 @@ def describe(spec: RunSpec, environment: MakeEnvironment | None = None) -> list[
     task = compose_task(spec.environment, spec.seed, environment)
     with torch.random.fork_rng():
         agent = compose_agent(spec.agent, task)
+        rehearse(agent, task)
         compose_objective(spec.agent, agent)
     observed = ", ".join(f"{key} {_shape(space)}" for key, space in sorted(task.observed.items()))
     actions, discounts = action_width(task.acted), len(spec.agent.discounts)
     seen = f"{observed}, action ({actions},), reward ()"
-    encoded, state = f"({agent.encoder.out_dim},)", f"({agent.backbone.out_dim},)"
+    encoded, state = f"({agent.encoder.out_dim},)", f"({agent.state_dim},)"
     valued = f"{discounts} discounts"
     return [
         Row("environment", task.name, f"action {_shape(task.acted)}", observed, 0),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from amago_core.agent import Agent
 from amago_core.checkpoints import CheckpointStore
@@ -26,9 +27,6 @@ from amago_core.spaces import (
 from amago_registry.errors import AmagoError
 from amago_registry.protocols import State
 
-if TYPE_CHECKING:
-    from amago_core.spec import RunSpec
-
 
 def load(run: str | Path) -> EmbeddedAgent:
     """Load the agent of a run's newest checkpoint, without its environment.
@@ -43,22 +41,26 @@ def load(run: str | Path) -> EmbeddedAgent:
     Raises:
         AmagoError: If the folder holds no run or no checkpoint.
     """
-    from amago_core.spec import load_spec
-
     folder = RunDir(Path(run))
     folder.check()
-    spec = load_spec(folder.spec, local_environment=True)
     _, action_space = folder.read_spaces()
-    return EmbeddedAgent(load_agent(folder, spec), action_space)
+    return EmbeddedAgent(load_agent(folder), action_space)
 
 
-def load_agent(folder: RunDir, spec: RunSpec) -> Agent:
-    """Return the agent of a run's newest checkpoint, in evaluation mode on the CPU."""
+def load_agent(folder: RunDir) -> Agent:
+    """Return the agent of a run's newest checkpoint, in evaluation mode on the CPU.
+
+    Only the plugins of the agent's own parts are needed, not those of its environment or trackers.
+    """
+    from amago_core.spec import load_spec
+
+    stored = yaml.safe_load(folder.spec.read_text(encoding="utf-8"))
+    spec = load_spec({"agent": stored["agent"]}, local_environment=True)
     observation_space, action_space = folder.read_spaces()
     task = Task("the run's environment", _not_made, observation_space, action_space, None)
     with torch.random.fork_rng():
         agent = compose_agent(spec.agent, task)
-    store = CheckpointStore(folder.checkpoints, keep=spec.checkpoints.keep)
+    store = CheckpointStore(folder.checkpoints, keep=1)
     checkpoint = store.latest()
     if checkpoint is None:
         raise AmagoError(f"{folder.path} holds no checkpoint.")

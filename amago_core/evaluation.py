@@ -31,11 +31,13 @@ class Attempt:
         tasks: How many did.
         success: Mean outcome.
         total: Mean return of the attempt.
+        standard_error: Of the mean return.
     """
 
     tasks: int
     success: float
     total: float
+    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,16 @@ def summarize(outcomes: Sequence[Outcome]) -> Evaluation:
     return Evaluation(
         episodes=len(outcomes),
         total=float(totals.mean()),
-        standard_error=float(totals.std(ddof=1) / np.sqrt(len(totals))) if len(totals) > 1 else 0.0,
+        standard_error=standard_error(totals),
         success=float(np.mean(successes)) if successes else None,
         length=float(np.mean([outcome.length for outcome in outcomes])),
         attempts=_by_attempt(outcomes),
     )
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Return the standard error of a mean; 0 for a single value."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def _by_attempt(outcomes: Sequence[Outcome]) -> tuple[Attempt, ...]:
@@ -90,8 +97,9 @@ def _by_attempt(outcomes: Sequence[Outcome]) -> tuple[Attempt, ...]:
     for number in range(most):
         reached = [outcome for outcome in outcomes if len(outcome.successes) > number]
         success = np.mean([outcome.successes[number] for outcome in reached])
-        total = np.mean([outcome.attempt_returns[number] for outcome in reached])
-        attempts.append(Attempt(len(reached), float(success), float(total)))
+        totals = np.array([outcome.attempt_returns[number] for outcome in reached])
+        attempt = Attempt(len(reached), float(success), float(totals.mean()), standard_error(totals))
+        attempts.append(attempt)
     return tuple(attempts)
 
 
@@ -166,7 +174,7 @@ def evaluate_run(
     spec = load_spec(folder.spec, overrides, local_environment=environment is not None)
     task = evaluation_task(spec, environment)
     evaluation = evaluate_agent(
-        load_agent(folder, spec),
+        load_agent(folder),
         task,
         episodes=spec.evaluation.episodes,
         environments=spec.collector.environments,

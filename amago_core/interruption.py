@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -42,4 +43,6 @@ class Interruption:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        self._announce()
+        # The signal may have interrupted a line being written; a second one cannot begin inside it.
+        with suppress(RuntimeError):
+            self._announce()

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from amago_core.evaluation import Evaluation
+    from amago_core.evaluation import Attempt, Evaluation
     from amago_core.run_dir import RunDir
 
 _COLLECTED, _EVALUATED = "#9aa5b1", "#1f5fa8"
@@ -39,13 +39,14 @@ def plot_learning(records: Sequence[dict[str, Any]], path: Path) -> None:
         _curve(axes, records, f"eval/{name}", "evaluation", _EVALUATED, marker="o")
         axes.set_xlabel("environment steps")
         axes.set_ylabel(label)
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
         _tidy(axes)
     _save(figure, path)
 
 
 def plot_adaptation(evaluation: Evaluation, path: Path) -> None:
-    """Draw outcome and return by attempt: a curve that rises is an agent that learns in context."""
+    """Draw outcome and return by attempt, with a 95 % interval; where it rises, the agent adapts."""
     attempts = range(1, len(evaluation.attempts) + 1)
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -53,6 +54,8 @@ def plot_adaptation(evaluation: Evaluation, path: Path) -> None:
     successes = [attempt.success for attempt in evaluation.attempts]
     marker = "o" if len(returns) <= 30 else ""
     axes.plot(attempts, returns, color=_EVALUATED, marker=marker, markersize=4, label="return")
+    low, high = zip(*[_interval(attempt) for attempt in evaluation.attempts], strict=True)
+    axes.fill_between(attempts, low, high, color=_EVALUATED, alpha=0.15, linewidth=0)
     if successes != returns:
         axes.plot(attempts, successes, color=_COLLECTED, marker=marker, markersize=4, label="success")
     axes.set_xlabel("attempt at the same hidden task")
@@ -60,6 +63,11 @@ def plot_adaptation(evaluation: Evaluation, path: Path) -> None:
     axes.legend(frameon=False)
     _tidy(axes)
     _save(figure, path)
+
+
+def _interval(attempt: Attempt) -> tuple[float, float]:
+    half = 1.96 * attempt.standard_error
+    return attempt.total - half, attempt.total + half
 
 
 def _curve(

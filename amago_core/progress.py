@@ -7,8 +7,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 _PLAIN_SECONDS = 10.0
 
@@ -75,7 +78,10 @@ class PlainReporter:
 
 
 class LiveReporter:
-    """A bar for the rounds, one for what the round is doing, and a line per round above them."""
+    """Two bars, for the rounds and for what a round is doing, over the numbers of the last round.
+
+    Evaluations stay in the scrollback; other rounds replace one another.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -84,35 +90,38 @@ class LiveReporter:
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=console,
         )
+        self._numbers = Text()
+        self._live = Live(Group(self._progress, self._numbers), console=console)
         self._rates = _Rates()
 
     def start(self, title: str, rounds: int, done: int) -> None:
         """Draw the bars."""
-        self._console.print(f"training [bold]{title}[/bold]")
+        self._console.print(f"training [bold]{escape(title)}[/bold]", highlight=False)
         self._rounds = self._progress.add_task("rounds", total=rounds, completed=done)
         self._phase = self._progress.add_task("", total=1)
-        self._progress.start()
+        self._live.start()
 
     def tick(self, phase: str, done: int, total: int) -> None:
         """Move the second bar."""
         self._progress.update(self._phase, description=phase, completed=done, total=total)
 
     def round(self, metrics: Mapping[str, Any]) -> None:
-        """Move the first bar; keep evaluations in the scrollback."""
+        """Move the first bar and show the numbers."""
         self._rates.see(metrics)
-        line = summary(metrics, self._rates)
+        line = f"round {metrics['round']:>4}  {summary(metrics, self._rates)}"
         self._progress.update(self._rounds, completed=metrics["round"])
-        self._progress.console.print(f"round {metrics['round']:>4}  {line}", highlight=False)
+        self._numbers.plain = line
+        if "eval/return" in metrics:
+            self._console.print(line, markup=False, highlight=False)
 
     def note(self, text: str) -> None:
         """Print the sentence above the bars."""
-        self._progress.console.print(text)
+        self._console.print(text, markup=False, highlight=False)
 
     def finish(self) -> None:
         """Take the bars down."""
-        self._progress.stop()
+        self._live.stop()
 
 
 class _Rates:

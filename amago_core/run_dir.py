@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amago_core.durability import replace_file, write_file
+from amago_core.durability import publish, replace_file, write_file
 from amago_registry.errors import AmagoError
 
 if TYPE_CHECKING:
@@ -50,25 +51,32 @@ class RunDir:
         Raises:
             RunDirError: If the folder exists or cannot be made.
         """
-        from amago_core.spaces import space_to_json
-        from amago_core.spec import spec_yaml
-
-        try:
-            self.path.mkdir(parents=True)
-        except FileExistsError:
+        if self.path.exists():
             raise RunDirError(
                 f"{self.path} exists. Add resume=true to go on with that run, "
                 "or run=OTHER/FOLDER to begin another one."
-            ) from None
+            )
+        # Made under another name, so that a crash leaves no folder that is half a run.
+        making = RunDir(self.path.with_name(f".{self.path.name}.making"))
+        try:
+            shutil.rmtree(making.path, ignore_errors=True)
+            making.path.mkdir(parents=True)
+            making._describe(spec, task)
+            publish(making.path, self.path)
         except OSError as error:
             raise RunDirError(f"{self.path} cannot be made: {error.strerror}.") from None
+
+    def _describe(self, spec: RunSpec, task: Task) -> None:
+        from amago_core.spaces import space_to_json
+        from amago_core.spec import spec_yaml
+
         spaces = {
             "observation": space_to_json(task.observation_space),
             "action": space_to_json(task.action_space),
         }
+        versions = _versions(_plugins(spec))
         write_file(self.spaces, json.dumps(spaces, indent=1).encode())
-        versions = json.dumps(_versions(_plugins(spec)), indent=1)
-        write_file(self.versions, versions.encode())
+        write_file(self.versions, json.dumps(versions, indent=1).encode())
         write_file(self.spec, spec_yaml(spec).encode())
 
     def check(self) -> None:

@@ -39,8 +39,16 @@ def canonical_action(space: spaces.Space[Any]) -> spaces.Discrete | spaces.Box:
 
 
 def action_width(space: spaces.Space[Any]) -> int:
-    """Return A of a canonical action space: its dimensions, or the number of choices."""
-    return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or ()))
+    """Return A of a canonical action space: its dimensions, or the number of choices.
+
+    Raises:
+        ValueError: If the space is neither ``Discrete(n)`` starting at 0 nor a flat ``Box``.
+    """
+    if isinstance(space, spaces.Discrete) and space.start == 0:
+        return int(space.n)
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        return int(space.shape[0])
+    raise ValueError(f"actions are Discrete(n) starting at 0 or a flat Box, not {space}")
 
 
 def action_to_environment(action: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
@@ -48,10 +56,10 @@ def action_to_environment(action: np.ndarray, space: spaces.Space[Any]) -> np.nd
     if isinstance(space, spaces.Discrete):
         return np.asarray(action + int(space.start))
     assert isinstance(space, spaces.Box)
-    # In float64: the range of a small integer type overflows it, and float32 steps past its bounds.
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    unit = (np.reshape(action, (-1, *space.shape)).astype(np.float64) + 1) / 2
-    inner = np.clip(low * (1 - unit) + high * unit, low, high)
+    # Not low + unit * (high - low): the range of a small integer type overflows it. Rounding may step
+    # past a bound, hence the clip.
+    unit = (np.reshape(action, (-1, *space.shape)) + 1) / 2
+    inner = np.clip(space.low * (1 - unit) + space.high * unit, space.low, space.high)
     whole = np.issubdtype(space.dtype, np.integer)
     return np.asarray(np.rint(inner) if whole else inner, dtype=space.dtype)
 
@@ -76,7 +84,8 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
         case spaces.Discrete():
             return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
         case spaces.MultiBinary():
-            return {"type": "MultiBinary", "shape": list(space.shape)}
+            n = list(space.n) if isinstance(space.n, tuple) else int(space.n)
+            return {"type": "MultiBinary", "n": n}
         case spaces.Box():
             # JSON has no infinity; as text, every bound survives exactly.
             low, high = ([str(x) for x in bound.flatten()] for bound in (space.low, space.high))
@@ -94,7 +103,7 @@ def space_from_json(described: dict[str, Any]) -> spaces.Space[Any]:
         case "Discrete":
             return spaces.Discrete(described["n"], start=described["start"])
         case "MultiBinary":
-            return spaces.MultiBinary(described["shape"])
+            return spaces.MultiBinary(described["n"])
         case "Box":
             dtype, shape = np.dtype(described["dtype"]), described["shape"]
             low, high = (

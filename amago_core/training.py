@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch
 
 from amago_core.checkpoints import Checkpoint, CheckpointStore
 from amago_core.collector import Collector, Tasks
-from amago_core.compose import Task, compose_agent, compose_objective, compose_task
+from amago_core.compose import Task, compose_agent, compose_objective, compose_task, rehearse
 from amago_core.environments import EnvironmentFault, MakeEnvironment, make_environments
 from amago_core.evaluation import Evaluation, evaluate_agent, evaluation_task
 from amago_core.interruption import Interruption
@@ -150,6 +151,7 @@ class Training:
         _check_spaces(self.task, self.evaluation_task)
         device = _device(spec)
         self.agent = compose_agent(spec.agent, self.task).to(device)
+        rehearse(self.agent, self.task)
         self.objective = compose_objective(spec.agent, self.agent).to(device)
         self.learner = Learner(self.agent, self.objective, spec.training)
         self.relabeler = spec.relabeler.build(RelabelerContext())
@@ -205,7 +207,7 @@ class Training:
     def _rounds(self) -> str:
         training = self.spec.training
         with Interruption(self._announce_stop) as interruption:
-            stopped = None
+            stopped = self._reason_to_stop()
             while stopped is None and self.round < training.rounds:
                 self._one_round(last=self.round + 1 == training.rounds)
                 stopped = self._reason_to_stop()
@@ -240,18 +242,31 @@ class Training:
         outcomes: list[Outcome] = []
         try:
             self._collect(outcomes)
-            losses = self._update()
-            self.round += 1
-            evaluated = self._evaluate() if last or self._evaluation_due() else None
         except EnvironmentFault:
-            self._save_after_fault()
+            # Started trajectories cannot go on; the weights are those of the last round.
+            self.writer.flush(self.learner.updates)
+            self._save(acting=False)
             raise
+        losses = self._update()
+        self.round += 1
+        evaluated, fault = self._try_to_evaluate() if last or self._evaluation_due() else (None, None)
         self.seconds += time.perf_counter() - wall
         self.cpu_seconds += time.process_time() - cpu
-        metrics = self._metrics(outcomes, losses, evaluated)
+        self._record(self._metrics(outcomes, losses, evaluated))
+        if fault is not None:
+            self._save()
+            raise fault
+
+    def _record(self, metrics: Metrics) -> None:
         for tracker in self.trackers:
             tracker.record(metrics)
         self.reporter.round(metrics)
+
+    def _try_to_evaluate(self) -> tuple[Evaluation | None, EnvironmentFault | None]:
+        try:
+            return self._evaluate(), None
+        except EnvironmentFault as fault:
+            return None, fault
 
     def _collect(self, outcomes: list[Outcome]) -> None:
         steps, done = self.spec.training.steps_per_round, 0
@@ -303,6 +318,7 @@ class Training:
             "trajectories": self.writer.stored,
             "seconds": round(self.seconds, 3),
             "cpu_seconds": round(self.cpu_seconds, 3),
+            "peak_bytes": peak_memory(),
             "return": _mean([outcome.total for outcome in outcomes]),
             "success": _mean([o.success for o in outcomes if o.success is not None]),
             "length": _mean([outcome.length for outcome in outcomes]),
@@ -341,16 +357,12 @@ class Training:
             tensors["acting"] = acted
         self.store.save(self.round, self.learner.updates, tensors, facts)
         self._evict()
+        if not acting:
+            self.reporter.note(f"what was trained so far is saved in {self.folder.path}")
 
     def _evict(self) -> None:
         oldest = min((kept.facts["stored"] for kept in self.store.kept()), default=0)
         self.replay.evict(before=oldest - self.spec.replay.capacity)
-
-    def _save_after_fault(self) -> None:
-        """Keep the weights of the last round; the started trajectories are given up."""
-        self.writer.flush(self.learner.updates)
-        self._save(acting=False)
-        self.reporter.note(f"what was trained so far is saved in {self.folder.path}")
 
     def _restore(self) -> Checkpoint | None:
         checkpoint, damaged = self.store.survey()
@@ -385,7 +397,6 @@ class Training:
             self._evaluation = self._evaluate()
         self.folder.write_evaluation(self._evaluation)
         plot_run(self.folder, self._evaluation)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return Result(
             run=self.folder.path,
             evaluation=self._evaluation,
@@ -393,9 +404,15 @@ class Training:
             env_steps=self.env_steps,
             seconds=self.seconds,
             cpu_seconds=self.cpu_seconds,
-            peak_bytes=peak,
+            peak_bytes=peak_memory(),
             stopped=stopped,
         )
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _mean(values: Sequence[float]) -> float | None:

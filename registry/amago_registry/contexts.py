@@ -105,11 +105,13 @@ class ObjectiveContext:
     """For objectives.
 
     Args:
+        in_dim: Width of the state representation.
         actor: The actor being trained; see :class:`amago_registry.protocols.Actor`.
         critic: The critic being trained; see :class:`amago_registry.protocols.Critic`.
         discounts: One per head, the acting one last.
     """
 
+    in_dim: int
     actor: Any
     critic: Any
     discounts: tuple[float, ...]

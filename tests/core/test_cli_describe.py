@@ -192,7 +192,7 @@ def test_threads_are_announced_before_torch_is_imported(monkeypatch: pytest.Monk
     environment = {"OMP_NUM_THREADS": "2"}
     monkeypatch.setattr(threads.os, "environ", environment)
     threads.announce_threads("auto")
-    assert environment == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "6"}
+    assert environment == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     threads.announce_threads(3)
     assert environment == {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from amago_registry import (
-    AmagoError,
     AttentionContext,
     BackboneContext,
     SequenceLayout,
@@ -49,8 +48,9 @@ def test_a_machine_without_cuda_has_reasons_against_xformers() -> None:
 def test_every_reason_is_told_and_what_to_write_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = ["the GPU is on holiday", "xformers is not installed: pip install xformers"]
     monkeypatch.setattr(attention_xformers, "reasons_against_xformers", lambda: reasons)
+    q, layout = torch.randn(3, 2, 4), SequenceLayout.build([2, 1])
     with pytest.raises(UnavailableError) as caught:
-        XformersAttention(CONTEXT, AttentionOptions())
+        XformersAttention(CONTEXT, AttentionOptions()).packed(q, q, q, layout)
     assert str(caught.value) == (
         "attention 'xformers' cannot run on this machine:\n"
         "  - the GPU is on holiday\n"
@@ -64,8 +64,32 @@ def test_a_transformer_that_asks_for_xformers_by_name_does_not_fall_back(
 ) -> None:
     monkeypatch.setattr(attention_xformers, "reasons_against_xformers", lambda: ["no"])
     options = TransformerOptions.model_validate({"attention": "xformers"})
+    backbone = Transformer(BACKBONE_CONTEXT, options)
     with pytest.raises(UnavailableError, match="attention 'xformers' cannot run on this machine"):
-        Transformer(BACKBONE_CONTEXT, options)
+        backbone(torch.randn(2, 4), SequenceLayout.build([2]))
+
+
+def test_an_agent_trained_with_xformers_acts_anywhere() -> None:
+    options = TransformerOptions.model_validate({"attention": "xformers"})
+    backbone = Transformer(BACKBONE_CONTEXT, options).eval()
+    y, _ = backbone.step(torch.randn(2, 4), torch.zeros(2), backbone.initial_state(2))
+    assert y.shape == (2, options.width)
+
+
+def test_on_a_gpu_machine_an_agent_on_the_cpu_is_told_where_the_kernel_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attention_xformers, "reasons_against_xformers", list)
+    q, layout = torch.randn(3, 2, 4), SequenceLayout.build([2, 1])
+    with pytest.raises(UnavailableError, match="the agent is trained on the CPU: set running.device"):
+        XformersAttention(CONTEXT, AttentionOptions()).packed(q, q, q, layout)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_what_no_operator_takes_is_refused_in_the_words_of_xformers() -> None:
+    refused = attention_xformers.refusal_of(torch.randn(3, 2, 4), CONTEXT)
+    assert refused is not None
+    assert "device" in refused
 
 
 def test_auto_does_not_import_xformers_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,12 +112,3 @@ def test_the_bias_shows_each_row_its_own_past_within_the_window(
         for m, (other, s) in enumerate(rows):
             within = s <= t and (window is None or t - s < window)
             assert bool(seen[n, m]) == (sequence == other and within)
-
-
-def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    options = TransformerOptions(width=30, heads=4)
-    with pytest.raises(AmagoError) as caught:
-        Transformer(BACKBONE_CONTEXT, options)
-    assert str(caught.value) == (
-        "a transformer of width 30 cannot have 4 heads: the width must be a multiple of the heads."
-    )

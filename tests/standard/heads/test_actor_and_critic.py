@@ -102,10 +102,18 @@ def test_continuous_values_are_a_perceptron_on_state_action_and_horizon(
                 given = torch.cat([action[n, g].clamp(-0.999, 0.999), horizon])
                 net = module.net
                 y = state[n] @ net.state.weight[c] + net.state.bias[c, 0]
-                y = y + given @ net.action.weight[c] + net.action.bias[c, 0]
+                y = y + given @ net.action.weight[c]
                 for layer in net.rest.layers if net.rest is not None else ():
                     y = leaky_relu(y) @ layer.weight[c] + layer.bias[c, 0]
                 assert together[n, c, g].item() == pytest.approx(y.item(), abs=1e-6)
+
+
+def test_the_two_halves_of_the_first_layer_start_as_one_layer() -> None:
+    net = critic(spaces.Box(-1, 1, (2,)), (400,)).net
+    bound = 1 / math.sqrt(5 + 2 + 1)
+    assert net.action.bias is None
+    for weight in (net.state.weight, net.action.weight):
+        assert 0.95 * bound < weight.abs().max().item() <= bound
 
 
 def test_the_loss_is_the_squared_error_in_the_units_of_the_targets_spread() -> None:

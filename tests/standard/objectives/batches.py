@@ -77,7 +77,7 @@ def agent(space: spaces.Space[Any], **options: Any) -> tuple[MLPActor, EnsembleC
     critic = EnsembleCritic(
         CriticContext(**of_heads), EnsembleCriticOptions(members=3, hidden_dims=(8,))
     )
-    context = ObjectiveContext(actor=actor, critic=critic, discounts=DISCOUNTS)
+    context = ObjectiveContext(in_dim=WIDTH, actor=actor, critic=critic, discounts=DISCOUNTS)
     objective = AmagoObjective(context, AmagoOptions(**{"target_members": 3, **options}))
     with torch.no_grad():
         for parameter in objective.parameters():

@@ -67,6 +67,11 @@ class ReferenceAttention(CachedAttention):
 class SDPAttention(CachedAttention):
     """Torch's fused kernel, one call per run of equally long sequences; nothing is padded."""
 
+    def __init__(self, context: AttentionContext, options: AttentionOptions) -> None:
+        super().__init__(context, options)
+        # The last mask alone: the layers of a Transformer ask for one after the other.
+        self._windows: dict[tuple[int, torch.device], Tensor] = {}
+
     def packed(self, q_NHF: Tensor, k_NKF: Tensor, v_NKF: Tensor, layout: SequenceLayout) -> Tensor:
         """Return ``(N, H, F)``; every row attends to its own sequence up to itself."""
         k_NHF, v_NHF = self.expand(k_NKF), self.expand(v_NKF)
@@ -87,9 +92,12 @@ class SDPAttention(CachedAttention):
     def _window(self, length: int, device: torch.device) -> Tensor | None:
         if self.context.window is None or length <= self.context.window:
             return None
-        row_L = torch.arange(length, device=device)
-        back_LL = row_L[:, None] - row_L[None, :]
-        return (back_LL >= 0) & (back_LL < self.context.window)
+        key = (length, device)
+        if key not in self._windows:
+            row_L = torch.arange(length, device=device)
+            back_LL = row_L[:, None] - row_L[None, :]
+            self._windows = {key: (back_LL >= 0) & (back_LL < self.context.window)}
+        return self._windows[key]
 
 
 class AutoAttention(CachedAttention):
@@ -98,20 +106,20 @@ class AutoAttention(CachedAttention):
     def __init__(self, context: AttentionContext, options: AttentionOptions) -> None:
         super().__init__(context, options)
         self._sdpa: Attention = SDPAttention(context, options)
-        self._cuda: Attention | None = None
+        self._cuda: dict[torch.dtype, Attention] = {}
 
     def packed(self, q_NHF: Tensor, k_NKF: Tensor, v_NKF: Tensor, layout: SequenceLayout) -> Tensor:
         """Return ``(N, H, F)``; every row attends to its own sequence up to itself."""
-        kernel = self._on_cuda() if q_NHF.is_cuda else self._sdpa
+        kernel = self._on_cuda(q_NHF) if q_NHF.is_cuda else self._sdpa
         return kernel.packed(q_NHF, k_NKF, v_NKF, layout)
 
-    def _on_cuda(self) -> Attention:
-        if self._cuda is None:
-            from amago_standard.backbones.attention_xformers import (
-                XformersAttention,
-                reasons_against_xformers,
-            )
+    def _on_cuda(self, q_NHF: Tensor) -> Attention:
+        if q_NHF.dtype not in self._cuda:
+            from amago_standard.backbones import attention_xformers as xformers
 
-            usable = not reasons_against_xformers()
-            self._cuda = XformersAttention(self.context, AttentionOptions()) if usable else self._sdpa
-        return self._cuda
+            fits = not xformers.reasons_against_xformers()
+            fits = fits and xformers.refusal_of(q_NHF, self.context) is None
+            self._cuda[q_NHF.dtype] = (
+                xformers.XformersAttention(self.context, AttentionOptions()) if fits else self._sdpa
+            )
+        return self._cuda[q_NHF.dtype]

@@ -53,20 +53,27 @@ class RingCache:
         key[rows, :, slot_B] = k_BKF
         value[rows, :, slot_B] = v_BKF
         seen += 1
-        filled = self._filled(seen)
-        y_BHF = self._softmax(q_BHF, key[:, :, :filled], value[:, :, :filled], seen)
+        filled, ragged = self._extent(seen)
+        y_BHF = self._softmax(q_BHF, key[:, :, :filled], value[:, :, :filled], seen if ragged else None)
         return y_BHF, cache
 
-    def _filled(self, seen_B: Tensor) -> int:
-        # Reading the longest length would make a GPU wait; there the whole ring is masked instead.
-        return self.slots if seen_B.is_cuda else min(self.slots, int(seen_B.max()))
+    def _extent(self, seen_B: Tensor) -> tuple[int, bool]:
+        """Return how many slots anybody has filled, and whether somebody has filled fewer."""
+        if seen_B.is_cuda:  # Reading the lengths would make a GPU wait; there the whole ring is masked.
+            return self.slots, True
+        fewest, most = (int(seen) for seen in seen_B.aminmax())
+        filled = min(self.slots, most)
+        return filled, fewest < filled
 
-    def _softmax(self, q_BHF: Tensor, key_BKTF: Tensor, value_BKTF: Tensor, seen_B: Tensor) -> Tensor:
+    def _softmax(
+        self, q_BHF: Tensor, key_BKTF: Tensor, value_BKTF: Tensor, seen_B: Tensor | None
+    ) -> Tensor:
         batch, _, filled, _ = key_BKTF.shape
         groups = self.heads // self.kv_heads
         q_BKGF = q_BHF.view(batch, self.kv_heads, groups, self.head_dim) * self.head_dim**-0.5
         score_BKGT = q_BKGF @ key_BKTF.transpose(-1, -2)
-        empty_BT = torch.arange(filled, device=seen_B.device) >= seen_B[:, None]
-        score_BKGT = score_BKGT.masked_fill(empty_BT[:, None, None], -torch.inf)
+        if seen_B is not None:
+            empty_BT = torch.arange(filled, device=seen_B.device) >= seen_B[:, None]
+            score_BKGT = score_BKGT.masked_fill(empty_BT[:, None, None], -torch.inf)
         y_BKGF: Tensor = score_BKGT.softmax(-1) @ value_BKTF
         return y_BKGF.reshape(batch, self.heads, self.head_dim)

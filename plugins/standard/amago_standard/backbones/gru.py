@@ -42,15 +42,14 @@ class GRU(nn.Module):
         return cast(Tensor, self.norm(y_NE[layout.from_time_major_N]))
 
     def initial_state(self, batch: int) -> State:
-        """Return zeros ``(B, L, E)``."""
-        return {"hidden": self.norm.weight.new_zeros(batch, self.layers, self.out_dim)}
+        """Return zeros ``(L, B, E)``."""
+        return {"hidden": self.norm.weight.new_zeros(self.layers, batch, self.out_dim)}
 
     def step(self, x_BD: Tensor, time_B: Tensor, state: State) -> tuple[Tensor, State]:
         """Take one timestep per environment; return ``(B, E)`` and the state."""
-        hidden_LBE = cast(Tensor, state["hidden"]).transpose(0, 1).contiguous()
-        y_1BE, hidden_LBE = self.gru(x_BD[None], hidden_LBE)
-        return self.norm(y_1BE[0]), {"hidden": hidden_LBE.transpose(0, 1)}
+        y_1BE, hidden_LBE = self.gru(x_BD[None], state["hidden"])
+        return self.norm(y_1BE[0]), {"hidden": hidden_LBE}
 
     def reset(self, state: State, mask_B: Tensor) -> State:
         """Return the state with the environments where ``mask_B`` is true at zero."""
-        return {"hidden": cast(Tensor, state["hidden"]).masked_fill(mask_B[:, None, None], 0.0)}
+        return {"hidden": cast(Tensor, state["hidden"]).masked_fill(mask_B[:, None], 0.0)}

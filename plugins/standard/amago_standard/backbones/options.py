@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
 from amago_registry.options import Field, Options, Part
 
 
@@ -27,6 +30,17 @@ class TransformerOptions(Options):
         validate_default=True,
         description="Kernel: auto chooses for the device, a name must run or explains why not.",
     )
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> TransformerOptions:
+        if self.width % self.heads:
+            raise PydanticCustomError(
+                "value_error",
+                "a transformer of width {width} cannot have {heads} heads: "
+                "the width must be a multiple of the heads",
+                {"width": self.width, "heads": self.heads},
+            )
+        return self
 
 
 class GRUOptions(Options):

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from amago_registry.contexts import AttentionContext, BackboneContext
-from amago_registry.errors import AmagoError
 from amago_registry.layout import SequenceLayout
 from amago_registry.protocols import Attention, State
 from amago_standard.backbones.options import TransformerOptions
@@ -69,18 +68,10 @@ class Transformer(nn.Module):
     Args:
         context: Width in and context length; supplied by the composer.
         options: Sizes; see :class:`TransformerOptions`.
-
-    Raises:
-        AmagoError: If the heads do not divide the width.
     """
 
     def __init__(self, context: BackboneContext, options: TransformerOptions) -> None:
         super().__init__()
-        if options.width % options.heads:
-            raise AmagoError(
-                f"a transformer of width {options.width} cannot have {options.heads} heads: "
-                "the width must be a multiple of the heads."
-            )
         self.out_dim = options.width
         self.embed = nn.Linear(context.in_dim, options.width)
         self.dropout = nn.Dropout(options.dropout)

@@ -68,9 +68,9 @@ class EnsembleCritic(nn.Module):
         """Return predictions in the units of return."""
         return self.popart.denormalize(prediction)
 
-    def normalize(self, value: Tensor, discount_axis: int) -> Tensor:
-        """Return values in the units of the targets' spread."""
-        return self.popart.normalize(value, discount_axis)
+    def normalize(self, value: Tensor) -> Tensor:
+        """Return values ``(..., G)`` in the units of the targets' spread."""
+        return self.popart.normalize(value)
 
     def observe(self, target_NG: Tensor) -> None:
         """Propose statistics that include these targets."""
@@ -78,7 +78,8 @@ class EnsembleCritic(nn.Module):
 
     def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
         """Return squared errors ``(N, C, G)`` in normalised units."""
-        error = self.normalize(self.value(prediction), -1) - self.normalize(target_NG, -1)[:, None]
+        # The mean cancels: the difference of two normalised values.
+        error = (self.value(prediction) - target_NG[:, None]) / self.popart.std_G
         return error.square()
 
 
@@ -96,8 +97,10 @@ class _ActionCritic(nn.Module):
     ) -> None:
         super().__init__()
         first, *rest = (*options.hidden_dims, 1)
-        self.state = EnsembleLinear(options.members, state_dim, first)
-        self.action = EnsembleLinear(options.members, action_dim + 1, first)
+        # The columns of one linear layer over state, action and horizon.
+        fan_in = state_dim + action_dim + 1
+        self.state = EnsembleLinear(options.members, state_dim, first, fan_in=fan_in)
+        self.action = EnsembleLinear(options.members, action_dim + 1, first, fan_in=fan_in, bias=False)
         self.width = first
         self.rest = EnsembleMLP(options.members, first, rest[:-1], rest[-1]) if rest else None
         horizons = torch.tensor([1 / (1 - discount) for discount in discounts])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amago_registry.options import Field, Ints, Options
+from amago_registry.options import Field, Options, Widths
 
 
 class MLPActorOptions(Options):
     """Options of the actor ``use: mlp``."""
 
-    hidden_dims: Ints = Field((256, 256), description="Width of each hidden layer.")
+    hidden_dims: Widths = Field((256, 256), description="Width of each hidden layer.")
     min_probability: float = Field(
         0.001,
         ge=0,
@@ -27,7 +27,7 @@ class EnsembleCriticOptions(Options):
     """Options of the critic ``use: ensemble``."""
 
     members: int = Field(4, ge=1, description="Independent critics; targets take the minimum of some.")
-    hidden_dims: Ints = Field((256, 256), description="Width of each hidden layer, per member.")
+    hidden_dims: Widths = Field((256, 256), description="Width of each hidden layer, per member.")
     popart_rate: float = Field(
         5e-4, gt=0, le=1, description="Step of the running mean and spread of the targets."
     )

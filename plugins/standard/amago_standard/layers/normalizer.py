@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from amago_standard.layers.moments import corrected_rate, moved_moments
+
 
 class RunningNormalizer(nn.Module):
     """Centre and scale features by exponential moving averages of their mean and variance.
@@ -41,19 +43,11 @@ class RunningNormalizer(nn.Module):
         """Return normalised features ``(N, D)``."""
         mean_D, variance_D = self.mean_D, self.variance_D
         if self.training:
-            mean_D, variance_D = self._proposed = self._with(x_ND.detach().to(self.mean_D.dtype))
+            rate = corrected_rate(self.rate, self.steps + 1)
+            mean_D, variance_D = self._proposed = moved_moments(mean_D, variance_D, x_ND, rate)
         std_D = variance_D.sqrt()
         scale_D = torch.where(std_D > self.min_std, std_D, torch.ones_like(std_D))
         return ((x_ND - mean_D) / scale_D).clamp(-self.clip, self.clip)
-
-    def _with(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
-        rate = self.rate / (1 - (1 - self.rate) ** (self.steps.double() + 1))
-        rate = rate.to(self.mean_D.dtype)
-        variance_D, mean_D = torch.var_mean(x_ND, dim=0, correction=0)
-        delta_D = mean_D - self.mean_D
-        between_D = rate * (1 - rate) * delta_D.square()
-        new_variance_D = (1 - rate) * self.variance_D + rate * variance_D + between_D
-        return self.mean_D + rate * delta_D, new_variance_D
 
     def commit(self) -> None:
         """Adopt the statistics that the last training forward pass proposed."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from amago_standard.layers.moments import corrected_rate, moved_moments
+
 
 class PopArt(nn.Module):
     """Mean and spread of the targets, per discount, as moving averages.
@@ -25,55 +27,47 @@ class PopArt(nn.Module):
     Args:
         discounts: G.
         rate: Step size once many targets have been seen; the start is bias-corrected.
-        initial_scale: Return that a raw output of 1 stands for; root of the first second moment.
+        initial_scale: Return that a raw output of 1 stands for; the first spread.
     """
 
     steps: Tensor
     mean_G: Tensor
-    second_moment_G: Tensor
+    variance_G: Tensor
 
     def __init__(self, discounts: int, *, rate: float, initial_scale: float) -> None:
         super().__init__()
         self.rate, self.initial_scale = rate, initial_scale
         self.register_buffer("steps", torch.ones((), dtype=torch.int64))
         self.register_buffer("mean_G", torch.zeros(discounts))
-        self.register_buffer("second_moment_G", torch.full((discounts,), initial_scale**2))
+        self.register_buffer("variance_G", torch.full((discounts,), initial_scale**2))
         self._proposed: tuple[Tensor, Tensor] | None = None
 
     @property
     def _latest(self) -> tuple[Tensor, Tensor]:
-        return self._proposed or (self.mean_G, self.second_moment_G)
+        return self._proposed or (self.mean_G, self.variance_G)
 
     @property
     def std_G(self) -> Tensor:
         """Spread of the targets, proposals included; between 1e-2 and 1e4."""
-        mean_G, second_moment_G = self._latest
-        return (second_moment_G - mean_G.square()).clamp(1e-4, 1e8).sqrt()
+        return self._latest[1].clamp(1e-4, 1e8).sqrt()
 
     def denormalize(self, raw: Tensor) -> Tensor:
         """Return raw outputs in the units of return."""
         return raw * self.initial_scale
 
-    def normalize(self, value: Tensor, discount_axis: int = -1) -> Tensor:
-        """Return values in the units of the targets' spread; ``discount_axis`` is that of G."""
-        shape = [1] * value.dim()
-        shape[discount_axis] = -1
-        return (value - self._latest[0].view(shape)) / self.std_G.view(shape)
+    def normalize(self, value: Tensor) -> Tensor:
+        """Return values ``(..., G)`` in the units of the targets' spread."""
+        return (value - self._latest[0]) / self.std_G
 
     def observe(self, target_NG: Tensor) -> None:
         """Propose statistics that include these targets, in the units of return."""
-        rate = self.rate / (1 - (1 - self.rate) ** (self.steps.double() + 1))
-        rate = rate.to(self.mean_G.dtype)
-        target_NG = target_NG.detach().to(self.mean_G.dtype)
-        self._proposed = (
-            torch.lerp(self.mean_G, target_NG.mean(0), rate),
-            torch.lerp(self.second_moment_G, target_NG.square().mean(0), rate),
-        )
+        rate = corrected_rate(self.rate, self.steps + 1)
+        self._proposed = moved_moments(self.mean_G, self.variance_G, target_NG, rate)
 
     def commit(self) -> None:
         """Adopt the statistics last proposed."""
         if self._proposed is not None:
             self.mean_G.copy_(self._proposed[0])
-            self.second_moment_G.copy_(self._proposed[1])
+            self.variance_G.copy_(self._proposed[1])
             self.steps += 1
             self._proposed = None

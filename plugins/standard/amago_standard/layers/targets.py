@@ -17,14 +17,19 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def target_copy(module: ModuleT) -> ModuleT:
-    """Return a copy that starts equal, is never trained and always evaluates."""
+    """Return a copy that starts equal and is never trained, in evaluation mode."""
     return deepcopy(module).requires_grad_(False).eval()
 
 
 @torch.no_grad()
 def move_towards(target: nn.Module, online: nn.Module, tau: float) -> None:
-    """Move the target's parameters the share ``tau`` of the way to the online ones (Polyak)."""
+    """Move the target's parameters the share ``tau`` of the way to the online ones (Polyak).
+
+    Buffers are statistics, not weights: they are taken over as they are.
+    """
     torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.copy_(new)
 
 
 @contextmanager
@@ -45,9 +50,11 @@ def reduce_ensemble(value_MCG: Tensor, members: int, *, pessimistic: bool) -> Te
 
     Drawn without replacement (REDQ; Chen et al., 2021, arXiv:2101.05982); all if there are no more.
     """
-    if members < value_MCG.shape[1]:
-        drawn = torch.rand_like(value_MCG).topk(members, dim=1, sorted=False).indices
-        value_MCG = value_MCG.gather(1, drawn)
+    rows, ensemble, discounts = value_MCG.shape
+    if members < ensemble:
+        subsets = torch.combinations(torch.arange(ensemble, device=value_MCG.device), members)
+        drawn_MG = torch.randint(len(subsets), (rows, discounts), device=value_MCG.device)
+        value_MCG = value_MCG.gather(1, subsets[drawn_MG].transpose(1, 2))
     return value_MCG.amin(1) if pessimistic else value_MCG.mean(1)
 
 

@@ -6,21 +6,14 @@ members, G = discounts, A = actions (discrete) or action features (continuous).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from amago_registry.contexts import ObjectiveContext
-from amago_registry.protocols import (
-    Actor,
-    Batch,
-    Critic,
-    DiscreteDistribution,
-    Distribution,
-    ReparameterizedDistribution,
-)
+from amago_registry.errors import AmagoError
+from amago_registry.protocols import Actor, Batch, Critic
 from amago_standard.layers.targets import (
     frozen,
     move_towards,
@@ -29,15 +22,6 @@ from amago_standard.layers.targets import (
     target_copy,
 )
 from amago_standard.objectives.options import AmagoOptions
-
-
-@dataclass(frozen=True)
-class _Estimates:
-    """The critics' view of the batch: Q of the stored actions, V of the policy; in units of return."""
-
-    prediction: Tensor
-    q_MCG: Tensor
-    v_MCG: Tensor
 
 
 class AmagoObjective(nn.Module):
@@ -60,8 +44,16 @@ class AmagoObjective(nn.Module):
         self.register_buffer("discount_G", torch.tensor(context.discounts), persistent=False)
         # In a tuple, so that the online networks stay the agent's and are saved once.
         self._online: tuple[Actor, Critic] = (context.actor, context.critic)
+        _check_fit(context, options)
         self.target_actor = target_copy(context.actor)
         self.target_critic = target_copy(context.critic)
+
+    def train(self, mode: bool = True) -> AmagoObjective:
+        """Set the mode; targets always evaluate."""
+        super().train(mode)
+        self.target_actor.eval()
+        self.target_critic.eval()
+        return self
 
     def loss(self, state_NE: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the scalar loss and detached scalar metrics."""
@@ -69,33 +61,33 @@ class AmagoObjective(nn.Module):
         state_ME = state_NE[batch.rows_M]
         target_MG = self._target(state_NE[batch.rows_M + 1].detach(), batch)
         critic.observe(target_MG)
-        policy: Distribution = actor(state_ME)
-        estimates = self._estimate(critic, state_ME, policy, batch)
-        critic_loss = critic.loss(estimates.prediction, target_MG).mean()
-        value_MG = critic.normalize(estimates.v_MCG, -1).amin(1)
-        advantage_MG = critic.normalize(estimates.q_MCG, -1).mean(1) - critic.normalize(
-            estimates.v_MCG.detach(), -1
-        ).mean(1)
-        accepted_MG = (advantage_MG > 0).float()
-        log_prob_MG = policy.log_prob(self._stored(batch))
-        online_loss = -value_MG.mean()
-        offline_loss = -(accepted_MG * log_prob_MG).mean()
-        options = self.options
-        loss = options.critic_coef * critic_loss
-        loss = loss + options.online_coef * online_loss + options.offline_coef * offline_loss
+        policy = actor(state_ME)
+        prediction, q_MCG, v_MCG = self._estimate(state_ME, policy, batch)
+        critic_loss = critic.loss(prediction, target_MG).mean()
+        value_MCG = critic.normalize(v_MCG)
+        advantage_MG = critic.normalize(q_MCG).mean(1) - value_MCG.detach().mean(1)
+        accepted_MG = (advantage_MG > 0).to(advantage_MG.dtype)
+        online_loss = -value_MCG.amin(1).mean()
+        offline_loss = -(accepted_MG * policy.log_prob(self._stored(batch))).mean()
+        loss = (
+            self.options.critic_coef * critic_loss
+            + self.options.online_coef * online_loss
+            + self.options.offline_coef * offline_loss
+        )
         metrics = {
             "loss": loss,
             "loss/critic": critic_loss,
             "loss/online": online_loss,
             "loss/offline": offline_loss,
-            "q": estimates.q_MCG[..., -1].mean(),
+            "q": q_MCG[..., -1].mean(),
             "target": target_MG[:, -1].mean(),
             "target_std": target_MG[:, -1].std(correction=0),
             "accepted": accepted_MG.mean(),
         }
-        entropy = policy.entropy()
-        if entropy is not None:
-            metrics["entropy"] = entropy[:, -1].mean()
+        with torch.no_grad():
+            entropy_MG = policy.entropy()
+        if entropy_MG is not None:
+            metrics["entropy"] = entropy_MG[:, -1].mean()
         return loss, {name: metric.detach() for name, metric in metrics.items()}
 
     def after_step(self) -> None:
@@ -118,23 +110,47 @@ class AmagoObjective(nn.Module):
         reward_M = batch.reward_M * self.options.reward_scale
         return one_step_target(reward_M, batch.terminated_M, value_MG, self.discount_G)
 
-    def _estimate(
-        self, critic: Critic, state_ME: Tensor, policy: Distribution, batch: Batch
-    ) -> _Estimates:
+    def _estimate(self, state_ME: Tensor, policy: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the prediction for the stored actions, their values, and those of the policy.
+
+        Values ``(M, C, G)`` are in units of return. Only the policy's carry gradients, to the actor.
+        """
+        _, critic = self._online
         if critic.enumerates:
-            assert isinstance(policy, DiscreteDistribution)
             every_MCGA = critic.predict_all(state_ME)
             prediction = critic.select(every_MCGA, batch.action)
             # Detached, the values of all actions are exactly what the policy gradient may see.
             v_MCG = (policy.probs[:, None] * critic.value(every_MCGA).detach()).sum(-1)
         else:
-            assert isinstance(policy, ReparameterizedDistribution)
             prediction = critic.predict(state_ME, self._stored(batch))
+            action_MGA = policy.rsample() if self.options.online_coef > 0 else policy.sample()
             with frozen(cast(nn.Module, critic)):
-                v_MCG = critic.value(critic.predict(state_ME.detach(), policy.rsample()))
-        return _Estimates(prediction, critic.value(prediction).detach(), v_MCG)
+                v_MCG = critic.value(critic.predict(state_ME.detach(), action_MGA))
+        return prediction, critic.value(prediction).detach(), v_MCG
 
     def _stored(self, batch: Batch) -> Tensor:
         """The batch's actions under every discount: ``(M, G)`` or ``(M, G, A)``."""
         action = batch.action[:, None]
         return action.expand(-1, len(self.discount_G), *action.shape[2:])
+
+
+def _check_fit(context: ObjectiveContext, options: AmagoOptions) -> None:
+    """Refuse an actor whose distribution lacks what the critic or the policy gradient needs.
+
+    Raises:
+        AmagoError: Naming both parts and what to change.
+    """
+    actor, critic = type(context.actor).__name__, type(context.critic).__name__
+    like = next(context.actor.parameters())
+    with torch.no_grad():
+        policy = context.actor(like.new_zeros(1, context.in_dim))
+    if context.critic.enumerates and not hasattr(policy, "probs"):
+        raise AmagoError(
+            f"critic {critic} values every discrete action, and actor {actor} gives no probabilities "
+            "to weigh them by: choose another actor or critic."
+        )
+    if not context.critic.enumerates and options.online_coef > 0 and not hasattr(policy, "rsample"):
+        raise AmagoError(
+            f"actor {actor} has no samples that carry gradients, which agent.objective.online_coef > 0 "
+            "needs: set agent.objective.online_coef=0 or choose another actor."
+        )

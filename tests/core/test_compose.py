@@ -1,0 +1,117 @@
+"""From a resolved spec to objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from toys import Walk, tiny
+
+from amago_core.compose import Row, compose_task, describe
+from amago_core.environments import EnvironmentFault
+from amago_core.errors import AmagoError
+from amago_core.spec import load_spec
+from amago_registry.errors import UnsupportedSpaceError
+
+
+class Seeing(Walk):
+    """A walk that declares some other observation space."""
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        super().__init__()
+        self.observation_space = space
+
+
+def test_a_task_knows_name_spaces_and_horizon() -> None:
+    spec = load_spec(tiny())
+    task = compose_task(spec.environment, 0)
+    assert task.name == "standard/bandit"
+    assert task.observed == spaces.Dict(observation=spaces.Box(-1, 1, (1,), np.float32))
+    assert task.acted == spaces.Discrete(3)
+    assert task.horizon == 10
+
+
+def test_a_local_environment_is_called_after_its_function() -> None:
+    def corridor() -> gymnasium.Env[Any, Any]:
+        return Walk(named=True)
+
+    task = compose_task(None, 0, corridor)
+    assert task.name == "corridor"
+    assert sorted(task.observed) == ["cell", "seen"]
+
+
+def test_without_an_environment_there_is_no_task() -> None:
+    with pytest.raises(AmagoError) as caught:
+        compose_task(None, 0)
+    assert str(caught.value) == ("this spec has no environment: write environment: {use: some-name}.")
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Tuple([spaces.Discrete(2)]),
+        spaces.Dict(a=spaces.Dict(b=spaces.Discrete(2))),
+        spaces.Text(3),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.Graph(spaces.Discrete(2), None),
+        spaces.OneOf([spaces.Discrete(2), spaces.Box(0, 1)]),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+def test_observations_that_are_no_arrays_are_refused(space: spaces.Space[Any]) -> None:
+    def corridor() -> gymnasium.Env[Any, Any]:
+        return Seeing(space)
+
+    with pytest.raises(UnsupportedSpaceError) as caught:
+        compose_task(None, 0, corridor)
+    assert str(caught.value) == (
+        f"environment corridor has observations of space {space}; "
+        "Box, Discrete and MultiBinary are supported, alone or in a flat Dict."
+    )
+
+
+def test_an_environment_that_fails_is_closed_and_named() -> None:
+    def corridor() -> gymnasium.Env[Any, Any]:
+        raise ValueError("length is 0")
+
+    with pytest.raises(EnvironmentFault) as caught:
+        compose_task(None, 0, corridor)
+    assert str(caught.value) == (
+        "environment corridor could not be constructed: ValueError: length is 0."
+    )
+
+
+def test_the_table_has_a_row_per_part_and_leaves_the_generator_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    rows = describe(load_spec(tiny()))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert rows[0] == Row("environment", "standard/bandit", "action 3 choices", "observation (1,)", 0)
+    assert [row.part for row in rows[1:]] == [
+        "agent.encoder", "agent.backbone", "agent.actor", "agent.critic", "agent.objective",
+    ]  # fmt: skip
+    encoder, backbone, actor, critic, objective = rows[1:]
+    assert encoder.shape_in == "observation (1,), action (3,), reward ()"
+    assert encoder.shape_out == backbone.shape_in == "(8,)"
+    assert actor.shape_out == "2 discounts x 3 actions"
+    assert critic.shape_out == "2 discounts of return"
+    assert objective.parameters == 0
+    # Hidden 8 and out 6 (2 discounts x 3 actions), each with a bias.
+    assert actor.parameters == (8 * 8 + 8) + (8 * 6 + 6)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    from amago_core.compose import compose_agent
+
+    spec = load_spec(tiny())
+    task = compose_task(spec.environment, 0)
+    agents = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        agents.append(torch.cat([p.flatten() for p in compose_agent(spec.agent, task).parameters()]))
+    assert torch.equal(agents[0], agents[1])
+    assert not torch.equal(agents[0], agents[2])

@@ -1,0 +1,131 @@
+"""Environments side by side, held to what they declare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from toys import Broken, Walk
+
+from amago_core.environments import (
+    CheckedEnv,
+    EnvironmentFault,
+    check_finite,
+    is_supported,
+    make_environments,
+    step_budget,
+)
+
+
+@pytest.mark.parametrize(
+    ("at", "how", "message"),
+    [
+        (2, "shape", "the observation 'observation' has shape (3,), its space (2,)."),
+        (0, "shape", "the observation 'observation' has shape (3,), its space (2,)."),
+        (1, "keys", "the observation has the keys ['seen'], its space ['cell', 'seen']."),
+        (3, "raise", "step raised RuntimeError: the simulator is gone."),
+        (0, "raise", "reset raised RuntimeError: the simulator is gone."),
+        (1, "reward shape", "the reward has shape (2,) instead of being one number."),
+        (2, "reward none", "the reward is None instead of being one number."),
+    ],
+)
+def test_a_fault_names_environment_step_and_field(at: int, how: str, message: str) -> None:
+    env = CheckedEnv(Broken(at, how), "walk")
+
+    def act() -> None:
+        env.reset(seed=0)
+        for _ in range(5):
+            env.step(0)
+
+    with pytest.raises(EnvironmentFault) as caught:
+        act()
+    assert str(caught.value) == f"environment walk, step {at} of its task: {message}"
+
+
+def test_the_step_in_a_fault_counts_from_the_last_reset() -> None:
+    env = CheckedEnv(Broken(2, "shape"), "walk")
+    env.reset(seed=0)
+    env.step(0)
+    env.reset(seed=0)
+    env.step(0)
+    with pytest.raises(EnvironmentFault, match="step 2 of its task"):
+        env.step(0)
+
+
+def test_an_environment_that_cannot_be_made_is_named() -> None:
+    def make() -> gymnasium.Env[Any, Any]:
+        raise OSError("no display")
+
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(make, "doom", 2)
+    assert str(caught.value) == "environment doom could not be constructed: OSError: no display."
+
+
+def test_what_is_no_environment_is_named() -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(lambda: "oops", "doom", 1)  # type: ignore[arg-type, return-value]
+    assert str(caught.value) == (
+        "environment doom could not be constructed: TypeError: "
+        "Expected env to be a `gymnasium.Env` but got <class 'str'>."
+    )
+
+
+def test_finite_values_and_whole_numbers_pass() -> None:
+    check_finite("walk", np.array([1, 2]), reward=np.zeros(2), cell=np.zeros((2, 2), np.uint8))
+
+
+@pytest.mark.parametrize(("bad", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
+def test_a_value_that_is_not_finite_is_named_with_its_step(bad: float, shown: str) -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        check_finite("walk", np.array([4, 7]), reward=np.array([1.0, bad]))
+    assert str(caught.value) == (
+        f"environment walk, step 7 of its task: reward is not finite: {shown}."
+    )
+
+
+def test_the_whole_observation_is_shown_where_a_part_is_not_finite() -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        check_finite("walk", np.array([3, 3]), obs=np.array([[0.5, np.nan], [0.0, 0.0]]))
+    assert str(caught.value) == ("environment walk, step 3 of its task: obs is not finite: [0.5 nan].")
+
+
+def test_a_reset_by_mask_leaves_the_others_where_they_are() -> None:
+    vector = make_environments(lambda: Broken(-1, "never"), "walk", 3)
+    vector.reset(seed=[1, 2, 3])
+    before = vector.step(np.array([0, 0, 0]))[0].copy()
+    mask_B = np.array([False, True, False])
+    after, _ = vector.reset(seed=[None, 9, None], options={"reset_mask": mask_B})
+    times = [env.unwrapped.time for env in vector.envs]
+    assert times == [1, 0, 1]
+    assert after[:, 0].tolist() == [1, 0, 1]
+    assert np.array_equal(after[[0, 2]], before[[0, 2]])
+    fresh, _ = Broken(-1, "never").reset(seed=9)
+    assert np.array_equal(after[1], fresh)
+
+
+def test_the_step_budget_is_the_horizon_or_the_registered_limit() -> None:
+    walk = Walk()
+    assert step_budget(walk) is None
+    walk.horizon = 30  # type: ignore[attr-defined]
+    assert step_budget(CheckedEnv(walk, "walk")) == 30
+    assert step_budget(gymnasium.make("CartPole-v1")) == 500
+
+
+@pytest.mark.parametrize(
+    ("space", "supported"),
+    [
+        (spaces.Box(0, 1, (2,)), True),
+        (spaces.Dict(a=spaces.Discrete(2), b=spaces.MultiBinary(2)), True),
+        (spaces.Dict(a=spaces.Dict(b=spaces.Discrete(2))), False),
+        (spaces.Tuple([spaces.Discrete(2)]), False),
+        (spaces.Text(3), False),
+        (spaces.Sequence(spaces.Discrete(2)), False),
+    ],
+)
+def test_arrays_alone_or_in_a_flat_dictionary_are_supported(
+    space: spaces.Space[Any], supported: bool
+) -> None:
+    assert is_supported(space) is supported

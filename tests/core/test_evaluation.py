@@ -1,0 +1,159 @@
+"""How good an agent is: by task, and by attempt within a task."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toys import Listener, SpyAgent, Walk, policy, tiny
+
+import amago_core
+from amago_core.collector import task_seed
+from amago_core.compose import Task
+from amago_core.errors import AmagoError
+from amago_core.evaluation import Attempt, Evaluation, evaluate_agent, summarize
+from amago_core.recording import Outcome
+
+
+def outcome(total: float, *attempts: tuple[float, float], length: int = 4) -> Outcome:
+    successes, returns = ([attempt[side] for attempt in attempts] for side in (0, 1))
+    return Outcome(0, length, total, np.array(successes, float), np.array(returns, float))
+
+
+def test_a_summary_has_means_over_tasks_and_their_standard_error() -> None:
+    result = summarize([outcome(1, length=2), outcome(3), outcome(5, length=6)])
+    assert result.episodes == 3
+    assert result.total == 3
+    assert result.standard_error == pytest.approx(2 / 3**0.5)
+    assert result.length == 4
+    assert result.success is None
+    assert result.attempts == ()
+    assert result.adaptation is None
+
+
+def test_one_task_has_no_standard_error() -> None:
+    assert summarize([outcome(1)]).standard_error == 0
+
+
+def test_attempts_are_averaged_over_the_tasks_that_came_to_them() -> None:
+    tasks = [outcome(9, (0, 1), (1, 5)), outcome(9, (1, 3)), outcome(9, (1, 2), (0, 1), (1, 7))]
+    first, second, third = summarize(tasks).attempts
+    # Returns 1, 3, 2, then 5, 1, then 7; their standard deviations are 1 and the root of 8.
+    assert (first.tasks, first.success, first.total) == (3, pytest.approx(2 / 3), 2)
+    assert first.standard_error == pytest.approx(1 / 3**0.5)
+    assert (second.tasks, second.success, second.total) == (2, 0.5, 3)
+    assert second.standard_error == pytest.approx(2)
+    assert third == Attempt(tasks=1, success=1, total=7, standard_error=0)
+
+
+def test_success_is_the_mean_over_tasks_of_their_mean_over_attempts() -> None:
+    assert summarize([outcome(0, (1, 0), (0, 0)), outcome(0, (1, 0)), outcome(0)]).success == 0.75
+
+
+def test_tasks_of_one_attempt_have_no_adaptation() -> None:
+    result = summarize([outcome(1, (1, 1)), outcome(0, (0, 0))])
+    assert result.success == 0.5
+    assert result.attempts == ()
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"), [(2, (0, 1)), (10, (0, 9)), (20, (0.5, 18.5)), (25, (0.5, 23.5))]
+)
+def test_adaptation_compares_the_first_tenth_of_the_attempts_with_the_last(
+    attempts: int, expected: tuple[float, float]
+) -> None:
+    curve = tuple(Attempt(1, 0.0, float(number), 0.0) for number in range(attempts))
+    assert Evaluation(1, 0.0, 0.0, None, 1.0, curve).adaptation == expected
+
+
+class Sampler(SpyAgent):
+    """Draws one number per step from torch's global generator and acts on it."""
+
+    def act(self, *args: Any, **settings: Any) -> Any:
+        action, state = super().act(*args, **settings)
+        return torch.randint(0, 3, action.shape), state
+
+
+def evaluate(agent: SpyAgent, episodes: int, environments: int, longest: int = 9) -> Evaluation:
+    make = lambda: Walk(longest)  # noqa: E731
+    task = Task("walk", make, make().observation_space, make().action_space, None)
+    return evaluate_agent(
+        agent,  # type: ignore[arg-type]
+        task,
+        episodes=episodes,
+        environments=environments,
+        sample=False,
+        seed=3,
+    )
+
+
+def slow_total(number: int, longest: int) -> float:
+    """Return of the policy on one evaluation task."""
+    env = Walk(longest)
+    env.reset(seed=task_seed(3, 1, number))
+    prev_action, prev_reward, total, done = np.zeros(3, np.float32), 0.0, 0.0, False
+    while not done:
+        action = int(policy(env.time, prev_action, float(np.float32(prev_reward)), 0))
+        _, prev_reward, done, _, _ = env.step(action)
+        prev_action = np.eye(3, dtype=np.float32)[action]
+        total += prev_reward
+    return total
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 5), st.sampled_from([1, 4, 40]))
+def test_an_evaluation_always_counts_the_first_tasks_and_no_others(
+    episodes: int, environments: int, longest: int
+) -> None:
+    """Counting whatever ends first would favour short tasks."""
+    result = evaluate(SpyAgent(), episodes, environments, longest)
+    assert result.episodes == episodes
+    expected = np.mean([slow_total(number, longest) for number in range(episodes)])
+    assert result.total == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_evaluation_is_the_same_at_every_call_and_leaves_the_generator_alone() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = evaluate(Sampler(), 6, 2)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    assert evaluate(Sampler(), 6, 2) == first
+
+
+def test_a_run_can_be_evaluated_again_and_again(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained = amago_core.train(tiny(), run=run, reporter=Listener())
+    once = amago_core.evaluate(run)
+    assert once == trained.evaluation
+    more = amago_core.evaluate(run, ["evaluation.episodes=5"])
+    stored = json.loads((run / "evaluation.json").read_text())
+    assert (stored["episodes"], stored["total"]) == (5, more.total)
+    assert len(stored["attempts"]) == 10
+    assert (run / "adaptation.png").is_file()
+
+
+def test_what_is_no_run_cannot_be_evaluated(tmp_path: Path) -> None:
+    with pytest.raises(AmagoError) as caught:
+        amago_core.evaluate(tmp_path / "nothing")
+    assert str(caught.value) == f"{tmp_path / 'nothing'} is no run: it does not exist."
+    with pytest.raises(AmagoError) as caught:
+        amago_core.evaluate(tmp_path)
+    assert str(caught.value) == f"{tmp_path} is no run: it holds no spec.yaml."
+
+
+def test_a_run_without_a_checkpoint_cannot_be_evaluated(tmp_path: Path) -> None:
+    import shutil
+
+    run = tmp_path / "run"
+    amago_core.train(tiny(), ["training.rounds=1"], run=run, reporter=Listener())
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(AmagoError) as caught:
+        amago_core.evaluate(run)
+    assert str(caught.value) == f"{run} holds no checkpoint."

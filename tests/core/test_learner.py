@@ -1,0 +1,225 @@
+"""One update: forward, backward, optimiser step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from toys import Walk
+
+from amago_core.agent import Agent
+from amago_core.compose import Task, compose_agent, compose_objective
+from amago_core.learner import PATIENCE, DivergedError, Learner
+from amago_core.packing import PackedBatch, pack
+from amago_core.replay import Slice, Trajectory
+from amago_core.spec import RunSpec, load_spec
+from amago_core.tensor_trees import decode_tree, encode_tree
+
+SPACE = spaces.Discrete(3)
+
+
+def spec(*overrides: str) -> RunSpec:
+    small: dict[str, Any] = {
+        "agent": {
+            "context_length": 8,
+            "encoder": {"use": "mlp", "hidden_dims": [8], "out_dim": 8},
+            "backbone": {"use": "transformer", "layers": 1, "width": 8, "heads": 2},
+            "actor": {"use": "mlp", "hidden_dims": [8]},
+            "critic": {"use": "ensemble", "hidden_dims": [8]},
+        },
+        "training": {"warmup": 4},
+    }
+    return load_spec(small, overrides, local_environment=True)
+
+
+def learner(*overrides: str, seed: int = 0) -> Learner:
+    torch.manual_seed(seed)
+    resolved = spec(*overrides)
+    observed = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    agent = compose_agent(resolved.agent, Task("walk", Walk, observed, SPACE, None))
+    return Learner(agent, compose_objective(resolved.agent, agent), resolved.training)
+
+
+def batch(seed: int, *, spoil: str | None = None) -> PackedBatch:
+    rng = np.random.default_rng(seed)
+    columns: dict[str, Any] = {
+        "obs.observation": rng.normal(size=(7, 2)).astype(np.float32),
+        "action": rng.integers(0, 3, 6),
+        "reward": rng.normal(size=6).astype(np.float32),
+        "terminated": np.arange(6) == 5,
+        "truncated": np.zeros(6, bool),
+    }
+    if spoil is not None:
+        columns[spoil][2] = np.nan
+    trajectory = Trajectory(columns, seed=0)
+    slices: list[Slice] = [trajectory.slice(0, 6), trajectory.slice(2, 5)]
+    return pack(slices, SPACE)
+
+
+def everything(learner: Learner) -> bytes:
+    """Return weights, targets, statistics and optimiser as bytes."""
+    tensors, _ = learner.state()
+    tensors.pop("generator")
+    return encode_tree({"agent": dict(learner.agent.state_dict()), **tensors})
+
+
+def test_the_learning_rate_rises_in_equal_steps_and_then_stays() -> None:
+    trained = learner("training.learning_rate=0.01", "training.warmup=4")
+    rates = []
+    for update in range(6):
+        rates.append(trained.learning_rate)
+        trained.update(batch(update))
+        used = {group["lr"] for group in trained._optimizer.param_groups}
+        assert used == {rates[-1]}
+    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+
+
+def test_without_warm_up_the_learning_rate_is_whole_at_once() -> None:
+    assert learner("training.warmup=0", "training.learning_rate=0.5").learning_rate == 0.5
+
+
+def test_a_long_gradient_is_scaled_down_to_the_limit() -> None:
+    trained = learner("training.gradient_clip=0.001")
+    metrics = trained.update(batch(0))
+    squares = [float(p.grad.square().sum()) for p in trained.agent.parameters() if p.grad is not None]
+    assert float(metrics["gradient_norm"]) > 0.001
+    assert sum(squares) ** 0.5 == pytest.approx(0.001, rel=1e-3)
+
+
+def test_every_trained_parameter_gets_a_gradient_and_moves() -> None:
+    trained = learner("training.warmup=0", "training.learning_rate=0.01")
+    before = {name: p.detach().clone() for name, p in trained.agent.named_parameters()}
+    for update in range(3):
+        trained.update(batch(update))
+    still = [name for name, p in trained.agent.named_parameters() if torch.equal(p, before[name])]
+    assert still == []
+
+
+def test_targets_follow_only_after_a_step() -> None:
+    trained = learner()
+    before = {name: value.clone() for name, value in trained.objective.state_dict().items()}
+    trained.update(batch(0))
+    after = trained.objective.state_dict()
+    assert any(not torch.equal(value, before[name]) for name, value in after.items())
+
+
+@pytest.mark.parametrize("spoil", ["reward", "obs.observation"])
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_batch_with_nan_leaves_everything_as_it_was_to_the_bit(spoil: str, after: int) -> None:
+    trained = learner()
+    for update in range(after):
+        trained.update(batch(update))
+    before = everything(trained)
+    metrics = trained.update(batch(9, spoil=spoil))
+    assert everything(trained) == before
+    assert not np.isfinite(float(metrics["gradient_norm"]))
+    assert (trained.updates, trained.skipped) == (after + 1, 1)
+
+
+def test_after_a_skipped_update_learning_goes_on_as_if_it_had_not_been() -> None:
+    with_fault, without = learner("training.warmup=0"), learner("training.warmup=0")
+    for update in range(4):
+        for trained in (with_fault, without):
+            if update == 2 and trained is with_fault:
+                trained.update(batch(9, spoil="reward"))
+            torch.manual_seed(update)
+            trained.update(batch(update))
+    assert everything(with_fault) == everything(without)
+
+
+def test_too_many_skipped_updates_in_a_row_stop_with_what_is_not_finite() -> None:
+    trained = learner()
+    for _ in range(PATIENCE - 1):
+        trained.update(batch(0, spoil="reward"))
+    trained.update(batch(0))  # One that works, and the count begins anew.
+    for _ in range(PATIENCE - 1):
+        metrics = trained.update(batch(0, spoil="reward"))
+    broken = ", ".join(name for name, value in metrics.items() if not np.isfinite(float(value)))
+    with pytest.raises(DivergedError) as caught:
+        trained.update(batch(0, spoil="reward"))
+    assert str(caught.value) == (
+        "10 updates in a row, up to update 19, had a gradient that is not finite; "
+        f"not finite: {broken}. "
+        "A lower training.learning_rate or agent.objective.reward_scale may help."
+    )
+    assert {"loss", "loss/critic", "gradient_norm"} <= set(broken.split(", "))
+    assert trained.skipped == 19
+
+
+class Proposing(nn.Module):
+    """An actor-like scale that counts forward passes, and adopts the count when told to."""
+
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+        self.weight = nn.Parameter(torch.ones(()))
+        self.proposed = 0
+        self.out_dim = 2
+
+    def forward(self, obs: Any, prev_action_NA: Tensor, prev_reward_N: Tensor) -> Tensor:
+        self.proposed += 1
+        x_N2: Tensor = obs["observation"]
+        return x_N2 * self.weight
+
+    def commit(self) -> None:
+        self.count.fill_(self.proposed)
+
+
+class Plain(nn.Module):
+    """A backbone or objective that does nothing of note."""
+
+    def forward(self, x_ND: Tensor, layout: Any) -> Tensor:
+        return x_ND
+
+    def loss(self, state_NE: Tensor, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        return state_NE.square().mean(), {}
+
+    def after_step(self) -> None:
+        pass
+
+
+def test_statistics_are_adopted_with_the_step_that_used_them_and_not_without() -> None:
+    encoder = Proposing()
+    agent = Agent(encoder, Plain(), nn.Identity(), nn.Identity())
+    trained = Learner(agent, Plain(), spec().training)
+    trained.update(batch(0))
+    assert float(encoder.count) == 1
+    trained.update(batch(1, spoil="obs.observation"))
+    assert float(encoder.count) == 1
+    trained.update(batch(2))
+    assert float(encoder.count) == 3
+
+
+def test_a_learner_goes_on_from_its_state_to_the_bit() -> None:
+    whole = learner()
+    for update in range(3):
+        whole.update(batch(update))
+    whole.update(batch(9, spoil="reward"))
+    tensors, facts = whole.state()
+    stored = decode_tree(encode_tree({"model": dict(whole.agent.state_dict()), **tensors}))
+    for update in range(3, 6):
+        whole.update(batch(update))
+    again = learner(seed=1)
+    again.agent.load_state_dict(stored.pop("model"))  # type: ignore[arg-type]
+    again.load_state(stored, facts)
+    for update in range(3, 6):
+        again.update(batch(update))
+    assert everything(again) == everything(whole)
+    assert (again.updates, again.skipped) == (whole.updates, whole.skipped) == (7, 1)
+
+
+def test_skipped_updates_in_a_row_are_counted_across_a_state() -> None:
+    before = learner()
+    for _ in range(PATIENCE - 1):
+        before.update(batch(0, spoil="reward"))
+    tensors, facts = before.state()
+    again = learner()
+    again.load_state(decode_tree(encode_tree(tensors)), facts)
+    with pytest.raises(DivergedError):
+        again.update(batch(0, spoil="reward"))

@@ -1,0 +1,62 @@
+"""The folder of a run."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import pytest
+import torch
+from toys import tiny
+
+from amago_core.compose import compose_task
+from amago_core.run_dir import RunDir, RunDirError
+from amago_core.spec import load_spec
+
+
+def create(path: Path) -> RunDir:
+    spec = load_spec(tiny())
+    folder = RunDir(path)
+    folder.create(spec, compose_task(spec.environment, 0))
+    return folder
+
+
+def test_a_run_folder_describes_the_run(tmp_path: Path) -> None:
+    folder = create(tmp_path / "deep" / "run")
+    folder.check()
+    assert load_spec(folder.spec) == load_spec(tiny())
+    task = compose_task(load_spec(tiny()).environment, 0)
+    assert folder.read_spaces() == (task.observation_space, task.action_space)
+    versions = json.loads(folder.versions.read_text())
+    assert versions["python"] == platform.python_version()
+    assert versions["torch"] == torch.__version__
+    assert {"amago-core", "amago-registry", "amago-standard", "gymnasium"} <= set(versions)
+    assert "unknown" not in versions.values()
+
+
+def test_a_folder_that_exists_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(RunDirError) as caught:
+        create(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} exists. Add resume=true to go on with that run, "
+        "or run=OTHER/FOLDER to begin another one."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunDirError) as caught:
+        create(tmp_path / "file" / "run")
+    assert str(caught.value) == f"{tmp_path / 'file' / 'run'} cannot be made: Not a directory."
+
+
+@pytest.mark.parametrize(("made", "missing"), [(False, "does not exist"), (True, "holds no spec.yaml")])
+def test_what_is_no_run_is_told_from_one(tmp_path: Path, made: bool, missing: str) -> None:
+    path = tmp_path / "run"
+    if made:
+        path.mkdir()
+    with pytest.raises(RunDirError) as caught:
+        RunDir(path).check()
+    assert str(caught.value) == f"{path} is no run: it {missing}."

@@ -1,0 +1,438 @@
+"""A run: rounds of collecting and updating in one process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import Broken, Forgetful, Listener, Walk, tiny
+
+from amago_core import train
+from amago_core.checkpoints import CheckpointStore
+from amago_core.environments import EnvironmentFault
+from amago_core.errors import AmagoError, SpecError
+from amago_core.replay import Replay
+from amago_registry import installed
+
+
+def go(run: Path, *overrides: str, environment: Any = None, **settings: Any) -> Any:
+    written = tiny(environment=None) if environment else tiny()
+    return train(
+        written,
+        overrides,
+        environment=environment,
+        run=run,
+        **{"reporter": Listener(), **settings},
+    )
+
+
+def rounds(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(run: Path) -> bytes:
+    """Return everything of the newest checkpoint that learning changed."""
+    newest = CheckpointStore(run / "checkpoints", keep=1).latest()
+    assert newest is not None
+    return b"".join((newest.path / f"{part}.safetensors").read_bytes() for part in sorted(newest.parts))
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the pictures, which take longer than everything else in these runs."""
+    monkeypatch.setattr("amago_core.plots.plot_run", lambda folder, evaluation: None)
+
+
+def test_a_run_leaves_all_that_is_needed_to_repeat_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    run, listener = tmp_path / "run", Listener()
+    result = go(run, reporter=listener)
+    assert (result.run, result.stopped) == (run, "rounds")
+    # 4 rounds of 20 steps in 2 environments; 2 updates each, tasks of 10 steps end in every round.
+    assert (result.env_steps, result.updates) == (160, 8)
+    assert result.evaluation.episodes == 3
+    assert result.seconds > 0
+    assert 0 < result.peak_bytes < 2e9
+    assert {path.name for path in run.iterdir()} == {
+        "adaptation.png", "checkpoints", "evaluation.json", "learning_curve.png", "metrics.jsonl",
+        "replay", "spaces.json", "spec.yaml", "versions.json",
+    }  # fmt: skip
+    assert listener.title == f"tiny ({run})"
+    assert listener.finished
+    assert [metrics["round"] for metrics in listener.rounds] == [1, 2, 3, 4]
+
+
+def test_every_round_is_recorded(tmp_path: Path) -> None:
+    go(tmp_path / "run")
+    records = rounds(tmp_path / "run")
+    assert [record["round"] for record in records] == [1, 2, 3, 4]
+    assert [record["update"] for record in records] == [2, 4, 6, 8]
+    assert [record["env_steps"] for record in records] == [40, 80, 120, 160]
+    assert [record["trajectories"] for record in records] == [4, 8, 12, 16]
+    assert ["eval/return" in record for record in records] == [False, True, False, True]
+    assert all(record["length"] == 10 and record["skipped"] == 0 for record in records)
+    assert all(0 <= record["success"] <= 1 and record["loss"] is not None for record in records)
+
+
+def test_a_round_before_any_trajectory_ends_takes_no_update(tmp_path: Path) -> None:
+    result = go(tmp_path / "run", "training.steps_per_round=5", "training.rounds=3")
+    # Tasks last 10 steps: none has ended after round 1.
+    assert [record["update"] for record in rounds(tmp_path / "run")] == [0, 2, 4]
+    assert rounds(tmp_path / "run")[0]["return"] is None
+    assert result.updates == 4
+
+
+def test_the_same_spec_gives_the_same_run_and_another_seed_another_one(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        go(tmp_path / name, f"seed={seed}")
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert weights(tmp_path / "a") != weights(tmp_path / "c")
+
+
+def test_how_often_is_evaluated_does_not_change_what_is_learned(tmp_path: Path) -> None:
+    for name, every in (("often", 1), ("never", 0)):
+        go(tmp_path / name, f"evaluation.every={every}", "collector.sample=true")
+    assert weights(tmp_path / "often") == weights(tmp_path / "never")
+    evaluated = [record["round"] for record in rounds(tmp_path / "never") if "eval/return" in record]
+    assert evaluated == [4]
+
+
+def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AmagoError) as caught:
+        go(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} exists. Add resume=true to go on with that run, "
+        "or run=OTHER/FOLDER to begin another one."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_exist_cannot_go_on(tmp_path: Path) -> None:
+    with pytest.raises(AmagoError) as caught:
+        go(tmp_path / "run", resume=True)
+    assert str(caught.value) == f"{tmp_path / 'run'} is no run: it does not exist."
+
+
+def test_a_run_does_not_go_on_under_another_spec(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    go(run)
+    with pytest.raises(AmagoError) as caught:
+        go(run, "seed=3", "agent.backbone.width=16", "training.rounds=9", resume=True)
+    assert str(caught.value) == (
+        f"{run} was trained with another spec; it cannot go on with:"
+        "\n  seed: 0 -> 3\n  agent.backbone.width: 8 -> 16"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["evaluation.every=1", "evaluation.episodes=2"],
+        ["checkpoints.keep=1", "checkpoints.every=3"],
+        ["training.stop.return=100"],
+        ["trackers=[]"],
+    ],
+    ids=lambda changes: changes[0],
+)
+def test_how_long_and_how_often_may_change(tmp_path: Path, changes: list[str]) -> None:
+    go(tmp_path / "run", "training.rounds=2")
+    result = go(tmp_path / "run", *changes, resume=True)
+    assert result.updates == 8
+
+
+@pytest.mark.parametrize("backbone", ["gru", "transformer"])
+def test_going_on_equals_never_having_stopped(tmp_path: Path, backbone: str) -> None:
+    # Tasks of 10 steps are under way at the end of every round of 17.
+    changes = f"agent.backbone={{use: {backbone}, width: 8}}", "training.steps_per_round=17"
+    go(tmp_path / "whole", "training.rounds=6", *changes)
+    for rounds_ in (1, 3, 6):
+        go(tmp_path / "parts", f"training.rounds={rounds_}", *changes, resume=rounds_ > 1)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    measured = ("seconds", "cpu_seconds", "peak_bytes")
+    learned = [
+        [
+            {k: v for k, v in record.items() if k not in measured and not k.startswith("eval/")}
+            for record in rounds(tmp_path / name)
+        ]
+        for name in ("parts", "whole")
+    ]
+    assert learned[0] == learned[1]
+    seconds = [record["seconds"] for record in rounds(tmp_path / "parts")]
+    assert seconds == sorted(seconds)
+
+
+def test_rounds_after_the_checkpoint_are_done_again_and_recorded_once(tmp_path: Path) -> None:
+    class CrashError(Exception):
+        pass
+
+    class Crashing(Listener):
+        def round(self, metrics: Any) -> None:
+            if metrics["round"] == 3:
+                raise CrashError
+
+    go(tmp_path / "whole")
+    with pytest.raises(CrashError):
+        go(tmp_path / "run", reporter=Crashing())
+    assert [record["round"] for record in rounds(tmp_path / "run")] == [1, 2, 3]
+    listener = Listener()
+    go(tmp_path / "run", resume=True, reporter=listener)
+    assert listener.notes == ["going on after round 2, update 4"]
+    assert [record["round"] for record in rounds(tmp_path / "run")] == [1, 2, 3, 4]
+    assert len(list((tmp_path / "run" / "replay" / "set-aside").iterdir())) == 1
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_skipped_and_said(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    go(run)
+    newest = sorted((run / "checkpoints").iterdir())[-1]
+    (newest / "learner.safetensors").write_bytes(b"")
+    expected = weights(run)
+    (newest / "model.safetensors").write_bytes(b"")
+    listener = Listener()
+    go(run, resume=True, reporter=listener)
+    assert listener.notes == [
+        f"skipped a damaged checkpoint: the checkpoint {newest} is damaged: "
+        f"{listener.notes[0].rpartition(': ')[2]}",
+        "going on after round 2, update 4",
+    ]
+    go(tmp_path / "whole")
+    assert weights(run) == weights(tmp_path / "whole") != expected
+
+
+def test_without_any_whole_checkpoint_training_begins_anew(tmp_path: Path) -> None:
+    import shutil
+
+    run, listener = tmp_path / "run", Listener()
+    go(run)
+    expected = weights(run)
+    shutil.rmtree(run / "checkpoints")
+    result = go(run, resume=True, reporter=listener)
+    assert listener.notes == ["there is no whole checkpoint to go on from: training begins anew"]
+    assert result.updates == 8
+    assert [record["round"] for record in rounds(run)] == [1, 2, 3, 4]
+    assert weights(run) == expected
+
+
+def test_reaching_the_return_stops_the_run(tmp_path: Path) -> None:
+    result = go(tmp_path / "run", "training.rounds=50", "training.stop.return=0")
+    assert (result.stopped, result.updates) == ("return", 4)  # At the first evaluation, round 2.
+    assert result.evaluation.total == rounds(tmp_path / "run")[-1]["eval/return"]
+    result = go(tmp_path / "other", "training.stop.return=99")
+    assert (result.stopped, result.updates) == ("rounds", 8)
+
+
+def test_time_stops_the_run_after_a_round_and_saves_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = go(run, "training.rounds=50", "training.stop.seconds=1.0e-6")
+    assert (result.stopped, result.updates) == ("seconds", 2)
+    assert result.evaluation.episodes == 3
+    newest = CheckpointStore(run / "checkpoints", keep=1).latest()
+    assert newest is not None
+    assert newest.round == 1
+
+
+def test_a_request_to_stop_ends_the_run_after_the_round(tmp_path: Path) -> None:
+    import signal
+
+    class Interrupting(Listener):
+        def tick(self, phase: str, done: int, total: int) -> None:
+            if phase == "updating" and done == 1 and len(self.rounds) == 2 and not self.notes:
+                signal.raise_signal(signal.SIGINT)
+
+    listener = Interrupting()
+    result = go(tmp_path / "run", reporter=listener)
+    assert (result.stopped, result.updates) == ("interrupted", 6)
+    assert listener.notes == [
+        "stopping after this round; what was learned is saved. Again to stop at once."
+    ]
+    go(tmp_path / "run", resume=True)
+    go(tmp_path / "whole")
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_a_bad_spec_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        go(tmp_path / "run", "agent.backbone=grru")
+    backbones = ", ".join(entry.component.name for entry in installed().entries("backbone"))
+    assert str(caught.value) == (
+        "the spec has 1 problem:\n  agent.backbone: no backbone is called 'grru'. Did you mean 'gru'? "
+        f"Installed: {backbones}. (from the override 'agent.backbone=grru')"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def _no_display() -> Any:
+    raise OSError("no display")
+
+
+def _tuple_observations() -> Any:
+    from gymnasium import spaces
+
+    walk = Walk()
+    walk.observation_space = spaces.Tuple([spaces.Discrete(2)])
+    return walk
+
+
+def _binary_actions() -> Any:
+    from gymnasium import spaces
+
+    return Walk(action=spaces.MultiBinary(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            _no_display,
+            "environment _no_display could not be constructed: OSError: no display.",
+        ),
+        (
+            _tuple_observations,
+            "environment _tuple_observations has observations of space Tuple(Discrete(2)); "
+            "Box, Discrete and MultiBinary are supported, alone or in a flat Dict.",
+        ),
+        (
+            _binary_actions,
+            "actions of space MultiBinary(2) are not supported: "
+            "use Discrete(n) or a Box with finite bounds.",
+        ),
+    ],
+    ids=["construction", "observations", "actions"],
+)
+def test_an_environment_that_cannot_be_used_writes_nothing(
+    tmp_path: Path, make: Callable[[], Any], message: str
+) -> None:
+    with pytest.raises(AmagoError) as caught:
+        go(tmp_path / "run", environment=make)
+    assert str(caught.value) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_environment_that_fails_at_its_first_reset_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        go(tmp_path / "run", environment=lambda: Broken(0, "raise"))
+    assert str(caught.value) == (
+        "environment <lambda>, step 0 of its task: reset raised RuntimeError: the simulator is gone."
+    )
+
+
+def test_a_fault_in_mid_run_saves_what_was_trained_and_the_run_can_go_on(tmp_path: Path) -> None:
+    faulty = True
+
+    class Aging(Walk):
+        resets = 0
+
+        def reset(self, **settings: Any) -> Any:
+            Aging.resets += 1
+            return super().reset(**settings)
+
+        def step(self, action: Any) -> Any:
+            obs, reward, *rest = super().step(action)
+            if faulty and Aging.resets > 40:
+                reward = float("nan")
+            return obs, reward, *rest
+
+    run, listener = tmp_path / "run", Listener()
+    with pytest.raises(EnvironmentFault) as caught:
+        go(run, "training.rounds=8", environment=Aging, reporter=listener)
+    assert str(caught.value).startswith("environment Aging, step ")
+    assert str(caught.value).endswith(" of its task: reward is not finite: nan.")
+    assert listener.notes == [f"what was trained so far is saved in {run}"]
+    assert listener.finished
+    done = rounds(run)[-1]["round"]
+    newest = CheckpointStore(run / "checkpoints", keep=1).latest()
+    assert newest is not None
+    assert 0 < newest.round == done < 8
+    assert newest.update == rounds(run)[-1]["update"]
+    assert Replay(run / "replay", 1000).stored == newest.facts["stored"]
+    faulty = False
+    result = go(run, "training.rounds=8", environment=Aging, resume=True)
+    assert result.stopped == "rounds"
+    assert [record["round"] for record in rounds(run)] == list(range(1, 9))
+
+
+def test_an_environment_that_is_not_reproducible_is_told_when_going_on(tmp_path: Path) -> None:
+    run, listener = tmp_path / "run", Listener()
+    go(run, "training.rounds=2", environment=lambda: Forgetful(30))
+    go(run, environment=lambda: Forgetful(30), resume=True, reporter=listener)
+    assert listener.notes == [
+        "environment <lambda> did not replay to where it was: it is not reproducible from its seed, "
+        "so new trajectories begin and this run is not bit-exact",
+        "going on after round 2, update 4",
+    ]
+
+
+def test_old_trajectories_leave_the_disk_once_no_checkpoint_can_sample_them(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    changes = ["training.rounds=12", "checkpoints.keep=2", "replay.capacity=8"]
+    go(run, *changes)
+    replay = Replay(run / "replay", capacity=8)
+    # 4 trajectories a round. Kept are rounds 10 and 12; that of round 10 may sample 32 to 39.
+    assert replay.stored == 48
+    assert replay.oldest == 32
+    for index in range(32, 48):
+        assert replay.trajectory(index).length == 10
+
+
+def test_an_older_checkpoint_can_still_go_on_after_eviction(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    changes = ["training.rounds=12", "checkpoints.keep=2", "replay.capacity=8"]
+    go(run, *changes)
+    expected = weights(run)
+    newest = sorted((run / "checkpoints").iterdir())[-1]
+    (newest / "state.json").unlink()
+    go(run, *changes, resume=True)
+    assert weights(run) == expected
+
+
+def test_held_out_tasks_are_evaluated_in_place_of_the_training_ones(tmp_path: Path) -> None:
+    held_out = "evaluation.environment={use: bandit, arms: 3, pulls: 7}"
+    result = go(tmp_path / "run", held_out)
+    assert result.evaluation.length == 7
+    assert rounds(tmp_path / "run")[-1]["length"] == 10
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        (
+            "{use: bandit, arms: 4}",
+            "evaluation.environment standard/bandit has other actions than standard/bandit: "
+            "Discrete(4) instead of Discrete(3).",
+        ),
+        (
+            "{use: gymnasium, id: CartPole-v1}",
+            "evaluation.environment standard/gymnasium has other observations than standard/bandit: "
+            "Box([-4.8               -inf -0.41887903        -inf], "
+            "[4.8               inf 0.41887903        inf], (4,), float32) "
+            "instead of Box(-1.0, 1.0, (1,), float32).",
+        ),
+    ],
+    ids=["actions", "observations"],
+)
+def test_held_out_tasks_of_other_spaces_are_refused(
+    tmp_path: Path, held_out: str, message: str
+) -> None:
+    with pytest.raises(AmagoError) as caught:
+        go(tmp_path / "run", f"evaluation.environment={held_out}")
+    assert str(caught.value) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_local_environment_is_trained_on_and_gone_on_with(tmp_path: Path, named: bool) -> None:
+    def corridor() -> Walk:
+        return Walk(named=named)
+
+    run = tmp_path / "run"
+    go(run, "training.rounds=2", environment=corridor)
+    result = go(run, environment=corridor, resume=True)
+    assert result.updates == 8
+    go(tmp_path / "whole", environment=corridor)
+    assert weights(run) == weights(tmp_path / "whole")

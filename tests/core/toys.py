@@ -1,0 +1,213 @@
+"""Small environments and agents whose every number can be worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from amago_registry.protocols import State
+
+
+class Walk(gymnasium.Env[Any, Any]):
+    """A task of 1 to ``longest`` steps, its length drawn at reset; observations are drawn too.
+
+    Pays the action's index (continuous: the sum) plus noise; every third step ends an attempt, won if
+    the noise was above one half. ``named`` puts observations into a dictionary of two keys.
+    """
+
+    def __init__(
+        self,
+        longest: int = 7,
+        *,
+        action: spaces.Space[Any] | None = None,
+        named: bool = False,
+        truncates: bool = False,
+    ) -> None:
+        self.longest, self.named, self.truncates = longest, named, truncates
+        self.action_space = action or spaces.Discrete(3)
+        seen = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        cell = spaces.Box(0, 255, (2, 2), np.uint8)
+        self.observation_space = spaces.Dict(seen=seen, cell=cell) if named else seen
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time, self.length = 0, int(self.np_random.integers(1, self.longest + 1))
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        assert self.time < self.length, "stepped after its end"
+        self.time += 1
+        noise = float(self.np_random.random())
+        info = {"success": float(noise > 0.5)} if self.time % 3 == 0 else {}
+        done = self.time == self.length
+        reward = float(np.sum(action)) + noise
+        return self._observe(), reward, done and not self.truncates, done and self.truncates, info
+
+    def _observe(self) -> Any:
+        seen = np.array([self.time, self.np_random.random()], np.float32)
+        if not self.named:
+            return seen
+        return {"seen": seen, "cell": self.np_random.integers(0, 256, (2, 2)).astype(np.uint8)}
+
+
+class Forgetful(Walk):
+    """A walk whose noise does not come from its seed."""
+
+    _generator = np.random.default_rng(0)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        del seed
+        return super().reset(seed=int(self._generator.integers(2**31)), options=options)
+
+
+class Broken(Walk):
+    """A walk of 100 steps that goes wrong at step ``at`` (0: at reset) in the way ``how`` says."""
+
+    def __init__(self, at: int, how: str) -> None:
+        super().__init__(named=how == "keys")
+        self.at, self.how = at, how
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        obs, info = super().reset(seed=seed)
+        self.length = 100
+        return (self._spoil(obs) if self.at == 0 else obs), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = super().step(action)
+        if self.time != self.at:
+            return obs, reward, terminated, truncated, info
+        rewards: dict[str, Any] = {
+            "reward nan": np.nan,
+            "reward shape": np.zeros(2),
+            "reward none": None,
+        }
+        return self._spoil(obs), rewards.get(self.how, reward), terminated, truncated, info
+
+    def _spoil(self, obs: Any) -> Any:
+        if self.how == "shape":
+            return np.zeros(3, np.float32)
+        if self.how == "keys":
+            return {"seen": obs["seen"]}
+        if self.how == "nan":
+            return np.array([0.5, np.nan], np.float32)
+        if self.how == "raise":
+            raise RuntimeError("the simulator is gone")
+        return obs
+
+
+def policy(time: int, prev_action: np.ndarray, prev_reward: float, width: int) -> np.ndarray:
+    """Return the action a `SpyAgent` takes: an index, or from a wide enough space a vector."""
+    mixed = 0.37 * time + prev_reward + float(prev_action @ np.arange(1, len(prev_action) + 1))
+    if width == 0:
+        return np.array(int(1000 * abs(mixed)) % 3)
+    return np.sin(mixed + np.arange(width)).astype(np.float32)
+
+
+class SpyAgent:
+    """Acts by `policy` and remembers everything it was shown; its state counts the steps of each task.
+
+    Args:
+        width: Dimensions of continuous actions; 0 for three discrete ones.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, width: int = 0) -> None:
+        self.width = width
+        self.shown: list[dict[str, np.ndarray]] = []
+
+    def eval(self) -> SpyAgent:
+        return self
+
+    def initial_state(self, batch: int) -> State:
+        return {"count": torch.zeros(batch, dtype=torch.int64)}
+
+    def reset(self, state: State, mask_B: Tensor) -> State:
+        count = state["count"]
+        assert isinstance(count, Tensor)
+        return {"count": torch.where(mask_B, 0, count)}
+
+    def act(
+        self,
+        obs: Mapping[str, Tensor],
+        prev_action_BA: Tensor,
+        prev_reward_B: Tensor,
+        time_B: Tensor,
+        state: State,
+        *,
+        sample: bool,
+    ) -> tuple[Tensor, State]:
+        count = state["count"]
+        assert isinstance(count, Tensor)
+        self.shown.append(
+            {
+                **{f"obs.{key}": value.numpy().copy() for key, value in obs.items()},
+                "prev_action": prev_action_BA.numpy().copy(),
+                "prev_reward": prev_reward_B.numpy().copy(),
+                "time": time_B.numpy().copy(),
+                "count": count.numpy().copy(),
+            }
+        )
+        rows = zip(time_B.tolist(), prev_action_BA.numpy(), prev_reward_B.tolist(), strict=True)
+        chosen = np.stack([policy(time, action, reward, self.width) for time, action, reward in rows])
+        return torch.from_numpy(chosen), {"count": count + 1}
+
+
+def tiny(**changes: Any) -> dict[str, Any]:
+    """Return a spec whose rounds take tenths of a second; top-level keys can be replaced."""
+    written: dict[str, Any] = {
+        "name": "tiny",
+        "environment": {"use": "bandit", "arms": 3, "pulls": 10},
+        "agent": {
+            "context_length": 8,
+            "auxiliary_discounts": [0.5],
+            "encoder": {"use": "mlp", "hidden_dims": [8], "out_dim": 8},
+            "backbone": {"use": "gru", "layers": 1, "width": 8},
+            "actor": {"use": "mlp", "hidden_dims": [8]},
+            "critic": {"use": "ensemble", "hidden_dims": [8]},
+        },
+        "replay": {"capacity": 12},
+        "collector": {"environments": 2},
+        "training": {"batch": 4, "rounds": 4, "steps_per_round": 20, "updates_per_round": 2},
+        "evaluation": {"every": 2, "episodes": 3},
+        "checkpoints": {"every": 2},
+        "running": {"threads": 1, "device": "cpu"},
+    }
+    return written | changes
+
+
+class Listener:
+    """A reporter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.rounds: list[Mapping[str, Any]] = []
+        self.finished = False
+
+    def start(self, title: str, rounds: int, done: int) -> None:
+        self.title = title
+
+    def tick(self, phase: str, done: int, total: int) -> None:
+        pass
+
+    def round(self, metrics: Mapping[str, Any]) -> None:
+        self.rounds.append(metrics)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def finish(self) -> None:
+        self.finished = True

@@ -1,0 +1,79 @@
+"""A run that is killed and goes on ends with the bits of one that was never interrupted."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import SMALL, amago, learned, newest_checkpoint, rounds, start, write_spec
+
+GRU = {**SMALL["agent"], "backbone": {"use": "gru", "layers": 1, "width": 16}}  # type: ignore[dict-item]
+CASES: dict[str, dict[str, Any]] = {
+    "transformer": {},
+    "gru": {"agent": GRU, "exploration": {"use": "bilevel", "anneal_steps": 300}},
+    # Tasks of unequal length, most of them unfinished at the end of a round.
+    "cart-pole": {"agent": GRU, "environment": {"use": "gymnasium", "id": "CartPole-v1"}},
+    "pendulum": {
+        "environment": {"use": "gymnasium", "id": "Pendulum-v1", "kwargs": {}},
+        "training": {**SMALL["training"], "steps_per_round": 60},  # type: ignore[dict-item]
+    },
+}
+
+
+def kill_after(spec: Path, run: Path, moment: float, *words: str) -> None:
+    """Train, and kill -9 so many seconds after the run has its first checkpoint."""
+    process = start("train", spec, f"run={run}", *words)
+    before = newest_checkpoint(run)
+    while process.poll() is None and newest_checkpoint(run) == before:
+        time.sleep(0.01)
+    time.sleep(moment)
+    process.kill()
+    process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL)
+
+
+@pytest.mark.parametrize("case", ["cart-pole"])
+def test_a_run_killed_twice_ends_with_the_bits_of_one_in_one_go(case: str, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, **CASES[case])
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    done = amago("train", spec, f"run={whole}")
+    assert done.returncode == 0, done.stderr
+    chance = random.Random(case)
+    moments = [chance.uniform(0.0, 0.2), chance.uniform(0.0, 0.2)]
+    kill_after(spec, parts, moments[0])
+    kill_after(spec, parts, moments[1], "resume=true")
+    again = amago("train", spec, f"run={parts}", "resume=true")
+    assert again.returncode == 0, again.stderr
+    assert "going on after round" in again.stderr
+    assert learned(parts) == learned(whole)
+    assert rounds(parts) == rounds(whole) == list(range(1, 21))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_killed_at_any_moment_ends_with_the_same_bits(
+    case: str, seed: int, tmp_path: Path
+) -> None:
+    """Two hundred updates; killed again and again at moments drawn over the whole run."""
+    training = {**CASES[case].get("training", SMALL["training"]), "updates_per_round": 10}
+    spec = write_spec(tmp_path, **{**CASES[case], "seed": seed, "training": training})
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    began = time.monotonic()
+    assert amago("train", spec, f"run={whole}").returncode == 0
+    lasts = time.monotonic() - began
+    chance = random.Random(f"{case} {seed}")
+    for _ in range(5):
+        process = start("train", spec, f"run={parts}", *(["resume=true"] * parts.exists()))
+        time.sleep(chance.uniform(0.3, 0.9) * lasts)
+        process.kill()
+        process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL)
+    again = amago("train", spec, f"run={parts}", *(["resume=true"] * parts.exists()))
+    assert again.returncode == 0, again.stderr
+    assert learned(parts) == learned(whole)
+    assert rounds(parts) == list(range(1, 21))
