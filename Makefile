@@ -1,15 +1,16 @@
 # Every target does its own set-up; nothing but python3 (>= 3.11) with venv and a package index is assumed.
 .PHONY: demo test test-long lint types setup constraints clean
-SHELL := bash
 PYTHON ?= python3
 ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 BIN := $(ROOT).venv/bin
+PROJECTS := $(addprefix $(ROOT),constraints.txt pyproject.toml registry/pyproject.toml plugins/standard/pyproject.toml)
+AGAIN := make $(or $(MAKECMDGOALS),demo) PYTHON=/path/to/python3.12
 # pip reads the relative paths in requirements from the working directory.
 HERE := cd $(ROOT) &&
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 demo: $(ROOT).venv/installed  ## Train the README's example and draw what came of it.
-	$(HERE) $(BIN)/python examples/demo.py
+	$(HERE) $(BIN)/amago train examples/bandit.yaml run=runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 test: $(ROOT).venv/developed  ## The test suite; under 10 minutes on 2 cores.
 	$(HERE) $(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow"
@@ -29,18 +30,23 @@ constraints: $(ROOT).venv/developed  ## Write the installed versions to constrai
 	$(HERE) { echo '# Exact versions of a known-good environment; written by `make constraints`.'; \
 	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.tmp && mv constraints.tmp constraints.txt
 
-$(ROOT).venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "amago-core needs Python 3.11 or newer; $(PYTHON) is older. Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv $(ROOT).venv
+# A half-made environment is removed, or the next call would take it for a whole one.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "amago-core needs Python 3.11 or newer, and no '$(PYTHON)' is on the path. Install one, or say where it is: $(AGAIN)" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "amago-core needs Python 3.11 or newer, and $(PYTHON) says '$$($(PYTHON) --version 2>&1 | head -n 1)'. Name another: $(AGAIN)" >&2; exit 2; }
+	@$(PYTHON) -m venv $(ROOT).venv || { rm -rf $(ROOT).venv; \
+	  echo "$(PYTHON) cannot make a virtual environment; it lacks venv or ensurepip. On Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
 
-$(ROOT).venv/installed: $(BIN)/python requirements.txt constraints.txt pyproject.toml registry/pyproject.toml plugins/standard/pyproject.toml
-	$(HERE) $(BIN)/python -m pip install --quiet -r requirements.txt
+# Editable like the other, so that neither ever runs a copy of the sources that has gone stale.
+$(ROOT).venv/installed: $(BIN)/python $(PROJECTS)
+	$(HERE) $(BIN)/python -m pip install --quiet -c constraints.txt -e ./registry -e . -e ./plugins/standard
 	touch $@
 
-$(ROOT).venv/developed: $(BIN)/python requirements-dev.txt constraints.txt pyproject.toml registry/pyproject.toml plugins/standard/pyproject.toml
+$(ROOT).venv/developed: $(BIN)/python $(ROOT)requirements-dev.txt $(ROOT)examples/memory-zoo/pyproject.toml $(PROJECTS)
 	$(HERE) $(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@ $(ROOT).venv/installed
 
-clean:
-	rm -rf $(ROOT).venv $(ROOT)runs
+clean:  ## Remove the environment; trained agents in runs/ stay.
+	rm -rf $(ROOT).venv

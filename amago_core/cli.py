@@ -11,13 +11,14 @@ from amago_core import __version__
 from amago_registry.errors import AmagoError, did_you_mean
 
 _COMMANDS = {
-    "train": "Train an agent.",
-    "evaluate": "Evaluate a trained agent.",
-    "check": "Show what a spec comes to, without training.",
-    "components": "List the parts a spec can name.",
-    "explain": "Explain one part and its options.",
+    "train": "Train the agent of SPEC.",
+    "evaluate": "Evaluate the newest checkpoint of RUN, the folder of a run.",
+    "check": "Print the resolved SPEC and a table of its parts; build the networks, start nothing.",
+    "components": "List the parts a spec can name, or those of one KIND.",
+    "explain": "Explain the part NAME of a KIND and its options.",
     "plugins": "List the installed plugins, broken ones included.",
 }
+"""The first sentence of each command's own help, so that the list imports none of them."""
 
 
 class UserError(click.ClickException):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,10 +22,14 @@ from amago_core.spaces import (
     action_to_environment,
     action_width,
     canonical_action,
+    canonical_observation,
     previous_action,
 )
 from amago_registry.errors import AmagoError
 from amago_registry.protocols import State
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def load(run: str | Path) -> EmbeddedAgent:
@@ -43,8 +47,7 @@ def load(run: str | Path) -> EmbeddedAgent:
     """
     folder = RunDir(Path(run))
     folder.check()
-    _, action_space = folder.read_spaces()
-    return EmbeddedAgent(load_agent(folder), action_space)
+    return EmbeddedAgent(load_agent(folder), *folder.read_spaces())
 
 
 def load_agent(folder: RunDir) -> Agent:
@@ -78,11 +81,13 @@ class EmbeddedAgent:
 
     Args:
         agent: The networks.
+        observation_space: The environment's.
         action_space: The environment's.
     """
 
-    def __init__(self, agent: Agent, action_space: Any) -> None:
+    def __init__(self, agent: Agent, observation_space: Any, action_space: Any) -> None:
         self.agent = agent
+        self._observed = canonical_observation(observation_space)
         self._space, self._canonical = action_space, canonical_action(action_space)
         self.reset(1)
 
@@ -94,9 +99,9 @@ class EmbeddedAgent:
 
     def act(
         self,
-        observation: Mapping[str, np.ndarray] | np.ndarray,
-        reward: np.ndarray | float = 0.0,
-        done: np.ndarray | bool = False,
+        observation: Mapping[str, ArrayLike] | ArrayLike,
+        reward: ArrayLike = 0.0,
+        done: ArrayLike = False,
         *,
         sample: bool = False,
     ) -> np.ndarray:
@@ -104,21 +109,25 @@ class EmbeddedAgent:
 
         Args:
             observation: Observations ``(B, ...)``, or a dictionary of them.
-            reward: Rewards ``(B,)`` of the actions before; 0 at a task's start.
-            done: ``(B,)``, true where a new task begins with this observation.
+            reward: Rewards ``(B,)`` of the actions before, or one for all; 0 at a task's start.
+            done: ``(B,)`` or one for all, true where a new task begins with this observation.
             sample: Draw from the policy instead of taking its mode.
 
         Returns:
             Actions ``(B, ...)`` of the environment's action space.
+
+        Raises:
+            AmagoError: If something has other keys, another shape or another type than the environment
+                gave it; nothing is remembered of such a call.
         """
-        batch = len(self._time_B)
-        done_B = np.broadcast_to(np.asarray(done, bool), batch)
-        reward_B = np.where(done_B, 0.0, np.broadcast_to(reward, batch)).astype(np.float32)
-        self._time_B[done_B], self._prev_action_BA[done_B] = 0, 0
-        self._state = self.agent.reset(self._state, torch.from_numpy(done_B.copy()))
-        named = observation if isinstance(observation, Mapping) else {BARE_KEY: observation}
+        obs = self._checked(observation)
+        done_B = self._per_environment("done", done, np.dtype(bool))
+        reward_B = self._per_environment("reward", reward, np.dtype(np.float32))
+        if done_B.any():
+            self._forget(done_B)
+            reward_B[done_B] = 0.0
         action, self._state = self.agent.act(
-            {key: torch.from_numpy(_single(np.asarray(value))) for key, value in named.items()},
+            {key: torch.from_numpy(values) for key, values in obs.items()},
             torch.from_numpy(self._prev_action_BA),
             torch.from_numpy(reward_B),
             torch.from_numpy(self._time_B),
@@ -130,6 +139,66 @@ class EmbeddedAgent:
         self._time_B += 1
         return action_to_environment(chosen, self._space)
 
+    def _forget(self, done_B: np.ndarray) -> None:
+        self._time_B[done_B], self._prev_action_BA[done_B] = 0, 0
+        self._state = self.agent.reset(self._state, torch.from_numpy(done_B))
 
-def _single(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.float32) if values.dtype == np.float64 else values
+    def _checked(self, observation: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, np.ndarray]:
+        """Return observations ``(B, ...)`` by key, with the types that the agent was trained on."""
+        named = observation if isinstance(observation, Mapping) else {BARE_KEY: observation}
+        if named.keys() != self._observed.keys():
+            given = _listed(named) if isinstance(observation, Mapping) else "no keys"
+            raise AmagoError(
+                f"the observation has {given}, this agent was trained on {_listed(self._observed)}."
+            )
+        return {
+            key: self._observation(key, named[key], space.shape or (), space.dtype)
+            for key, space in self._observed.items()
+        }
+
+    def _observation(
+        self, key: str, values: ArrayLike, shape: tuple[int, ...], dtype: Any
+    ) -> np.ndarray:
+        name = f"observation {key!r}"
+        array = _numbers(name, values, np.dtype(np.float32) if dtype == np.float64 else dtype)
+        if array.shape == (len(self._time_B), *shape):
+            return array
+        hint = self._hint(array) if array.shape[1:] == shape else ""
+        raise AmagoError(
+            f"{name} has shape {array.shape}, expected {(len(self._time_B), *shape)}: "
+            f"B environments first.{hint}"
+        )
+
+    def _per_environment(self, name: str, values: ArrayLike, dtype: np.dtype[Any]) -> np.ndarray:
+        """Return a copy ``(B,)`` of what was given for each environment or once for all."""
+        array = _numbers(name, values, dtype)
+        shape = self._time_B.shape
+        if array.shape in (shape, ()):
+            return np.full(shape, array)
+        hint = self._hint(array) if array.ndim == 1 else ""
+        raise AmagoError(
+            f"{name} has shape {array.shape}, expected {shape}: one per environment.{hint}"
+        )
+
+    def _hint(self, array: np.ndarray) -> str:
+        return f" To act in {len(array)} environments, begin with reset(batch={len(array)})."
+
+
+def _numbers(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an array of that type; what would silently become something else is refused."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise AmagoError(f"{name} is not an array: its rows have different lengths.") from error
+    whole = array.dtype.kind in "biu"
+    if whole or (array.dtype.kind == dtype.kind == "f"):
+        # Not "safe" casting: lists of Python integers are int64, and images want them as bytes.
+        converted = np.array(array, dtype, order="C")
+        if dtype.kind == "f" or np.array_equal(converted, array):
+            return converted
+    raise AmagoError(f"{name} is of type {array.dtype} and cannot become {dtype} without loss.")
+
+
+def _listed(named: Mapping[str, Any]) -> str:
+    keys = ", ".join(repr(key) for key in sorted(named, key=str))
+    return f"the keys {keys}" if len(named) != 1 else f"the key {keys}"

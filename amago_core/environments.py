@@ -34,9 +34,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gymnasium.Env[Any, Any], name: str) -> None:
         super().__init__(env)
         self.name, self.steps = name, 0
-        self._shapes = {
-            key: space.shape for key, space in canonical_observation(env.observation_space).items()
-        }
+        self._spaces = dict(canonical_observation(env.observation_space).items())
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -58,23 +56,35 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         except Exception as error:
             raise self._fault(f"step raised {type(error).__name__}: {error}") from error
         self._check(obs)
-        if shape := np.shape(cast(Any, reward)):
+        # The engine reads nothing else of the info; gymnasium would batch every key of it.
+        outcome = {"success": float(info["success"])} if "success" in info else {}
+        return obs, self._number(reward), bool(terminated), bool(truncated), outcome
+
+    def _number(self, reward: Any) -> float:
+        if shape := np.shape(reward):
             raise self._fault(f"the reward has shape {shape} instead of being one number")
         try:
-            return obs, float(reward), terminated, truncated, info
+            return float(reward)
         except (TypeError, ValueError):
             raise self._fault(f"the reward is {reward!r} instead of being one number") from None
 
     def _check(self, obs: Any) -> None:
         given = obs if isinstance(obs, dict) else {BARE_KEY: obs}
-        if given.keys() != self._shapes.keys():
+        if given.keys() != self._spaces.keys():
             raise self._fault(
-                f"the observation has the keys {sorted(given)}, its space {sorted(self._shapes)}"
+                f"the observation has the keys {sorted(given)}, its space {sorted(self._spaces)}"
             )
-        for key, shape in self._shapes.items():
-            if np.shape(given[key]) != shape:
+        for key, space in self._spaces.items():
+            values = np.asarray(given[key])
+            if values.shape != space.shape:
                 raise self._fault(
-                    f"the observation {key!r} has shape {np.shape(given[key])}, its space {shape}"
+                    f"the observation {key!r} has shape {values.shape}, its space {space.shape}"
+                )
+            if values.dtype != space.dtype and not np.can_cast(
+                values.dtype, cast(Any, space.dtype), "same_kind"
+            ):
+                raise self._fault(
+                    f"the observation {key!r} is of type {values.dtype}, its space of {space.dtype}"
                 )
 
     def _fault(self, what: str) -> EnvironmentFault:

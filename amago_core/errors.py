@@ -1,8 +1,19 @@
 """What can go wrong in the engine, as one tree.
 
-AmagoError          base of all, shared with plugins: catch this
-|-- CatalogError    something about parts and plugins; see amago_registry.errors
-`-- SpecError       a spec that cannot be used; lists every problem at once
+AmagoError                   base of all, shared with plugins: catch this
+|-- CatalogError             something about parts and plugins; see amago_registry.errors for its kin
+|-- SpecError                a spec that cannot be used; lists every problem at once
+|-- EnvironmentFault         an environment that breaks the rules of environments
+|-- DivergedError            a loss or a gradient that stopped being finite
+|-- RunDirError              a folder that cannot be used as that of a run
+|-- CheckpointError          a checkpoint that cannot be read or written
+`-- ReplayError              something about stored trajectories
+    |-- TrajectoryError      what was handed over cannot be stored
+    |-- DamagedShardError    a file is not what was written
+    |-- TrajectoryGoneError  it was stored once, and its file is no longer there
+    `-- NothingStoredError   there is nothing to sample
+
+Plugins add their own below AmagoError. Each class lives beside what raises it.
 """
 
 from __future__ import annotations

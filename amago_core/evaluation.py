@@ -12,14 +12,17 @@ import torch
 
 from amago_core.agent import Agent
 from amago_core.collector import Collector, Tasks
-from amago_core.compose import Task, compose_task
+from amago_core.compose import Task, check_spaces, compose_task, device_of
 from amago_core.environments import MakeEnvironment, make_environments
 from amago_core.recording import Outcome
+from amago_registry.errors import AmagoError
 
 if TYPE_CHECKING:
+    from amago_core.run_dir import RunDir
     from amago_core.spec import RunSpec
 
 EVALUATION_STREAM = 1
+FRESH_STREAM = 2
 _CHUNK = 16
 
 
@@ -46,7 +49,7 @@ class Evaluation:
 
     Args:
         episodes: Tasks, one trajectory each.
-        total: Mean return.
+        mean_return: Mean sum of rewards.
         standard_error: Of the mean return.
         success: Mean success; None where the environment says nothing of it.
         length: Mean steps.
@@ -54,7 +57,7 @@ class Evaluation:
     """
 
     episodes: int
-    total: float
+    mean_return: float
     standard_error: float
     success: float | None
     length: float
@@ -76,7 +79,7 @@ def summarize(outcomes: Sequence[Outcome]) -> Evaluation:
     successes = [outcome.success for outcome in outcomes if outcome.success is not None]
     return Evaluation(
         episodes=len(outcomes),
-        total=float(totals.mean()),
+        mean_return=float(totals.mean()),
         standard_error=standard_error(totals),
         success=float(np.mean(successes)) if successes else None,
         length=float(np.mean([outcome.length for outcome in outcomes])),
@@ -103,31 +106,44 @@ def _by_attempt(outcomes: Sequence[Outcome]) -> tuple[Attempt, ...]:
     return tuple(attempts)
 
 
-def evaluate_agent(
-    agent: Agent, task: Task, *, episodes: int, environments: int, sample: bool, seed: int
-) -> Evaluation:
-    """Run an agent on the first ``episodes`` evaluation tasks of a seed, one trajectory each.
-
-    The tasks are the same at every call. Global random state is left as it was.
+class Evaluator:
+    """Runs an agent on the first tasks of a stream, one trajectory each; the same tasks at every call.
 
     Args:
-        agent: The agent; its weights are not changed.
         task: Where to act.
         episodes: Number of tasks.
         environments: Most environments side by side.
         sample: Draw from the policy instead of taking its mode.
         seed: Seed of the run.
+        stream: Which tasks: ``EVALUATION_STREAM`` while training, ``FRESH_STREAM`` afterwards.
     """
-    count = min(environments, episodes)
-    vector = make_environments(task.make, task.name, count)
-    tasks = Tasks(seed, EVALUATION_STREAM, np.zeros(count, np.int64))
-    collector = Collector(agent, vector, task.name, tasks, sample=sample)
-    try:
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        episodes: int,
+        environments: int,
+        sample: bool,
+        seed: int,
+        stream: int = EVALUATION_STREAM,
+    ) -> None:
+        self.task, self.episodes = task, episodes
+        self._sample, self._seed, self._stream = sample, seed, stream
+        self._vector = make_environments(task.make, task.name, min(environments, episodes))
+
+    def __call__(self, agent: Agent) -> Evaluation:
+        """Evaluate; weights and global random state are left as they were."""
+        numbers = np.zeros(self._vector.num_envs, np.int64)
+        tasks = Tasks(self._seed, self._stream, numbers)
+        collector = Collector(agent, self._vector, self.task.name, tasks, sample=self._sample)
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return summarize(_first_outcomes(collector, episodes))
-    finally:
-        vector.close()
+            torch.manual_seed(self._seed)
+            return summarize(_first_outcomes(collector, self.episodes))
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._vector.close()
 
 
 def _first_outcomes(collector: Collector, episodes: int) -> list[Outcome]:
@@ -140,21 +156,15 @@ def _first_outcomes(collector: Collector, episodes: int) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome.seed in wanted]
 
 
-def evaluation_task(spec: RunSpec, environment: MakeEnvironment | None = None) -> Task:
-    """Return what a spec evaluates on: ``evaluation.environment``, else the training one."""
-    part = spec.evaluation.environment
-    if part is not None:
-        return compose_task(part, spec.seed)
-    return compose_task(spec.environment, spec.seed, environment)
-
-
 def evaluate_run(
     run: str | Path,
     overrides: Sequence[str] = (),
     *,
     environment: MakeEnvironment | None = None,
 ) -> Evaluation:
-    """Evaluate the newest checkpoint of a run; write ``evaluation.json`` and the adaptation curve.
+    """Evaluate the newest checkpoint of a run on tasks it has never been trained or evaluated on.
+
+    Writes ``evaluation.json`` and the adaptation curve into the run's folder.
 
     Args:
         run: Folder of the run.
@@ -162,26 +172,51 @@ def evaluate_run(
         environment: Makes the environment of a run that was trained on a local one.
 
     Raises:
-        AmagoError: If the folder holds no run or no checkpoint.
+        AmagoError: If the folder holds no run or no checkpoint, an override would change the agent, or
+            the environment does not suit it.
     """
     from amago_core.embedding import load_agent
     from amago_core.plots import plot_adaptation
     from amago_core.run_dir import RunDir
-    from amago_core.spec import load_spec
 
     folder = RunDir(Path(run))
     folder.check()
-    spec = load_spec(folder.spec, overrides, local_environment=environment is not None)
-    task = evaluation_task(spec, environment)
-    evaluation = evaluate_agent(
-        load_agent(folder),
+    spec = _evaluated_spec(folder, overrides)
+    part = spec.evaluation.environment or spec.environment
+    local = environment if spec.evaluation.environment is None else None
+    task = compose_task(part, spec.seed, local)
+    check_spaces(task, *folder.read_spaces(), trained_on="the environment it was trained on")
+    evaluator = Evaluator(
         task,
         episodes=spec.evaluation.episodes,
         environments=spec.collector.environments,
         sample=spec.evaluation.sample,
         seed=spec.seed,
+        stream=FRESH_STREAM,
     )
+    try:
+        evaluation = evaluator(load_agent(folder).to(device_of(spec)))
+    finally:
+        evaluator.close()
     folder.write_evaluation(evaluation)
     if evaluation.attempts:
         plot_adaptation(evaluation, folder.adaptation)
     return evaluation
+
+
+def _evaluated_spec(folder: RunDir, overrides: Sequence[str]) -> RunSpec:
+    """Return a run's spec with overrides that say where, how long and on what to evaluate."""
+    from amago_core.spec import load_spec
+    from amago_core.spec.comparing import differences
+
+    stored = load_spec(folder.spec, local_environment=True)
+    spec = load_spec(folder.spec, overrides, local_environment=True)
+    free = ("environment", "evaluation", "collector.environments", "running", "seed")
+    fixed = [line for line in differences(stored, spec) if not line.startswith(free)]
+    if fixed:
+        listed = "".join(f"\n  {line}" for line in fixed)
+        raise AmagoError(
+            f"{folder.path} is trained; an evaluation cannot change{listed}\n"
+            f"It can change {', '.join(free)}."
+        )
+    return spec

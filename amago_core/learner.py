@@ -93,8 +93,7 @@ class Learner:
             broken = [name for name, value in metrics.items() if not math.isfinite(float(value))]
             raise DivergedError(
                 f"{PATIENCE} updates in a row, up to update {self.updates}, had a gradient that is not "
-                f"finite; not finite: {', '.join(broken)}. A lower training.learning_rate or "
-                "agent.objective.reward_scale may help."
+                f"finite; not finite: {', '.join(broken)}. A lower training.learning_rate may help."
             )
 
     def state(self) -> tuple[TensorTree, dict[str, Any]]:
@@ -109,6 +108,8 @@ class Learner:
             "optimizer": moments,
             "generator": torch.get_rng_state(),
         }
+        if self.agent.device.type == "cuda":
+            tensors["cuda-generator"] = torch.cuda.get_rng_state(self.agent.device)
         facts = {
             "updates": self.updates,
             "skipped": self.skipped,
@@ -125,5 +126,7 @@ class Learner:
                 name: value.to(parameter.device) for name, value in moments.items()
             }
         torch.set_rng_state(tensors["generator"])
+        if "cuda-generator" in tensors and self.agent.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["cuda-generator"], self.agent.device)
         self.updates, self.skipped = facts["updates"], facts["skipped"]
         self._skipped_in_a_row = facts["skipped_in_a_row"]

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from amago_core.replay.trajectory import OBSERVATION, Slice
-from amago_core.spaces import action_width
+from amago_core.spaces import action_width, previous_action
 from amago_registry.layout import SequenceLayout
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ def pack(
     action = _join(slices, "action").astype(np.int64 if discrete else np.float32, copy=False)
     prev_action_NA = np.zeros((len(rows_M) + len(slices), width), np.float32)
     prev_reward_N = np.zeros(len(prev_action_NA), np.float32)
-    _enter(prev_action_NA, rows_M + 1, action)
+    prev_action_NA[rows_M + 1] = previous_action(action, action_space)
     prev_reward_N[rows_M + 1] = reward_M
     for row, piece in zip(first_S, slices, strict=True):
         if piece.prev_action is not None:
-            _enter(prev_action_NA, np.array([row]), piece.prev_action[np.newaxis])
+            prev_action_NA[row] = previous_action(piece.prev_action[np.newaxis], action_space)[0]
             prev_reward_N[row] = piece.prev_reward
 
     def move(array: NDArray[Any]) -> Tensor:
@@ -104,14 +104,6 @@ def pack(
 def _join(slices: Sequence[Slice], name: str) -> NDArray[Any]:
     joined: NDArray[Any] = np.concatenate([piece.columns[name] for piece in slices])
     return joined
-
-
-def _enter(prev_action_NA: NDArray[np.float32], rows: NDArray[Any], action: NDArray[Any]) -> None:
-    """Write actions into rows: an index as a one-hot vector, a vector as it is."""
-    if action.ndim == 1:
-        prev_action_NA[rows, action] = 1.0
-    else:
-        prev_action_NA[rows] = action
 
 
 def _observations(slices: Sequence[Slice], move: Callable[[NDArray[Any]], Tensor]) -> dict[str, Tensor]:

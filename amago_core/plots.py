@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 _COLLECTED, _EVALUATED = "#9aa5b1", "#1f5fa8"
 
 
-def plot_run(folder: RunDir, evaluation: Evaluation) -> None:
+def plot_run(folder: RunDir, evaluation: Evaluation | None) -> None:
     """Draw the learning curve and, for tasks with attempts, the adaptation curve."""
     if folder.metrics.exists():
         lines = folder.metrics.read_text(encoding="utf-8").splitlines()
         plot_learning([json.loads(line) for line in lines], folder.learning_curve)
-    if evaluation.attempts:
+    if evaluation is not None and evaluation.attempts:
         plot_adaptation(evaluation, folder.adaptation)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -51,11 +50,7 @@ class RunDir:
         Raises:
             RunDirError: If the folder exists or cannot be made.
         """
-        if self.path.exists():
-            raise RunDirError(
-                f"{self.path} exists. Add resume=true to go on with that run, "
-                "or run=OTHER/FOLDER to begin another one."
-            )
+        self.check_free()
         # Made under another name, so that a crash leaves no folder that is half a run.
         making = RunDir(self.path.with_name(f".{self.path.name}.making"))
         try:
@@ -74,10 +69,33 @@ class RunDir:
             "observation": space_to_json(task.observation_space),
             "action": space_to_json(task.action_space),
         }
-        versions = _versions(_plugins(spec))
+        versions = [{"after_round": 0, "versions": _versions(spec)}]
         write_file(self.spaces, json.dumps(spaces, indent=1).encode())
         write_file(self.versions, json.dumps(versions, indent=1).encode())
         write_file(self.spec, spec_yaml(spec).encode())
+
+    def check_free(self) -> None:
+        """Refuse a folder that exists.
+
+        Raises:
+            RunDirError: Saying how to go on or where else to go.
+        """
+        if self.path.exists():
+            raise RunDirError(
+                f"{self.path} exists. Add resume=true to go on with that run, "
+                "or run=OTHER/FOLDER to begin another one."
+            )
+
+    def record_versions(self, spec: RunSpec, done: int) -> None:
+        """Write the spec and versions that hold from here on, where ``done`` rounds are done."""
+        from amago_core.spec import spec_yaml
+
+        history = json.loads(self.versions.read_text(encoding="utf-8"))
+        now = _versions(spec)
+        if history[-1]["versions"] != now:
+            history.append({"after_round": done, "versions": now})
+            replace_file(self.versions, json.dumps(history, indent=1).encode())
+        replace_file(self.spec, spec_yaml(spec).encode())
 
     def check(self) -> None:
         """Refuse a folder that holds no run.
@@ -101,17 +119,17 @@ class RunDir:
         return space_from_json(described["observation"]), space_from_json(described["action"])
 
 
-def _plugins(spec: RunSpec) -> Iterable[str]:
+def _versions(spec: RunSpec) -> dict[str, str]:
+    """Return the versions of Python, of the libraries below, and of every plugin that takes part."""
     from amago_core.spec.comparing import parts_of
+    from amago_registry.catalog import installed
 
-    return sorted({part.entry.plugin for part in parts_of(spec)})
-
-
-def _versions(plugins: Iterable[str]) -> dict[str, str]:
+    used = {part.entry.plugin for part in parts_of(spec)}
     versions = {"python": platform.python_version()}
-    for name in (*_LIBRARIES, *(f"amago-{plugin}" for plugin in plugins)):
+    for name in _LIBRARIES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "unknown"
-    return versions
+    plugins = (plugin for plugin in installed().plugins if plugin.name in used)
+    return versions | {plugin.distribution: plugin.version for plugin in plugins}

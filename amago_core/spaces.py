@@ -67,7 +67,9 @@ def action_to_environment(action: np.ndarray, space: spaces.Space[Any]) -> np.nd
 def previous_action(action: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
     """Return canonical actions ``(B,)`` or ``(B, A)`` as vectors ``(B, A)``: one-hot if discrete."""
     if isinstance(space, spaces.Discrete):
-        return np.asarray(np.eye(int(space.n), dtype=np.float32)[action])
+        one_hot_BA = np.zeros((len(action), int(space.n)), np.float32)
+        one_hot_BA[np.arange(len(action)), action] = 1.0
+        return one_hot_BA
     return action.astype(np.float32, copy=False)
 
 

@@ -1,4 +1,4 @@
-"""``amago evaluate``: a trained agent on fresh tasks."""
+"""``amago evaluate``: a trained agent on tasks it has not met."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ def command(run: Path, overrides: tuple[str, ...]) -> None:
 
 def summary(run: Path, evaluation: Evaluation) -> str:
     """Return the result in a few lines."""
-    rows = [
-        ("episodes", f"{evaluation.episodes:,} of {evaluation.length:.1f} steps"),
-        ("return", f"{evaluation.total:.3f} +- {evaluation.standard_error:.3f}"),
-    ]
+    length = ("episodes", f"{evaluation.episodes:,} of {evaluation.length:.1f} steps")
+    return table([length, *evaluation_rows(evaluation), ("run", str(run))])
+
+
+def evaluation_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Return what an evaluation came to, as names and values."""
+    rows = [("return", f"{evaluation.mean_return:.3f} +- {evaluation.standard_error:.3f}")]
     if evaluation.success is not None:
         rows.append(("success", f"{evaluation.success:.3f}"))
     if evaluation.adaptation is not None:
@@ -44,5 +47,4 @@ def summary(run: Path, evaluation: Evaluation) -> str:
         rows.append(
             ("adaptation", f"{first:.3f} in the first tenth of the attempts, {last:.3f} in the last")
         )
-    rows.append(("run", str(run)))
-    return table(rows)
+    return rows

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from amago_core.commands.evaluate import evaluation_rows
 from amago_core.errors import SpecError
 from amago_core.spec import load_spec
 from amago_core.tables import table
@@ -65,15 +66,7 @@ def split_words(words: tuple[str, ...]) -> tuple[str | None, bool, list[str]]:
 
 def summary(result: Result) -> str:
     """Return what a run came to, in a few lines."""
-    evaluation = result.evaluation
-    rows = [("return", f"{evaluation.total:.3f} +- {evaluation.standard_error:.3f}")]
-    if evaluation.success is not None:
-        rows.append(("success", f"{evaluation.success:.3f}"))
-    if evaluation.adaptation is not None:
-        first, last = evaluation.adaptation
-        rows.append(
-            ("adaptation", f"{first:.3f} in the first tenth of the attempts, {last:.3f} in the last")
-        )
+    rows = [] if result.evaluation is None else evaluation_rows(result.evaluation)
     rows += [
         ("experience", f"{result.env_steps:,} steps, {result.updates:,} updates"),
         ("time", f"{result.seconds:.1f} s, {result.cpu_seconds:.1f} s of processor time"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from amago_core.replay.errors import (
@@ -31,17 +32,22 @@ __all__ = [
     "TrajectoryGoneError",
 ]
 
-_MODULES = {
-    "Replay": "reader",
-    "ReplayWriter": "writer",
-    "Sampler": "sampler",
-    "Slice": "trajectory",
-    "Trajectory": "trajectory",
-}
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "DamagedShardError": "errors",
+        "NothingStoredError": "errors",
+        "Replay": "reader",
+        "ReplayError": "errors",
+        "ReplayWriter": "writer",
+        "Sampler": "sampler",
+        "Slice": "trajectory",
+        "Trajectory": "trajectory",
+        "TrajectoryError": "errors",
+        "TrajectoryGoneError": "errors",
+    },
+)
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)
+def __dir__() -> list[str]:
+    return __all__

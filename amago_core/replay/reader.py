@@ -17,7 +17,7 @@ from amago_core.durability import set_aside, sync_folder
 from amago_core.replay.errors import ReplayError, TrajectoryGoneError
 from amago_core.replay.naming import ShardName
 from amago_core.replay.shards import OpenColumns, Shard
-from amago_core.replay.trajectory import Slice, Trajectory
+from amago_core.replay.trajectory import Trajectory
 
 
 class Replay:
@@ -48,11 +48,6 @@ class Replay:
     def stored(self) -> int:
         """Trajectories stored since the replay began: one more than the newest index."""
         return self._index.stored
-
-    @property
-    def oldest(self) -> int:
-        """Index of the oldest trajectory whose file is still there; ``stored`` if there is none."""
-        return self._index.starts[0] if self._index.starts else self._index.stored
 
     def refresh(self) -> int:
         """Take up the shards that were written since, forget those that are gone.
@@ -87,17 +82,19 @@ class Replay:
             raise ReplayError(f"{self.folder} holds {stored} trajectories, {limit} were asked for")
         return range(max(0, limit - self.capacity), limit)
 
-    def length(self, index: int) -> int:
-        """Return the transitions of a trajectory.
-
-        Raises:
-            TrajectoryGoneError: If it was evicted.
-        """
-        shard, item = self._locate(index)
-        return shard.lengths[item]
+    def missing(self, limit: int) -> int:
+        """Return how many of the trajectories that are visible under ``limit`` are no longer there."""
+        visible = range(max(0, limit - self.capacity), limit)
+        present = 0
+        for start, shard in zip(self._index.starts, self._index.shards, strict=True):
+            here = range(max(visible.start, start), min(visible.stop, start + shard.count))
+            present += len(here)
+        return len(visible) - present
 
     def trajectory(self, index: int) -> Trajectory:
-        """Return a whole trajectory as read-only views of the file.
+        """Return a whole trajectory as read-only views of the file: what is not touched is not read.
+
+        The first time, all of it is read once for its checksum.
 
         Raises:
             TrajectoryGoneError: If it was evicted.
@@ -105,17 +102,6 @@ class Replay:
         """
         shard, item = self._locate(index)
         return shard.trajectory(self._columns(shard, index), item)
-
-    def slice(self, index: int, start: int, stop: int) -> Slice:
-        """Return the transitions ``start`` to ``stop - 1`` of a trajectory and the timestep after them.
-
-        Only these are read (and, the first time, the whole trajectory for its checksum).
-
-        Raises:
-            TrajectoryGoneError: If it was evicted.
-            DamagedShardError: If it is not what was written.
-        """
-        return self.trajectory(index).slice(start, stop)
 
     def evict(self, before: int) -> int:
         """Remove the shards whose trajectories all have an index below ``before``.

@@ -39,7 +39,7 @@ class Sampler:
         self._relabeler = None if relabeler is None or relabeler.identity else relabeler
 
     def sample(self, update: int, count: int, limit: int | None = None) -> list[Slice]:
-        """Draw the slices of one update.
+        """Draw the slices of one update, and return the longest first.
 
         Args:
             update: Which update they are for.
@@ -55,7 +55,10 @@ class Sampler:
             raise NothingStoredError(f"{self._replay.folder} holds no trajectory to learn from")
         key = np.array([self._seed, update], np.uint64)
         rng = np.random.Generator(np.random.Philox(key=key))
-        return [self._draw(visible, rng) for _ in range(count)]
+        drawn = [self._draw(visible, rng) for _ in range(count)]
+        # Every mean runs over rows, whatever their order, and on the CPU neighbours of equal length are
+        # one call of the attention kernel. Slices of equal length stay in the order they were drawn in.
+        return sorted(drawn, key=lambda piece: piece.length, reverse=True)
 
     def _draw(self, visible: range, rng: np.random.Generator) -> Slice:
         for _ in range(_PATIENCE):

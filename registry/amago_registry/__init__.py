@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from amago_registry.hookspecs import hookimpl
     from amago_registry.kinds import KINDS, Kind
     from amago_registry.layout import SequenceLayout
-    from amago_registry.options import Field, Floats, Ints, Options, Part
+    from amago_registry.options import Field, Floats, Ints, Options, Part, Widths
 
 __all__ = [
     "KINDS",
@@ -71,6 +71,7 @@ __all__ = [
     "UnavailableError",
     "UnknownPartError",
     "UnsupportedSpaceError",
+    "Widths",
     "hookimpl",
     "installed",
 ]
@@ -110,6 +111,7 @@ __getattr__ = lazy_exports(
         "Ints": "options",
         "Options": "options",
         "Part": "options",
+        "Widths": "options",
     },
 )
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from types import ModuleType
 
 import pluggy
 
@@ -82,6 +83,10 @@ def read_plugin(distribution: str, version: str, loaders: Sequence[Callable[[], 
         _refuse_repeats(offers)
     except _BrokenError as broken:
         return Plugin(name, distribution, version, broken=str(broken))
+    # Whatever it says of itself, from __dir__ to __repr__, is the plugin's own code.
+    except (Exception, SystemExit) as error:
+        why = f"reading its hooks raised {reason(error)}"
+        return Plugin(name, distribution, version, broken=why)
     return Plugin(name, distribution, version, offers)
 
 
@@ -126,9 +131,18 @@ def _offers(module: object) -> Iterator[tuple[str, Component]]:
 
 
 def _refuse_unmarked(module: object) -> None:
-    for name, value in inspect.getmembers(module, inspect.isroutine):
-        if name.startswith("amago_") and not hasattr(value, "amago_impl"):
+    for name, value in _members(module):
+        function = getattr(value, "__func__", value)  # Of a static or class method.
+        unmarked = inspect.isroutine(value) and not hasattr(function, "amago_impl")
+        if name.startswith("amago_") and unmarked:
             raise _BrokenError(f"{name} lacks @hookimpl")
+
+
+def _members(module: object) -> Iterable[tuple[str, object]]:
+    """Return names and values as they lie there: no property, no lazy export is called for them."""
+    if isinstance(module, ModuleType):
+        return tuple(vars(module).items())
+    return inspect.getmembers_static(module)
 
 
 def _refuse_unknown(manager: pluggy.PluginManager, module: object) -> None:
@@ -143,7 +157,7 @@ def _call(manager: pluggy.PluginManager, kind: Kind) -> list[object]:
     try:
         results: list[Iterable[object]] = getattr(manager.hook, kind.hook)()
         return [component for result in results for component in result]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _BrokenError(f"{kind.hook} raised {reason(error)}") from error
 
 

@@ -82,11 +82,6 @@ class SequenceLayout:
         """S: sequences in the stream."""
         return len(self.lengths)
 
-    @property
-    def longest(self) -> int:
-        """Timesteps of the longest sequence."""
-        return max(self.lengths)
-
     @cached_property
     def runs(self) -> tuple[tuple[int, int, int], ...]:
         """Neighbouring sequences of equal length, as ``(first row, sequences, length)``.

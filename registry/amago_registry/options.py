@@ -20,6 +20,9 @@ KindName = TypeVar("KindName")
 Ints = Annotated[tuple[int, ...], Field(strict=False)]
 """A tuple of integers that a spec writes as a list."""
 
+Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+"""A tuple of layer widths, each at least 1, that a spec writes as a list."""
+
 Floats = Annotated[tuple[float, ...], Field(strict=False)]
 """A tuple of numbers that a spec writes as a list."""
 
@@ -36,7 +39,6 @@ class Options(BaseModel):
         extra="forbid",
         allow_inf_nan=False,
         validate_default=True,
-        use_attribute_docstrings=False,
     )
 
     @model_validator(mode="before")
@@ -195,4 +197,4 @@ def _dump(part: Part[Any]) -> dict[str, Any]:
     return {"use": part.use, **part.options.model_dump(by_alias=True)}
 
 
-__all__ = ["Field", "Floats", "Ints", "Options", "Part", "part_kind"]
+__all__ = ["Field", "Floats", "Ints", "Options", "Part", "Widths", "part_kind"]

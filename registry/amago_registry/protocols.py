@@ -82,6 +82,7 @@ class Attention(Protocol):
         """Return the cache with the environments where ``mask_B`` is true emptied."""
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """Actions of N timesteps under G discounts.
 
@@ -134,8 +135,8 @@ class Critic(Protocol):
     compares it with targets. ``enumerates`` says whether all actions are predicted at once; then
     ``predict_all`` and ``select`` work, else ``predict`` does.
 
-    Statistics of the targets are proposed by ``observe`` and take effect at once for ``loss`` and
-    ``normalize``, but ``value`` and every later update build on them only after ``commit()``.
+    Statistics proposed by ``observe`` count at once in ``loss`` and ``normalize``; ``value`` of a given
+    network output never changes, neither then nor at ``commit()``.
     """
 
     enumerates: bool
@@ -152,8 +153,8 @@ class Critic(Protocol):
     def value(self, prediction: Tensor) -> Tensor:
         """Return the prediction's value in the units of return."""
 
-    def normalize(self, value: Tensor, discount_axis: int) -> Tensor:
-        """Return values in the scale in which they are learned; ``discount_axis`` is that of G."""
+    def normalize(self, value: Tensor) -> Tensor:
+        """Return values ``(..., G)`` in the scale in which they are learned."""
 
     def observe(self, target_NG: Tensor) -> None:
         """Propose statistics that include these targets."""
@@ -251,7 +252,7 @@ class Tracker(Protocol):
         """Called before the first round; a resumed run goes on after ``resumed_round``."""
 
     def record(self, metrics: Mapping[str, float | int | str | None]) -> None:
-        """Called with the metrics of each round."""
+        """Called with the metrics of each round; ``round`` is always among them, counted from 1."""
 
     def finish(self) -> None:
         """Called once at the end, also when the run stops with an error."""

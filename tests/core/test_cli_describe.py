@@ -2,6 +2,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from fake_catalog import CATALOG, CATALOG_WITH_BROKEN, GRUOptions
@@ -127,15 +128,19 @@ def test_no_command_shows_the_help(amago: Any) -> None:
     alone, asked = amago(), amago("--help")
     assert alone.exit_code == asked.exit_code == 0
     assert alone.stdout == asked.stdout
-    assert "  components  List the parts a spec can name." in alone.stdout
+    assert "  components  List the parts a spec can name, or those of one KIND." in alone.stdout
 
 
-def test_every_command_has_the_summary_that_the_help_shows() -> None:
-    for name in cli.list_commands(None):  # type: ignore[arg-type]
-        command = cli.get_command(None, name)  # type: ignore[arg-type]
+def test_the_help_shows_of_every_command_the_first_sentence_of_its_own_help(amago: Any) -> None:
+    context = click.Context(cli)
+    shown = " ".join(amago("--help").stdout.split("Commands:")[1].split())
+    summaries = []
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
         assert command is not None
         assert command.name == name
-        assert command.help
+        summaries.append(f"{name} " + " ".join(str(command.help).split("\n\n")[0].split()))
+    assert shown == " ".join(summaries)
 
 
 def test_the_version_is_that_of_the_distribution(amago: Any) -> None:

@@ -14,7 +14,9 @@ from toys import Listener, Walk, tiny
 
 import amago_core
 from amago_core.collector import task_seed
+from amago_core.embedding import EmbeddedAgent
 from amago_core.errors import AmagoError
+from amago_core.evaluation import FRESH_STREAM
 from amago_core.spaces import BARE_KEY
 
 SHIFTED = spaces.Discrete(3, start=4)
@@ -44,7 +46,9 @@ def test_an_embedded_agent_does_what_the_agent_did_in_evaluation(
     agent.reset(batch=2)
     totals: dict[int, float] = {}
     envs, numbers, begun = [make(), make()], [0, 1], 2
-    seen = [env.reset(seed=task_seed(0, 1, n))[0] for env, n in zip(envs, numbers, strict=True)]
+    seen = [
+        env.reset(seed=task_seed(0, FRESH_STREAM, n))[0] for env, n in zip(envs, numbers, strict=True)
+    ]
     reward_B, done_B = np.zeros(2), np.zeros(2, bool)
     while not {0, 1, 2} <= set(totals):
         names = seen[0].keys() if named else [BARE_KEY]
@@ -56,8 +60,10 @@ def test_an_embedded_agent_does_what_the_agent_did_in_evaluation(
             if done_B[index]:
                 totals[numbers[index]] = totals.pop(-1 - index)
                 numbers[index], begun = begun, begun + 1
-                seen[index], _ = env.reset(seed=task_seed(0, 1, numbers[index]))
-    assert np.mean([totals[number] for number in range(3)]) == pytest.approx(evaluation.total, rel=1e-6)
+                seen[index], _ = env.reset(seed=task_seed(0, FRESH_STREAM, numbers[index]))
+    assert np.mean([totals[number] for number in range(3)]) == pytest.approx(
+        evaluation.mean_return, rel=1e-6
+    )
 
 
 def test_an_agent_is_loaded_without_its_environment(tmp_path: Path) -> None:
@@ -99,6 +105,144 @@ def test_a_done_makes_one_environment_forget_and_not_its_neighbour(tmp_path: Pat
     action = both.act(np.ones((2, 2)), np.array([0.7, 0.5]), np.array([True, False]))
     assert action[0] == pytest.approx(fresh[0], abs=1e-6)
     assert action[1] == pytest.approx(alone.act(np.ones((1, 2)), 0.5)[0], abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedAgent:
+    """An agent that sees ``seen`` (2,) float32 and ``cell`` (2, 2) uint8."""
+    run = trained(tmp_path_factory.mktemp("named") / "run", lambda: Walk(9, named=True))
+    return amago_core.load(run)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedAgent:
+    """An agent that sees an array (2,) float32."""
+    return amago_core.load(trained(tmp_path_factory.mktemp("bare") / "run", Walk))
+
+
+SEEN, CELL = [[0.5, 1]], [[[0, 1], [2, 255]]]
+
+
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [
+        (SEEN, "the observation has no keys, this agent was trained on the keys 'cell', 'seen'."),
+        (
+            {"seen": SEEN},
+            "the observation has the key 'seen', this agent was trained on the keys 'cell', 'seen'.",
+        ),
+        (
+            {"seen": SEEN, "cell": CELL, "map": 0},
+            "the observation has the keys 'cell', 'map', 'seen', "
+            "this agent was trained on the keys 'cell', 'seen'.",
+        ),
+        (
+            {"seen": SEEN[0], "cell": CELL},
+            "observation 'seen' has shape (2,), expected (1, 2): B environments first.",
+        ),
+        (
+            {"seen": SEEN, "cell": CELL * 3},
+            "observation 'cell' has shape (3, 2, 2), expected (1, 2, 2): B environments first. "
+            "To act in 3 environments, begin with reset(batch=3).",
+        ),
+        (
+            {"seen": SEEN, "cell": [[[0, 1], [2]]]},
+            "observation 'cell' is not an array: its rows have different lengths.",
+        ),
+        (
+            {"seen": SEEN, "cell": [[[0, 1], [2, 256]]]},
+            "observation 'cell' is of type int64 and cannot become uint8 without loss.",
+        ),
+        (
+            {"seen": SEEN, "cell": [[[0, 1], [2, 0.9]]]},
+            "observation 'cell' is of type float64 and cannot become uint8 without loss.",
+        ),
+        (
+            {"seen": [["a", "b"]], "cell": CELL},
+            "observation 'seen' is of type <U1 and cannot become float32 without loss.",
+        ),
+    ],
+)
+def test_an_observation_that_the_environment_could_not_give_is_refused(
+    named: EmbeddedAgent, observation: Any, message: str
+) -> None:
+    with pytest.raises(AmagoError) as caught:
+        named.act(observation)
+    assert str(caught.value) == message
+
+
+def test_a_bare_observation_goes_by_a_name_in_messages(bare: EmbeddedAgent) -> None:
+    with pytest.raises(AmagoError) as caught:
+        bare.act([0.5, 1.0])
+    assert str(caught.value) == (
+        "observation 'observation' has shape (2,), expected (1, 2): B environments first."
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"reward": [0.0, 0.0]},
+            "reward has shape (2,), expected (1,): one per environment. "
+            "To act in 2 environments, begin with reset(batch=2).",
+        ),
+        ({"reward": [[0.0]]}, "reward has shape (1, 1), expected (1,): one per environment."),
+        (
+            {"done": [True, False]},
+            "done has shape (2,), expected (1,): one per environment. "
+            "To act in 2 environments, begin with reset(batch=2).",
+        ),
+        ({"done": [0.5]}, "done is of type float64 and cannot become bool without loss."),
+        ({"reward": None}, "reward is of type object and cannot become float32 without loss."),
+    ],
+)
+def test_reward_and_done_are_one_per_environment(
+    bare: EmbeddedAgent, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AmagoError) as caught:
+        bare.act(SEEN, **given)
+    assert str(caught.value) == message
+
+
+def test_nothing_is_remembered_of_a_call_that_is_refused(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", lambda: Walk(9, action=BOX))
+    agent, other = amago_core.load(run), amago_core.load(run)
+    for one in (agent, other):
+        one.act(SEEN)
+    with pytest.raises(AmagoError):
+        agent.act(SEEN, [0.5, 0.5], True)
+    assert np.array_equal(agent.act(SEEN, 0.5), other.act(SEEN, 0.5))
+
+
+def test_plain_lists_are_as_good_as_arrays(named: EmbeddedAgent) -> None:
+    arrays = {"seen": np.array(SEEN, np.float32), "cell": np.array(CELL, np.uint8)}
+    shown: list[dict[str, torch.Tensor]] = []
+    act = named.agent.act
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            named.agent, "act", lambda obs, *a, **k: (shown.append(obs), act(obs, *a, **k))[1]
+        )
+        named.act({"seen": SEEN, "cell": CELL}, [1], [0])
+        named.act(arrays, np.ones(1), np.zeros(1, bool))
+    for key in arrays:
+        assert shown[0][key].dtype == shown[1][key].dtype
+        assert torch.equal(shown[0][key], shown[1][key])
+
+
+def test_the_acting_state_is_reset_only_where_a_task_is_done(
+    bare: EmbeddedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks: list[list[bool]] = []
+    reset = bare.agent.reset
+    monkeypatch.setattr(
+        bare.agent, "reset", lambda state, mask: (masks.append(mask.tolist()), reset(state, mask))[1]
+    )
+    bare.reset(batch=2)
+    for done in (False, [False, True], [False, False]):
+        bare.act(SEEN * 2, 0.0, done)
+    bare.reset()
+    assert masks == [[False, True]]
 
 
 def test_what_holds_no_agent_is_refused(tmp_path: Path) -> None:

@@ -15,10 +15,20 @@ from toys import Listener, SpyAgent, Walk, policy, tiny
 
 import amago_core
 from amago_core.collector import task_seed
-from amago_core.compose import Task
+from amago_core.compose import Task, compose_task
+from amago_core.embedding import load_agent
 from amago_core.errors import AmagoError
-from amago_core.evaluation import Attempt, Evaluation, evaluate_agent, summarize
+from amago_core.evaluation import (
+    EVALUATION_STREAM,
+    FRESH_STREAM,
+    Attempt,
+    Evaluation,
+    Evaluator,
+    summarize,
+)
 from amago_core.recording import Outcome
+from amago_core.run_dir import RunDir
+from amago_core.spec import load_spec
 
 
 def outcome(total: float, *attempts: tuple[float, float], length: int = 4) -> Outcome:
@@ -29,7 +39,7 @@ def outcome(total: float, *attempts: tuple[float, float], length: int = 4) -> Ou
 def test_a_summary_has_means_over_tasks_and_their_standard_error() -> None:
     result = summarize([outcome(1, length=2), outcome(3), outcome(5, length=6)])
     assert result.episodes == 3
-    assert result.total == 3
+    assert result.mean_return == 3
     assert result.standard_error == pytest.approx(2 / 3**0.5)
     assert result.length == 4
     assert result.success is None
@@ -83,14 +93,10 @@ class Sampler(SpyAgent):
 def evaluate(agent: SpyAgent, episodes: int, environments: int, longest: int = 9) -> Evaluation:
     make = lambda: Walk(longest)  # noqa: E731
     task = Task("walk", make, make().observation_space, make().action_space, None)
-    return evaluate_agent(
-        agent,  # type: ignore[arg-type]
-        task,
-        episodes=episodes,
-        environments=environments,
-        sample=False,
-        seed=3,
-    )
+    evaluator = Evaluator(task, episodes=episodes, environments=environments, sample=False, seed=3)
+    result = evaluator(agent)  # type: ignore[arg-type]
+    assert evaluator(agent) == result  # type: ignore[arg-type]
+    return result
 
 
 def slow_total(number: int, longest: int) -> float:
@@ -115,7 +121,7 @@ def test_an_evaluation_always_counts_the_first_tasks_and_no_others(
     result = evaluate(SpyAgent(), episodes, environments, longest)
     assert result.episodes == episodes
     expected = np.mean([slow_total(number, longest) for number in range(episodes)])
-    assert result.total == pytest.approx(expected, abs=1e-4)
+    assert result.mean_return == pytest.approx(expected, abs=1e-4)
 
 
 def test_an_evaluation_is_the_same_at_every_call_and_leaves_the_generator_alone() -> None:
@@ -129,12 +135,11 @@ def test_an_evaluation_is_the_same_at_every_call_and_leaves_the_generator_alone(
 
 def test_a_run_can_be_evaluated_again_and_again(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    trained = amago_core.train(tiny(), run=run, reporter=Listener())
-    once = amago_core.evaluate(run)
-    assert once == trained.evaluation
+    amago_core.train(tiny(), run=run, reporter=Listener())
+    assert amago_core.evaluate(run) == amago_core.evaluate(run)
     more = amago_core.evaluate(run, ["evaluation.episodes=5"])
     stored = json.loads((run / "evaluation.json").read_text())
-    assert (stored["episodes"], stored["total"]) == (5, more.total)
+    assert (stored["episodes"], stored["mean_return"]) == (5, more.mean_return)
     assert len(stored["attempts"]) == 10
     assert (run / "adaptation.png").is_file()
 
@@ -157,3 +162,46 @@ def test_a_run_without_a_checkpoint_cannot_be_evaluated(tmp_path: Path) -> None:
     with pytest.raises(AmagoError) as caught:
         amago_core.evaluate(run)
     assert str(caught.value) == f"{run} holds no checkpoint."
+
+
+def test_a_trained_agent_is_evaluated_on_tasks_it_was_never_evaluated_on(tmp_path: Path) -> None:
+    spec, run = tiny(), tmp_path / "run"
+    trained = amago_core.train(spec, run=run, reporter=Listener())
+    task = compose_task(load_spec(spec).environment, 0)
+    resolved = load_spec(spec)
+    agent = load_agent(RunDir(run))
+    results = [
+        Evaluator(
+            task,
+            episodes=resolved.evaluation.episodes,
+            environments=resolved.collector.environments,
+            sample=resolved.evaluation.sample,
+            seed=resolved.seed,
+            stream=stream,
+        )(agent)
+        for stream in (EVALUATION_STREAM, FRESH_STREAM)
+    ]
+    assert results == [trained.evaluation, amago_core.evaluate(run)]
+    assert results[0] != results[1]
+
+
+def test_an_evaluation_cannot_change_the_agent(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    amago_core.train(tiny(), ["training.rounds=1"], run=run, reporter=Listener())
+    with pytest.raises(AmagoError) as caught:
+        amago_core.evaluate(run, ["agent.discount=0.5", "evaluation.episodes=2"])
+    assert str(caught.value) == (
+        f"{run} is trained; an evaluation cannot change\n  agent.discount: 0.999 -> 0.5\n"
+        "It can change environment, evaluation, collector.environments, running, seed."
+    )
+
+
+def test_an_environment_that_does_not_suit_the_agent_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    amago_core.train(tiny(), ["training.rounds=1"], run=run, reporter=Listener())
+    with pytest.raises(AmagoError) as caught:
+        amago_core.evaluate(run, ["environment.arms=7"])
+    assert str(caught.value) == (
+        "the agent cannot be evaluated on environment standard/bandit: its actions are Discrete(7), "
+        "those of the environment it was trained on are Discrete(3)."
+    )

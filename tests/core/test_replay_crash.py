@@ -21,8 +21,7 @@ from amago_core.replay import ReplayWriter, Trajectory
 
 writer = ReplayWriter(Path(sys.argv[1]))
 for update in range(10**9):
-    for _ in range(3):
-        number = writer.stored + writer.pending
+    for number in range(writer.stored, writer.stored + 3):
         writer.append(Trajectory({
             "obs.place": np.full((401, 20), number, np.float32),
             "action": np.full(400, number % 5),

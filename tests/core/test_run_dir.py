@@ -28,7 +28,9 @@ def test_a_run_folder_describes_the_run(tmp_path: Path) -> None:
     assert load_spec(folder.spec) == load_spec(tiny())
     task = compose_task(load_spec(tiny()).environment, 0)
     assert folder.read_spaces() == (task.observation_space, task.action_space)
-    versions = json.loads(folder.versions.read_text())
+    (since,) = json.loads(folder.versions.read_text())
+    assert since["after_round"] == 0
+    versions = since["versions"]
     assert versions["python"] == platform.python_version()
     assert versions["torch"] == torch.__version__
     assert {"amago-core", "amago-registry", "amago-standard", "gymnasium"} <= set(versions)
@@ -60,3 +62,16 @@ def test_what_is_no_run_is_told_from_one(tmp_path: Path, made: bool, missing: st
     with pytest.raises(RunDirError) as caught:
         RunDir(path).check()
     assert str(caught.value) == f"{path} is no run: it {missing}."
+
+
+def test_what_changes_when_a_run_goes_on_is_added_to_its_versions(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run")
+    longer = load_spec(tiny(), ["training.rounds=9"])
+    folder.record_versions(longer, 4)
+    assert len(json.loads(folder.versions.read_text())) == 1
+    assert load_spec(folder.spec).training.rounds == 9
+    folder.versions.write_text('[{"after_round": 0, "versions": {"torch": "1.0"}}]')
+    folder.record_versions(longer, 4)
+    before, now = json.loads(folder.versions.read_text())
+    assert (before["versions"], now["after_round"]) == ({"torch": "1.0"}, 4)
+    assert now["versions"]["torch"] == torch.__version__

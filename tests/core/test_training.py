@@ -14,7 +14,7 @@ from amago_core import train
 from amago_core.checkpoints import CheckpointStore
 from amago_core.environments import EnvironmentFault
 from amago_core.errors import AmagoError, SpecError
-from amago_core.replay import Replay
+from amago_core.replay import Replay, TrajectoryGoneError
 from amago_registry import installed
 
 
@@ -222,7 +222,7 @@ def test_without_any_whole_checkpoint_training_begins_anew(tmp_path: Path) -> No
 def test_reaching_the_return_stops_the_run(tmp_path: Path) -> None:
     result = go(tmp_path / "run", "training.rounds=50", "training.stop.return=0")
     assert (result.stopped, result.updates) == ("return", 4)  # At the first evaluation, round 2.
-    assert result.evaluation.total == rounds(tmp_path / "run")[-1]["eval/return"]
+    assert result.evaluation.mean_return == rounds(tmp_path / "run")[-1]["eval/return"]
     result = go(tmp_path / "other", "training.stop.return=99")
     assert (result.stopped, result.updates) == ("rounds", 8)
 
@@ -299,7 +299,7 @@ def _binary_actions() -> Any:
         ),
         (
             _binary_actions,
-            "actions of space MultiBinary(2) are not supported: "
+            "environment _binary_actions: actions of space MultiBinary(2) are not supported: "
             "use Discrete(n) or a Box with finite bounds.",
         ),
     ],
@@ -360,11 +360,12 @@ def test_a_fault_in_mid_run_saves_what_was_trained_and_the_run_can_go_on(tmp_pat
 def test_an_environment_that_is_not_reproducible_is_told_when_going_on(tmp_path: Path) -> None:
     run, listener = tmp_path / "run", Listener()
     go(run, "training.rounds=2", environment=lambda: Forgetful(30))
+    updates = rounds(run)[-1]["update"]
     go(run, environment=lambda: Forgetful(30), resume=True, reporter=listener)
     assert listener.notes == [
         "environment <lambda> did not replay to where it was: it is not reproducible from its seed, "
         "so new trajectories begin and this run is not bit-exact",
-        "going on after round 2, update 4",
+        f"going on after round 2, update {updates}",
     ]
 
 
@@ -375,7 +376,8 @@ def test_old_trajectories_leave_the_disk_once_no_checkpoint_can_sample_them(tmp_
     replay = Replay(run / "replay", capacity=8)
     # 4 trajectories a round. Kept are rounds 10 and 12; that of round 10 may sample 32 to 39.
     assert replay.stored == 48
-    assert replay.oldest == 32
+    with pytest.raises(TrajectoryGoneError):
+        replay.trajectory(31)
     for index in range(32, 48):
         assert replay.trajectory(index).length == 10
 
@@ -403,15 +405,15 @@ def test_held_out_tasks_are_evaluated_in_place_of_the_training_ones(tmp_path: Pa
     [
         (
             "{use: bandit, arms: 4}",
-            "evaluation.environment standard/bandit has other actions than standard/bandit: "
-            "Discrete(4) instead of Discrete(3).",
+            "the agent cannot be evaluated on environment standard/bandit: its actions are "
+            "Discrete(4), those of standard/bandit are Discrete(3).",
         ),
         (
             "{use: gymnasium, id: CartPole-v1}",
-            "evaluation.environment standard/gymnasium has other observations than standard/bandit: "
-            "Box([-4.8               -inf -0.41887903        -inf], "
-            "[4.8               inf 0.41887903        inf], (4,), float32) "
-            "instead of Box(-1.0, 1.0, (1,), float32).",
+            "the agent cannot be evaluated on environment standard/gymnasium (CartPole-v1): "
+            "its observations are Box([-4.8               -inf -0.41887903        -inf], "
+            "[4.8               inf 0.41887903        inf], (4,), float32), "
+            "those of standard/bandit are Box(-1.0, 1.0, (1,), float32).",
         ),
     ],
     ids=["actions", "observations"],

@@ -167,42 +167,83 @@ class AdoptsAtOnce(Encoder):
         return super().forward(obs, prev_action, prev_reward)
 
 
-class Policy:
-    """Uniform over four actions, or over a box, whatever the logits; they only carry gradients."""
+class Choice:
+    """A softmax over four actions that keeps its probabilities to itself."""
 
-    def __init__(self, logits_NG: Tensor, space: Any) -> None:
-        self.logits, self.space = logits_NG, space
+    def __init__(self, raw_NGA: Tensor) -> None:
+        self._probs = raw_NGA.softmax(-1)
 
     def sample(self) -> Tensor:
-        if isinstance(self.space, spaces.Discrete):
-            return torch.randint(4, self.logits.shape)
-        return 2 * torch.rand(*self.logits.shape, 3) - 1
+        return torch.multinomial(self._probs.flatten(0, 1), 1).view(self._probs.shape[:2])
 
     def mode(self) -> Tensor:
-        return self.sample()
+        return self._probs.argmax(-1)
 
     def log_prob(self, action: Tensor) -> Tensor:
-        return self.logits
+        return self._probs.gather(-1, action[..., None]).squeeze(-1).log()
 
     def entropy(self) -> None:
         return None
 
 
+class OpenChoice(Choice):
+    """Honest."""
+
+    @property
+    def probs(self) -> Tensor:
+        return self._probs
+
+
+class Aim:
+    """A narrow Gaussian inside the box, its density up to a factor, without ``rsample``."""
+
+    def __init__(self, raw_NGA: Tensor) -> None:
+        self.mean = raw_NGA.tanh() / 2
+
+    def sample(self) -> Tensor:
+        return (self.mean + 0.1 * torch.randn_like(self.mean)).clamp(-1, 1).detach()
+
+    def mode(self) -> Tensor:
+        return self.mean
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return -50 * (action - self.mean).square().sum(-1)
+
+    def entropy(self) -> None:
+        return None
+
+
+class SteadyAim(Aim):
+    """Honest."""
+
+    def rsample(self) -> Tensor:
+        return (self.mean + 0.1 * torch.randn_like(self.mean)).clamp(-1, 1)
+
+
 class Actor(nn.Module):
     """Obeys every law."""
 
-    policy: type[Policy] = Policy
+    discrete: type[Choice] = OpenChoice
+    continuous: type[Aim] = SteadyAim
 
     def __init__(self, context: ActorContext, options: NoOptions) -> None:
         super().__init__()
-        self.net = nn.Linear(context.in_dim, len(context.discounts))
-        self.space = context.action_space
+        is_discrete = isinstance(context.action_space, spaces.Discrete)
+        self.shape = (len(context.discounts), 4 if is_discrete else 3)
+        self.net = nn.Linear(context.in_dim, self.shape[0] * self.shape[1])
+        self.policy = self.discrete if is_discrete else self.continuous
 
-    def forward(self, state_NE: Tensor) -> Policy:
-        return self.policy(self.net(state_NE), self.space)
+    def forward(self, state_NE: Tensor) -> Choice | Aim:
+        return self.policy(self.net(state_NE).unflatten(-1, self.shape))
 
 
-class OvershootingPolicy(Policy):
+class ActorWithoutReparameterisation(Actor):
+    """Obeys every law too: a mixture, say, has no such samples."""
+
+    continuous = Aim
+
+
+class OvershootingAim(SteadyAim):
     """Draws outside the space."""
 
     def sample(self) -> Tensor:
@@ -212,31 +253,81 @@ class OvershootingPolicy(Policy):
 class Overshoots(Actor):
     """Acts outside the space."""
 
-    policy = OvershootingPolicy
+    continuous = OvershootingAim
 
 
-class ForgottenPolicy(Policy):
+class ForgottenChoice(OpenChoice):
     """No gradient comes through."""
 
     def log_prob(self, action: Tensor) -> Tensor:
-        return self.logits.detach().requires_grad_()
+        return super().log_prob(action).detach().requires_grad_()
 
 
 class LearnsNothing(Actor):
     """No gradient reaches the weights."""
 
-    policy = ForgottenPolicy
+    discrete = ForgottenChoice
+
+
+class HidesItsProbabilities(Actor):
+    """The objective could not sum over actions."""
+
+    discrete = Choice
+
+
+class GenerousChoice(OpenChoice):
+    """More than certain."""
+
+    @property
+    def probs(self) -> Tensor:
+        return 2 * self._probs
+
+
+class PromisesTooMuch(Actor):
+    """Every value would count twice."""
+
+    discrete = GenerousChoice
+
+
+class MistakenChoice(OpenChoice):
+    """The likelihood of its neighbour."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return super().log_prob((action + 1) % 4)
+
+
+class MistakesTheAction(Actor):
+    """Imitates another action than the one stored."""
+
+    discrete = MistakenChoice
+
+
+class DetachedAim(SteadyAim):
+    """No gradient comes through."""
+
+    def rsample(self) -> Tensor:
+        return super().rsample().detach()
+
+
+class DetachesItsSamples(Actor):
+    """The policy gradient would be nothing."""
+
+    continuous = DetachedAim
 
 
 class Critic(nn.Module):
-    """Two linear critics that ignore continuous actions: obeys every law."""
+    """Two linear critics that ignore continuous actions and scale targets: obeys every law."""
 
     def __init__(self, context: CriticContext, options: NoOptions) -> None:
         super().__init__()
         self.enumerates = isinstance(context.action_space, spaces.Discrete)
         self.shape = (2, len(context.discounts), 4 if self.enumerates else 1)
         self.net = nn.Linear(context.in_dim, 2 * self.shape[1] * self.shape[2])
-        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("scale_G", torch.ones(len(context.discounts)))
+        self.proposed_G: Tensor | None = None
+
+    def latest_G(self) -> Tensor:
+        return self.scale_G if self.proposed_G is None else self.proposed_G
 
     def predict(self, state_NE: Tensor, action: Tensor) -> Tensor:
         return self.net(state_NE).view(-1, *self.shape)[..., 0]
@@ -250,11 +341,25 @@ class Critic(nn.Module):
     def value(self, prediction: Tensor) -> Tensor:
         return prediction
 
+    def normalize(self, value: Tensor) -> Tensor:
+        return value / self.latest_G()
+
     def observe(self, target_NG: Tensor) -> None:
-        self.proposed = target_NG.std()
+        self.proposed_G = 1 + target_NG.abs().mean(0)
+
+    def commit(self) -> None:
+        if self.proposed_G is not None:
+            self.scale_G.copy_(self.proposed_G)
+            self.proposed_G = None
 
     def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
-        return (prediction - target_NG[:, None]).square()
+        return ((prediction - target_NG[:, None]) / self.latest_G()).square()
+
+
+class HasNoScale(Critic):
+    """The objective could not compare discounts."""
+
+    normalize = None
 
 
 class SelectsTheFirst(Critic):
@@ -278,18 +383,66 @@ class DetachesItsLoss(Critic):
         return super().loss(prediction.detach().requires_grad_(), target_NG)
 
 
+class FlattensValues(Critic):
+    """Rows and discounts in one heap."""
+
+    def normalize(self, value: Tensor) -> Tensor:
+        return super().normalize(value).flatten()
+
+
+class TurnsValuesAround(Critic):
+    """The policy would climb down."""
+
+    def normalize(self, value: Tensor) -> Tensor:
+        return -super().normalize(value)
+
+
+class TakesMembersForDiscounts(Critic):
+    """Scales by the second axis, which is that of discounts only in ``(N, G)``."""
+
+    def normalize(self, value: Tensor) -> Tensor:
+        return value / self.latest_G().view(-1, *[1] * (value.dim() - 2))
+
+
 class ObservesForGood(Critic):
     """A skipped update would leave its statistics behind."""
 
     def observe(self, target_NG: Tensor) -> None:
-        self.scale.mul_(2)
+        super().observe(target_NG)
+        self.commit()
+
+
+class AdoptsLate(Critic):
+    """The update that proposes statistics does not use them."""
+
+    def normalize(self, value: Tensor) -> Tensor:
+        return value / self.scale_G
 
 
 class RescalesItsPast(Critic):
     """New statistics change what was predicted before: what PopArt is there to prevent."""
 
+    def value(self, prediction: Tensor) -> Tensor:
+        return prediction * self.latest_G().view(-1, *[1] * (prediction.dim() - 3))
+
+
+class Doubling(nn.Module):
+    """A factor that every commit doubles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.ones(()))
+
     def commit(self) -> None:
-        self.scale.mul_(2)
+        self.factor.mul_(2)
+
+
+class RescalesBelow(Critic):
+    """As bad, in a part of a part."""
+
+    def __init__(self, context: CriticContext, options: NoOptions) -> None:
+        super().__init__(context, options)
+        self.below = Doubling()
 
     def value(self, prediction: Tensor) -> Tensor:
-        return prediction * self.scale
+        return prediction * self.below.factor

@@ -132,6 +132,61 @@ def test_a_flawed_plugin_is_broken_for_a_reason(hooks: object, reason: str) -> N
     assert read(hooks) == Plugin("zoo", "amago-zoo", "1.0", broken=reason)
 
 
+def touchy(**functions: Callable[[], Any]) -> ModuleType:
+    """A module of hooks, some of whose names raise when they are asked for."""
+
+    def asked(*name: str) -> Any:
+        raise ImportError(f"no cage for {name}")
+
+    made = module(**functions)
+    made.__getattr__ = asked  # type: ignore[method-assign]
+    return made
+
+
+def test_reading_hooks_calls_neither_properties_nor_lazy_exports() -> None:
+    class Hooks:
+        @property
+        def cage(self) -> object:
+            raise RuntimeError("the cage is open")
+
+        @staticmethod
+        @hookimpl
+        def amago_register_actors() -> Iterable[Component]:
+            return [component()]
+
+    lazy = touchy(amago_register_critics=lambda: [component()])
+    lazy.__dir__ = lambda: ["amago_register_critics", "Cage"]  # type: ignore[method-assign]
+    plugin = read(Hooks(), lazy)
+    assert plugin.broken is None
+    assert [kind for kind, _ in plugin.offers] == ["actor", "critic"]
+
+
+def test_a_plugin_that_cannot_even_be_read_is_broken() -> None:
+    def unlisted() -> list[str]:
+        raise KeyError("cage")
+
+    hooks = module(amago_register_actors=lambda: [component()])
+    hooks.__dir__ = unlisted  # type: ignore[method-assign]
+    assert read(hooks).broken == "reading its hooks raised KeyError: 'cage'"
+
+
+def test_a_hook_that_leaves_the_program_is_broken() -> None:
+    def leave() -> Iterable[Component]:
+        raise SystemExit(3)
+
+    broken = read(module(amago_register_actors=leave)).broken
+    assert broken == "amago_register_actors raised SystemExit: 3"
+
+
+def test_a_method_without_its_mark_is_broken() -> None:
+    class Hooks:
+        @staticmethod
+        def amago_register_actors() -> Iterable[Component]:
+            return [component()]
+
+    assert read(Hooks()).broken == "amago_register_actors lacks @hookimpl"
+
+
 def test_a_hook_that_wants_arguments_is_broken() -> None:
     def needy(catalog: object) -> Iterable[Component]:
         return ()

@@ -4,7 +4,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import ValidationError, create_model
 
-from amago_registry import KINDS, Catalog, Component, Field, Floats, Ints, Options, Part, Plugin
+from amago_registry import KINDS, Catalog, Component, Field, Floats, Ints, Options, Part, Plugin, Widths
 from amago_registry.options import part_kind
 
 
@@ -140,6 +140,7 @@ class Strict(Options):
     count: int = 1
     share: float = 0.5
     sizes: Ints = (1, 2)
+    widths: Widths = (8,)
     rates: Floats = (0.1,)
 
 
@@ -152,6 +153,8 @@ class Strict(Options):
         {"share": float("nan")},
         {"sizes": [1.5]},
         {"sizes": ["1"]},
+        {"widths": [8, 0]},
+        {"widths": [8.5]},
         {"rates": [float("inf")]},
         {"unknown": 1},
         {"count": True},
@@ -163,8 +166,9 @@ def test_options_are_strict(said: dict[str, Any]) -> None:
 
 
 def test_lists_become_tuples_and_integers_numbers() -> None:
-    options = Strict.model_validate({"sizes": [3], "rates": [1], "share": 1})
-    assert (options.sizes, options.rates, options.share) == ((3,), (1.0,), 1.0)
+    options = Strict.model_validate({"sizes": [-3], "widths": [], "rates": [1], "share": 1})
+    assert (options.sizes, options.widths) == ((-3,), ())
+    assert (options.rates, options.share) == ((1.0,), 1.0)
 
 
 def test_a_default_out_of_range_is_refused() -> None:

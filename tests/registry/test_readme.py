@@ -1,22 +1,54 @@
+"""The plugin of the README is examples/memory-zoo, word for word, and what it says of laws is so."""
+
+from __future__ import annotations
+
 import re
-import sys
+import textwrap
+from itertools import product
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 
-from amago_registry.discovery import read_plugin
+from amago_registry import testing
 
-README = (Path(__file__).parents[2] / "registry" / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "registry" / "README.md").read_text("utf-8")
+STEPS: dict[str, str] = dict(
+    re.findall(r"^\*\*\d\. `(.*?)`\*\*:.*?^```\w+\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+)
 
 
-def test_the_plugin_of_the_readme_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    options, hooks, laws = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
-    for name, code in (("", ""), (".options", options), (".hooks", hooks)):
-        module = ModuleType(f"amago_memory_zoo{name}")
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        exec(code, module.__dict__)
-    plugin = read_plugin("amago-memory-zoo", "0.1.0", [lambda: sys.modules["amago_memory_zoo.hooks"]])
-    assert plugin.broken is None
-    assert [(kind, part.name) for kind, part in plugin.offers] == [("backbone", "ffm")]
-    exec(laws, {"__name__": "test_ffm"})
+def test_there_are_five_steps() -> None:
+    package = "amago_memory_zoo"
+    modules = [f"{package}/{name}.py" for name in ("options", "traces", "hooks")]
+    assert list(STEPS) == ["pyproject.toml", *modules, "tests/test_laws.py"]
+
+
+@pytest.mark.parametrize("file", STEPS)
+def test_each_step_shows_its_file_in_order(file: str) -> None:
+    text = (ROOT / "examples" / "memory-zoo" / file).read_text("utf-8")
+    for piece in STEPS[file].split("...\n"):
+        assert piece.strip()
+        _, found, text = text.partition(piece)
+        assert found, (
+            f"{file} does not say, after what is shown before:\n{textwrap.indent(piece, '  ')}"
+        )
+
+
+def test_the_last_step_runs_every_law_on_every_backbone() -> None:
+    names: dict[str, Any] = {"__name__": "test_laws"}
+    exec(STEPS["tests/test_laws.py"], names)
+    check = names["test_backbone_obeys"]
+    given = {mark.args[0]: mark.args[1] for mark in check.pytestmark}
+    assert given["law"] is testing.BACKBONE_LAWS
+    assert [component.name for component in given["component"]] == ["traces"]
+    for component, law in product(given["component"], given["law"]):
+        check(component, law)
+
+
+def test_the_table_of_kinds_lists_the_laws_there_are() -> None:
+    listed = re.findall(r"^\| (\w+) \|.*\| `(\w+_LAWS)` \|$", README, flags=re.MULTILINE)
+    assert all(laws == f"{kind.upper()}_LAWS" for kind, laws in listed)
+    assert sorted(laws for _, laws in listed) == [n for n in testing.__all__ if n.endswith("_LAWS")]
+    assert len(listed) == 5

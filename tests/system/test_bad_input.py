@@ -64,8 +64,8 @@ def train(*words: str) -> Result:
         ),
         (
             ["evaluation.environment={use: bandit, arms: 7}"],
-            "evaluation.environment standard/bandit has other actions than standard/bandit: "
-            "Discrete(7) instead of Discrete(3).",
+            "the agent cannot be evaluated on environment standard/bandit: its actions are "
+            "Discrete(7), those of standard/bandit are Discrete(3).",
         ),
         (["run=small.yaml/run"], "small.yaml/run cannot be made: Not a directory."),
         (["run=nothing", "resume=true"], "nothing is no run: it does not exist."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,22 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def kill_after(spec: Path, run: Path, moment: float, *words: str) -> None:
-    """Train, and kill -9 so many seconds after the run has its first checkpoint."""
+def kill_after(spec: Path, run: Path, moment: float, *words: str) -> bool:
+    """Train, and kill -9 so many seconds after the run's next checkpoint; say whether that hit."""
     process = start("train", spec, f"run={run}", *words)
     before = newest_checkpoint(run)
     while process.poll() is None and newest_checkpoint(run) == before:
         time.sleep(0.01)
     time.sleep(moment)
+    return killed(process)
+
+
+def killed(process: subprocess.Popen[str]) -> bool:
+    """Kill -9 a run; return False if it had reached its end before."""
     process.kill()
-    process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL)
+    _, errors = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), errors
+    return process.returncode != 0
 
 
 @pytest.mark.parametrize("case", ["cart-pole"])
@@ -44,8 +51,8 @@ def test_a_run_killed_twice_ends_with_the_bits_of_one_in_one_go(case: str, tmp_p
     assert done.returncode == 0, done.stderr
     chance = random.Random(case)
     moments = [chance.uniform(0.0, 0.2), chance.uniform(0.0, 0.2)]
-    kill_after(spec, parts, moments[0])
-    kill_after(spec, parts, moments[1], "resume=true")
+    hits = [kill_after(spec, parts, moments[0]), kill_after(spec, parts, moments[1], "resume=true")]
+    assert any(hits), "both runs ended before they could be killed: nothing was tried"
     again = amago("train", spec, f"run={parts}", "resume=true")
     assert again.returncode == 0, again.stderr
     assert "going on after round" in again.stderr
@@ -67,12 +74,12 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(
     assert amago("train", spec, f"run={whole}").returncode == 0
     lasts = time.monotonic() - began
     chance = random.Random(f"{case} {seed}")
+    hits = []
     for _ in range(5):
         process = start("train", spec, f"run={parts}", *(["resume=true"] * parts.exists()))
         time.sleep(chance.uniform(0.3, 0.9) * lasts)
-        process.kill()
-        process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL)
+        hits.append(killed(process))
+    assert any(hits), "every run ended before it could be killed: nothing was tried"
     again = amago("train", spec, f"run={parts}", *(["resume=true"] * parts.exists()))
     assert again.returncode == 0, again.stderr
     assert learned(parts) == learned(whole)

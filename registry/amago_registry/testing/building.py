@@ -83,6 +83,14 @@ def require(truth: bool, component: Component, sentence: str) -> None:
         raise AssertionError(f"{component.name}: {sentence}")
 
 
+def require_protocol(part: object, protocol: Any, component: Component) -> None:
+    """Raise AssertionError naming what ``part`` lacks of a runtime-checkable protocol."""
+    named = sorted({*dir(protocol), *getattr(protocol, "__annotations__", ())})
+    public = [name for name in named if name == "__call__" or not name.startswith("_")]
+    lacking = ", ".join(name for name in public if getattr(part, name, None) is None)
+    require(isinstance(part, protocol), component, f"for a {protocol.__name__} it lacks {lacking}.")
+
+
 def require_close(
     actual: Tensor,
     expected: Tensor,

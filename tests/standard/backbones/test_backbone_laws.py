@@ -17,7 +17,7 @@ VARIANTS = {
     "window beyond the context": with_options(TRANSFORMER, window=50, layers=2, width=32, heads=4),
     "reference attention": with_options(TRANSFORMER, attention="reference", width=32, heads=4),
     "one layer": with_options(BACKBONES["gru"], layers=1, width=8),
-    "without hidden layers": with_options(BACKBONES["mlp"], layers=1, width=8),
+    "one hidden layer": with_options(BACKBONES["mlp"], layers=1, width=8),
 }
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 

@@ -81,7 +81,9 @@ def test_on_a_gpu_machine_an_agent_on_the_cpu_is_told_where_the_kernel_runs(
 ) -> None:
     monkeypatch.setattr(attention_xformers, "reasons_against_xformers", list)
     q, layout = torch.randn(3, 2, 4), SequenceLayout.build([2, 1])
-    with pytest.raises(UnavailableError, match="the agent is trained on the CPU: set running.device"):
+    with pytest.raises(
+        UnavailableError, match=r"the agent is trained on the CPU: set running\.device=cuda"
+    ):
         XformersAttention(CONTEXT, AttentionOptions()).packed(q, q, q, layout)
 
 

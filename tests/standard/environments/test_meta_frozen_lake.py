@@ -132,7 +132,6 @@ def test_no_hole_opens_under_an_agent_that_stays_or_is_put_back() -> None:
 
 def test_hard_shows_a_position_that_is_off_by_up_to_one_cell_on_the_map() -> None:
     env = hard_lake(noise=1, size=5)
-    env._holes, env._moves, env._attempt = set(), list(frozen_lake._MOVES), 0
     env.reset(seed=0)
     env._position = (2, 0)
     cells = [tuple(np.rint(env._observe(begins=False)[:2] * 5).astype(int)) for _ in range(900)]
@@ -141,13 +140,34 @@ def test_hard_shows_a_position_that_is_off_by_up_to_one_cell_on_the_map() -> Non
     assert counts == pytest.approx(wanted, abs=0.4)
 
 
-def test_disturbances_strike_as_often_as_they_say() -> None:
+def test_half_of_the_hard_tasks_are_swapped() -> None:
     env = MetaFrozenLake(hard=True)
     swapped = []
     for seed in range(400):
         env.reset(seed=seed)
         swapped.append(env._moves[1] == (0, 1))
     assert np.mean(swapped) == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_quarter_of_the_hard_observations_is_noisy() -> None:
+    env = MetaFrozenLake(hard=True)
+    env.reset(seed=0)
+    env._position = (2, 2)
+    shown = [np.rint(env._observe(begins=False)[:2] * 5).tolist() for _ in range(4000)]
+    displaced = np.mean([cell != [2, 2] for cell in shown])
+    assert displaced == pytest.approx(0.25 * 8 / 9, abs=0.02)  # one noisy cell in nine is the true one
+
+
+@pytest.mark.usefixtures("known_map")
+def test_a_third_of_the_hard_moves_opens_a_hole() -> None:
+    env = MetaFrozenLake(hard=True, size=3)
+    env.reset(seed=0)
+    cracked = []
+    for _ in range(2000):
+        env._position, env._cracks, env._moves = (1, 1), set(), list(frozen_lake._MOVES)
+        env._move(DOWN)
+        cracked.append(env._cracks == {(1, 1)})
+    assert np.mean(cracked) == pytest.approx(1 / 3, abs=0.04)
 
 
 def test_nothing_is_disturbed_unless_the_lake_is_hard() -> None:

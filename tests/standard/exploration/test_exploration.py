@@ -15,7 +15,6 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import amago_standard.exploration as room
 from amago_registry.contexts import ExplorationContext
 from amago_standard.exploration import (
     Bilevel,
@@ -171,14 +170,17 @@ def test_new_factors_are_drawn_only_where_a_task_begins() -> None:
     assert (part.state()["scale"] == before_B).tolist() == [True, False, True, True, False, True]
 
 
-@pytest.mark.parametrize("kind", [EpsilonGreedy, Bilevel])
-def test_a_stored_state_goes_on_exactly(kind: Any) -> None:
-    model = EpsilonGreedyOptions if kind is EpsilonGreedy else BilevelOptions
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [(EpsilonGreedy, EpsilonGreedyOptions), (Bilevel, BilevelOptions), (Corridor, CorridorOptions)],
+)
+def test_a_stored_state_goes_on_exactly(kind: Any, model: Any) -> None:
     first, second = (kind(context(FORCES, horizon=9), model()) for _ in range(2))
     action_BA = np.zeros((B, 2))
     first(action_BA, everywhere(0), 0, np.random.default_rng(0))
     second.load_state(first.state())
-    outcomes = [part(action_BA, everywhere(1), 1, np.random.default_rng(1)) for part in (first, second)]
+    # Step 6 of 9 is one of the corridor's last four.
+    outcomes = [part(action_BA, everywhere(6), 1, np.random.default_rng(1)) for part in (first, second)]
     assert np.array_equal(*outcomes)
     assert outcomes[0].any()
 
@@ -256,8 +258,7 @@ def test_a_state_stored_with_another_randomize_is_refused() -> None:
     )
 
 
-def test_the_room_exports_what_it_says_and_loads_no_torch() -> None:
-    assert [getattr(room, name).__name__ for name in room.__all__] == room.__all__
+def test_the_room_loads_neither_torch_nor_gymnasium() -> None:
     code = (
         "import sys, amago_standard.exploration, amago_standard.exploration.options;"
         "print([m for m in ('torch', 'gymnasium') if m in sys.modules])"

@@ -139,7 +139,7 @@ def test_an_action_space_that_no_head_takes_is_refused(part: Any) -> None:
         part(context, options)
     assert str(caught.value) == (
         "no actor or critic of amago-standard takes the action space MultiBinary(3); "
-        "they take Discrete and Box."
+        "they take Discrete and a Box with one axis."
     )
 
 

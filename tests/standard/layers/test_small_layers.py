@@ -61,7 +61,7 @@ def test_other_action_spaces_are_refused(space: spaces.Space) -> None:
         action_size(space)
     assert str(caught.value) == (
         f"no actor or critic of amago-standard takes the action space {space}; "
-        "they take Discrete and Box."
+        "they take Discrete and a Box with one axis."
     )
 
 

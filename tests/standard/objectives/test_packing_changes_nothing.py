@@ -64,7 +64,9 @@ class Agent(nn.Module):
             CriticContext(**of_heads), EnsembleCriticOptions(members=3, hidden_dims=(8,))
         )
         self.objective = AmagoObjective(
-            ObjectiveContext(in_dim=self.backbone.out_dim, actor=self.actor, critic=self.critic, discounts=DISCOUNTS),
+            ObjectiveContext(
+                in_dim=self.backbone.out_dim, actor=self.actor, critic=self.critic, discounts=DISCOUNTS
+            ),
             AmagoOptions(target_members=3, offline_coef=1.0),
         )
         # The spread of the targets is that of the whole batch by definition.

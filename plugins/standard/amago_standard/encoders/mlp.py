@@ -28,7 +28,8 @@ class MLPEncoder(nn.Module):
         options: Sizes; see :class:`MLPEncoderOptions`.
 
     Raises:
-        UnsupportedSpaceError: If an observation is neither Box, Discrete nor MultiBinary.
+        UnsupportedSpaceError: If an observation is neither Box, Discrete nor MultiBinary, or the
+            action space neither Discrete nor a Box with one axis.
     """
 
     def __init__(self, context: EncoderContext, options: MLPEncoderOptions) -> None:

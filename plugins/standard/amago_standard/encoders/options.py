@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amago_registry.options import Field, Ints, Options
+from amago_registry.options import Field, Options, Widths
 
 
 class MLPEncoderOptions(Options):
     """Options of ``use: mlp``."""
 
-    hidden_dims: Ints = Field((512, 512), description="Width of each hidden layer; more is slower.")
+    hidden_dims: Widths = Field((512, 512), description="Width of each hidden layer; more is slower.")
     out_dim: int = Field(256, ge=1, description="Width of the vector the backbone reads.")
     normalize: bool = Field(
         True,

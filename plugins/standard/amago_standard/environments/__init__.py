@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from amago_standard.environments.bandit import Bandit
@@ -21,17 +22,14 @@ __all__ = [
     "UnknownEnvironmentError",
 ]
 
-_MODULES = {
-    "Bandit": "bandit",
-    "EnvironmentMakeError": "errors",
-    "MetaFrozenLake": "frozen_lake",
-    "RegisteredEnvironment": "registered",
-    "TMaze": "t_maze",
-    "UnknownEnvironmentError": "errors",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Bandit": "bandit",
+        "EnvironmentMakeError": "errors",
+        "MetaFrozenLake": "frozen_lake",
+        "RegisteredEnvironment": "registered",
+        "TMaze": "t_maze",
+        "UnknownEnvironmentError": "errors",
+    },
+)

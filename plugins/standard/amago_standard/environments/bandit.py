@@ -19,8 +19,9 @@ from amago_standard.environments.task import Factory, Observation, Task
 class Bandit(Task):
     """A multi-armed bandit, the smallest task in which exploring pays.
 
-    Each arm's mean reward is drawn per task: ``u ** skew`` with u ~ U[0, 1). A pull pays 1 with that probability, else
-    0; or, with ``gaussian``, the mean plus Gaussian noise (the variant of DPT, arXiv:2306.14892).
+    Each arm's mean reward is drawn per task: ``u ** skew`` with u ~ U[0, 1). A pull pays 1 with that
+    probability, else 0; or, with ``gaussian``, the mean plus Gaussian noise (the variant of DPT,
+    arXiv:2306.14892).
     The observation is always ``[0]``: everything there is to know lies in past actions and rewards.
 
     Every pull is an attempt: ``info["attempt"]`` counts from 0, ``info["success"]`` is the reward,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from amago_standard.exploration.bilevel import Bilevel
@@ -14,16 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Bilevel", "Corridor", "EpsilonGreedy", "ExplorationError", "NoExploration"]
 
-_MODULES = {
-    "Bilevel": "bilevel",
-    "Corridor": "corridor",
-    "EpsilonGreedy": "epsilon_greedy",
-    "ExplorationError": "errors",
-    "NoExploration": "none",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Bilevel": "bilevel",
+        "Corridor": "corridor",
+        "EpsilonGreedy": "epsilon_greedy",
+        "ExplorationError": "errors",
+        "NoExploration": "none",
+    },
+)

@@ -5,7 +5,6 @@ Shape suffixes: B = environments acting side by side, A = action features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,10 @@ from amago_registry.contexts import ExplorationContext
 from amago_standard.exploration.errors import ExplorationError
 from amago_standard.exploration.noise import anneal, disturb
 from amago_standard.exploration.options import BilevelOptions
-from amago_standard.exploration.scale import TaskScale
+from amago_standard.exploration.scale import ScaledByTask, TaskScale
 
 
-class Bilevel:
+class Bilevel(ScaledByTask):
     """Epsilon-greedy that explores early in a trajectory and exploits late (AMAGO, arXiv:2310.09971).
 
     It suits several attempts at one task, where what is found early is used late, if the horizon is
@@ -60,15 +59,3 @@ class Bilevel:
         late = anneal(step, options.anneal_steps, options.late_start, options.late_end)
         progress_B = np.minimum(time_B / self._horizon, 1.0)
         return early + (late - early) * progress_B
-
-    def state(self) -> dict[str, NDArray[np.float64]]:
-        """Return what must be stored to go on exactly; empty without ``randomize``."""
-        return self._scale.state()
-
-    def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
-        """Go on from a stored state.
-
-        Raises:
-            ExplorationError: If it was stored with another ``randomize`` or number of environments.
-        """
-        self._scale.load_state(state)

@@ -5,7 +5,6 @@ Shape suffixes: B = environments acting side by side, A = action features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,22 @@ from amago_registry.contexts import ExplorationContext
 from amago_standard.exploration.errors import ExplorationError
 from amago_standard.exploration.noise import anneal, disturb
 from amago_standard.exploration.options import CorridorOptions
-from amago_standard.exploration.scale import TaskScale
+from amago_standard.exploration.scale import ScaledByTask, TaskScale
 
 _LAST_STEPS = 4
 
 
-class Corridor:
+class Corridor(ScaledByTask):
     """Explore at both ends of a trajectory and hardly between, as the T-maze needs (arXiv:2310.09971).
 
     Epsilon falls from ``start`` to ``end`` over ``anneal_steps`` of one environment, on step 0 and
-    on the last four steps of the trajectory; with ``randomize`` each task scales it by a factor of its
-    own, so that some tasks are played carefully from the first day. On the steps between it is
-    ``slips / length``: about ``slips`` random actions in the whole passage, so that a policy that walks
-    straight on still arrives.
+    on the last four steps of the trajectory; with ``randomize`` it is multiplied there by each task's
+    own u ~ U[0, 1), as in every exploration, so that some tasks are played carefully from the first
+    day. On the steps between it is ``slips / length``: about ``slips`` random actions in the whole
+    passage, so that a policy that walks straight on still arrives.
+
+    A ``length`` of None is the step budget less 1: right for the passive T-maze. Set it for the active
+    one, whose budget also counts the steps to the oracle and back.
 
     On other tasks it does the same: all choices but the first and the last four are nearly the
     policy's own, which starves a task of exploration whose decisions lie elsewhere. Continuous
@@ -63,15 +65,3 @@ class Corridor:
         ends_B = ends * self._scale(time_B, rng)
         at_an_end_B = (time_B == 0) | (time_B >= self._horizon - _LAST_STEPS)
         return disturb(action, np.where(at_an_end_B, ends_B, self._between), self._space, rng)
-
-    def state(self) -> dict[str, NDArray[np.float64]]:
-        """Return what must be stored to go on exactly; empty without ``randomize``."""
-        return self._scale.state()
-
-    def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
-        """Go on from a stored state.
-
-        Raises:
-            ExplorationError: If it was stored with another ``randomize`` or number of environments.
-        """
-        self._scale.load_state(state)

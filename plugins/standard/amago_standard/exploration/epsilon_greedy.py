@@ -5,7 +5,6 @@ Shape suffixes: B = environments acting side by side, A = action features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ from numpy.typing import NDArray
 from amago_registry.contexts import ExplorationContext
 from amago_standard.exploration.noise import anneal, disturb
 from amago_standard.exploration.options import EpsilonGreedyOptions
-from amago_standard.exploration.scale import TaskScale
+from amago_standard.exploration.scale import ScaledByTask, TaskScale
 
 
-class EpsilonGreedy:
+class EpsilonGreedy(ScaledByTask):
     """Random actions, fewer and fewer of them (AMAGO, arXiv:2310.09971): the safe default.
 
     Epsilon falls in a line from ``start`` to ``end`` over ``anneal_steps`` of one environment.
@@ -41,15 +40,3 @@ class EpsilonGreedy:
         options = self._options
         epsilon = anneal(step, options.anneal_steps, options.start, options.end)
         return disturb(action, epsilon * self._scale(time_B, rng), self._space, rng)
-
-    def state(self) -> dict[str, NDArray[np.float64]]:
-        """Return what must be stored to go on exactly; empty without ``randomize``."""
-        return self._scale.state()
-
-    def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
-        """Go on from a stored state.
-
-        Raises:
-            ExplorationError: If it was stored with another ``randomize`` or number of environments.
-        """
-        self._scale.load_state(state)

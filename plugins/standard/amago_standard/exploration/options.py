@@ -68,7 +68,10 @@ class CorridorOptions(Options):
         0.5, ge=0, description="Random steps to expect in the whole passage; one is enough to be late."
     )
     length: int | None = Field(
-        None, ge=1, description="Cells of the corridor. Null: one less than the task's step budget."
+        None,
+        ge=1,
+        description="Cells of the corridor. Null: the step budget less 1, which is right for the "
+        "passive T-maze; set it for the active one.",
     )
     randomize: bool = Field(
         True,

@@ -55,3 +55,21 @@ class TaskScale:
                 f"set collector.environments={stored} to go on"
             )
         self._scale_B = np.array(state["scale"], dtype=np.float64)
+
+
+class ScaledByTask:
+    """Stores and restores for explorations that remember nothing but their :class:`TaskScale`."""
+
+    _scale: TaskScale
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """Return what must be stored to go on exactly; empty without ``randomize``."""
+        return self._scale.state()
+
+    def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        """Go on from a stored state.
+
+        Raises:
+            ExplorationError: If it was stored with another ``randomize`` or number of environments.
+        """
+        self._scale.load_state(state)

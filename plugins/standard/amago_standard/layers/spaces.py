@@ -19,7 +19,7 @@ def action_size(space: spaces.Space[Any]) -> int:
     """Return the width of an action as a vector: one-hot if discrete.
 
     Raises:
-        UnsupportedSpaceError: If the space is neither ``Discrete`` nor a flat ``Box``.
+        UnsupportedSpaceError: If the space is neither ``Discrete`` nor a ``Box`` with one axis.
     """
     if isinstance(space, spaces.Discrete):
         return int(space.n)
@@ -27,7 +27,7 @@ def action_size(space: spaces.Space[Any]) -> int:
         return int(space.shape[0])
     raise UnsupportedSpaceError(
         f"no actor or critic of amago-standard takes the action space {space}; "
-        "they take Discrete and Box."
+        "they take Discrete and a Box with one axis."
     )
 
 
@@ -37,11 +37,7 @@ def feature_size(key: str, space: spaces.Space[Any]) -> int:
     Raises:
         UnsupportedSpaceError: If the space has no such form.
     """
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.MultiBinary):
-        return int(spaces.flatdim(space))
-    if isinstance(space, spaces.Box):
+    if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiBinary):
         return int(spaces.flatdim(space))
     raise UnsupportedSpaceError(
         f"the encoder mlp cannot take the observation {key!r} of space {space}; "

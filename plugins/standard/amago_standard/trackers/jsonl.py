@@ -13,7 +13,7 @@ from amago_standard.trackers.options import JsonlOptions
 class JsonlTracker:
     """One line per round in ``metrics.jsonl``; what a plot or a notebook reads.
 
-    A resumed run first cuts the file back to the update it goes on from, so that no update is recorded
+    A resumed run first cuts the file back to the round it goes on from, so that no round is recorded
     twice.
 
     Args:
@@ -27,7 +27,7 @@ class JsonlTracker:
         self._file: IO[str] | None = None
 
     def start(self, resumed_round: int | None) -> None:
-        """Open the file; keep the records of rounds up to ``resumed_round``, all or none if None."""
+        """Open the file; keep the records of rounds up to ``resumed_round``. None: keep all."""
         if resumed_round is not None and self.path.exists():
             self._cut_back(resumed_round)
         self._file = self.path.open("a", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Speed and memory, as programs that print tables: ``python -m benchmarks.NAME``."""

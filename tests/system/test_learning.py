@@ -1,0 +1,67 @@
+"""What the examples must learn, each trained as a user would, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def amago(*words: str) -> str:
+    """Run a command line with all cores, whatever the suite's own threads are."""
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-m", "amago_core", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    return done.stdout
+
+
+def trained(example: str, run: Path, *overrides: str) -> dict[str, Any]:
+    """Train an example; return the metrics of its last round."""
+    amago("train", str(EXAMPLES / example), f"run={run}", *overrides)
+    last: dict[str, Any] = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    return last
+
+
+def test_a_transformer_remembers_the_cue_of_the_t_maze(tmp_path: Path) -> None:
+    last = trained("t-maze.yaml", tmp_path / "run")
+    assert last["eval/return"] >= 0.95
+    # About 45 s on two idle cores; the rest is room for busy ones.
+    assert last["seconds"] < 200
+    assert last["peak_bytes"] < 1.5e9
+
+
+def test_a_gru_remembers_it_too(tmp_path: Path) -> None:
+    last = trained("t-maze.yaml", tmp_path / "run", "agent.backbone=gru", "agent.backbone.width=64")
+    assert last["eval/return"] >= 0.95
+
+
+def test_without_memory_the_t_maze_stays_a_coin_toss(tmp_path: Path) -> None:
+    last = trained("t-maze.yaml", tmp_path / "run", "agent.backbone=mlp", "agent.backbone.width=64")
+    # It learns all that can be learned without memory: to walk to the end and guess.
+    assert 0.3 < last["eval/return"] < 0.7
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_bandit_agent_adapts_within_its_context(tmp_path: Path, seed: int) -> None:
+    trained("bandit.yaml", tmp_path / "run", f"seed={seed}")
+    amago("evaluate", str(tmp_path / "run"), "evaluation.episodes=500")
+    attempts = json.loads((tmp_path / "run" / "evaluation.json").read_text())["attempts"]
+    returns = [attempt["total"] for attempt in attempts]
+    tenth = len(returns) // 10
+    assert sum(returns[-tenth:]) >= 1.3 * sum(returns[:tenth])

@@ -1,0 +1,84 @@
+"""Documents are run, so that they cannot drift."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from amago_core.commands.train import split_words
+from amago_core.compose import describe
+from amago_core.spec import load_spec
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "registry/README.md",
+    "plugins/standard/README.md",
+    "examples/README.md",
+    "examples/memory-zoo/README.md",
+)
+SPECS = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+def blocks(document: str, language: str) -> list[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def train_lines() -> list[str]:
+    lines = [
+        line.split("#")[0].strip()
+        for document in DOCUMENTS
+        for block in blocks(document, "bash")
+        for line in block.splitlines()
+    ]
+    return sorted({line for line in lines if line.startswith("amago train ")})
+
+
+@pytest.mark.parametrize("line", train_lines())
+def test_every_command_that_trains_names_a_spec_that_composes(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    _, _, spec, *words = shlex.split(line)
+    _, _, overrides = split_words(tuple(words))
+    assert describe(load_spec(spec, overrides))[-1].part == "agent.objective"
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
+def test_every_example_says_what_it_shows_and_composes(spec: Path) -> None:
+    assert spec.read_text(encoding="utf-8").startswith("# ")
+    assert describe(load_spec(spec))[0].part == "environment"
+
+
+def test_the_spec_of_the_readme_composes() -> None:
+    (spec,) = blocks("README.md", "yaml")
+    assert describe(load_spec(yaml.safe_load(spec)))[2].use == "standard/transformer"
+
+
+def test_the_spec_of_the_standard_parts_composes() -> None:
+    (spec,) = blocks("plugins/standard/README.md", "yaml")
+    assert describe(load_spec(yaml.safe_load(spec)))[2].use == "standard/gru"
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = blocks("README.md", "python")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["action"].shape == (1,)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_of_a_document_leads_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    missing = [link for link in links if not ((ROOT / document).parent / link).exists()]
+    assert not missing
