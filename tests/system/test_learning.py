@@ -47,12 +47,12 @@ def test_a_transformer_remembers_the_cue_of_the_t_maze(tmp_path: Path) -> None:
 
 
 def test_a_gru_remembers_it_too(tmp_path: Path) -> None:
-    last = trained("t-maze.yaml", tmp_path / "run", "agent.backbone=gru", "agent.backbone.width=64")
+    last = trained("t-maze.yaml", tmp_path / "run", "agent.backbone=gru")
     assert last["eval/return"] >= 0.95
 
 
 def test_without_memory_the_t_maze_stays_a_coin_toss(tmp_path: Path) -> None:
-    last = trained("t-maze.yaml", tmp_path / "run", "agent.backbone=mlp", "agent.backbone.width=64")
+    last = trained("t-maze.yaml", tmp_path / "run", "agent.backbone=mlp")
     # It learns all that can be learned without memory: to walk to the end and guess.
     assert 0.3 < last["eval/return"] < 0.7
 
