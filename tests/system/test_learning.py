@@ -41,8 +41,6 @@ def trained(example: str, run: Path, *overrides: str) -> dict[str, Any]:
 def test_a_transformer_remembers_the_cue_of_the_t_maze(tmp_path: Path) -> None:
     last = trained("t-maze.yaml", tmp_path / "run")
     assert last["eval/return"] >= 0.95
-    # About 45 s on two idle cores; the rest is room for busy ones.
-    assert last["seconds"] < 200
     assert last["peak_bytes"] < 1.5e9
 
 
