@@ -223,6 +223,10 @@ def compose_agent(spec: AgentSpec, task: Task) -> Agent:
             build=lambda part, context: part.build(context),
         )
     )
+    if not isinstance(getattr(backbone, "out_dim", None), int):
+        raise AmagoError(
+            f"backbone {spec.backbone.use} has no integer out_dim, the width of its vectors."
+        )
     width, action_space, discounts = backbone.out_dim, task.acted, spec.discounts
     return Agent(
         encoder,
