@@ -27,5 +27,3 @@ def announce_threads(threads: Literal["auto"] | int) -> None:
     """Set the environment variables that torch's thread pools read when torch is imported."""
     for variable in _VARIABLES:
         os.environ[variable] = str(thread_count(threads))
-    # Threads that spin while they wait burn the core that another process would need, many times over.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

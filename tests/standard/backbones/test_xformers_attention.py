@@ -97,7 +97,8 @@ def test_what_no_operator_takes_is_refused_in_the_words_of_xformers() -> None:
 def test_auto_does_not_import_xformers_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xformers", None)  # Any import of it raises.
     q = torch.randn(3, 2, 4)
-    AutoAttention(CONTEXT, AttentionOptions()).packed(q, q, q, SequenceLayout.build([2, 1]))
+    y = AutoAttention(CONTEXT, AttentionOptions()).packed(q, q, q, SequenceLayout.build([2, 1]))
+    assert torch.equal(y[[0, 2]], q[[0, 2]])  # A first timestep sees itself alone.
 
 
 @pytest.mark.usefixtures("quiet")
