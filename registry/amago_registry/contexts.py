@@ -2,6 +2,9 @@
 
 A part is built as ``Part(context, options)``. Contexts are keyword-only and may gain fields in later
 versions; a part reads the fields it needs and never constructs one, except in tests.
+
+Action spaces are *canonical*, whatever the environment declares: ``Discrete(n)`` and ``MultiDiscrete``
+with one axis count from 0, ``MultiBinary`` has one axis, and a ``Box`` has one axis over [-1, 1].
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ class EncoderContext:
 
     Args:
         observation_space: Always a ``Dict``; a bare observation has the key ``observation``.
-        action_space: ``Discrete(n)`` starting at 0, or a flat ``Box`` over [-1, 1].
+        action_space: Canonical; see the top of this module.
     """
 
     observation_space: spaces.Dict
@@ -82,7 +85,7 @@ class ActorContext:
 
     Args:
         in_dim: Width of the state representation.
-        action_space: ``Discrete(n)`` starting at 0, or a flat ``Box`` over [-1, 1].
+        action_space: Canonical; see the top of this module.
         discounts: One head per discount, the acting one last.
     """
 
@@ -108,12 +111,14 @@ class ObjectiveContext:
         in_dim: Width of the state representation.
         actor: The actor being trained; see :class:`amago_registry.protocols.Actor`.
         critic: The critic being trained; see :class:`amago_registry.protocols.Critic`.
+        action_space: Canonical; see the top of this module.
         discounts: One per head, the acting one last.
     """
 
     in_dim: int
     actor: Any
     critic: Any
+    action_space: spaces.Space[Any]
     discounts: tuple[float, ...]
 
 
@@ -127,7 +132,7 @@ class ExplorationContext:
     """For exploration.
 
     Args:
-        action_space: ``Discrete(n)`` starting at 0, or a flat ``Box`` over [-1, 1].
+        action_space: Canonical; see the top of this module.
         environments: Number of environments acting side by side.
         horizon: Most steps a trajectory lasts, where the environment says so.
     """

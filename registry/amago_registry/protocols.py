@@ -6,6 +6,12 @@ Protocols, not base classes: a part fits if it has the methods. Those that are t
 Shape suffixes: N = timesteps of a packed batch, B = environments acting side by side, D = features in,
 E = state features, A = action features (discrete: number of actions), G = discounts, C = ensemble
 members, H = query heads, K = key and value heads, F = features per head.
+
+Actions have two forms. *Stored*: what is sampled, kept in the replay and compared: an index for
+``Discrete``, else one number per axis of the canonical action space (``MultiDiscrete``: indices,
+``MultiBinary``: 0 or 1, ``Box``: in [-1, 1]). *Vector*: A features, what networks read: one-hot for
+``Discrete``, one-hots end to end for ``MultiDiscrete``, the numbers themselves for the others;
+:func:`amago_registry.actions.action_vector` turns the first into the second.
 """
 
 from __future__ import annotations
@@ -84,19 +90,16 @@ class Attention(Protocol):
 
 @runtime_checkable
 class Distribution(Protocol):
-    """Actions of N timesteps under G discounts.
-
-    An action is an index ``(N, G)`` where actions are discrete, else ``(N, G, A)`` in [-1, 1].
-    """
+    """Actions of N timesteps under G discounts; stored form, ``(N, G)`` or ``(N, G, axes)``."""
 
     def sample(self) -> Tensor:
         """Draw one action for every timestep and discount."""
 
     def mode(self) -> Tensor:
-        """Return the likeliest action (continuous: that of the untransformed mean)."""
+        """Return the likeliest action (of a transformed distribution: that of the untransformed)."""
 
     def log_prob(self, action: Tensor) -> Tensor:
-        """Return log-probabilities ``(N, G)`` of an action ``(N, G)`` or ``(N, G, A)``."""
+        """Return log-probabilities ``(N, G)`` of actions; finite for every action of the space."""
 
     def entropy(self) -> Tensor | None:
         """Return entropies ``(N, G)`` in nats, or None where there is no closed form."""
@@ -116,15 +119,26 @@ class ReparameterizedDistribution(Distribution, Protocol):
     """A distribution whose samples carry gradients."""
 
     def rsample(self) -> Tensor:
-        """Draw actions ``(N, G, A)`` through which gradients reach the parameters."""
+        """Draw action vectors ``(N, G, A)`` through which gradients reach the parameters.
+
+        Where actions are discrete, these are straight-through: the one-hots that were drawn, with the
+        gradient of their probabilities.
+        """
 
 
 @runtime_checkable
 class Actor(Protocol):
     """State representation to a distribution over actions, one head per discount."""
 
-    def __call__(self, state_NE: Tensor) -> Distribution:
-        """Return the distribution of N timesteps under G discounts."""
+    def __call__(self, state_NE: Tensor, action_mask_NA: Tensor | None = None) -> Distribution:
+        """Return the distribution of N timesteps under G discounts.
+
+        Args:
+            state_NE: State representations.
+            action_mask_NA: True where an action may be taken, over the action vector of a ``Discrete``
+                or ``MultiDiscrete`` space; passed only where the environment shows a mask. The
+                others have probability 0. Where none is allowed, all are.
+        """
 
 
 @runtime_checkable
@@ -142,7 +156,10 @@ class Critic(Protocol):
     enumerates: bool
 
     def predict(self, state_NE: Tensor, action: Tensor) -> Tensor:
-        """Return predictions ``(N, C, G, ...)`` for actions ``(N, G, A)``."""
+        """Return predictions of action vectors ``(N, G, A)`` as ``(N, C, G, ...)``.
+
+        Several actions per timestep, ``(N, K, G, A)``, give ``(N, C, K, G, ...)``.
+        """
 
     def predict_all(self, state_NE: Tensor) -> Tensor:
         """Return predictions ``(N, C, G, A, ...)`` for every discrete action."""
@@ -170,7 +187,8 @@ class Batch(Protocol):
 
     Attributes:
         rows_M: Row of each transition's timestep; its successor is the next row.
-        action: Stored actions, ``(M,)`` indices or ``(M, A)`` in [-1, 1].
+        action: Stored actions, ``(M,)`` indices or ``(M, axes)``.
+        action_mask_NA: Which actions could be taken, bool; None where the environment shows no mask.
         reward_M: Reward after the action, as the environment gave it.
         terminated_M: True where the task ended after the action.
         layout: Where the sequences lie.
@@ -178,6 +196,7 @@ class Batch(Protocol):
 
     rows_M: Tensor
     action: Tensor
+    action_mask_NA: Tensor | None
     reward_M: Tensor
     terminated_M: Tensor
     layout: SequenceLayout
@@ -199,11 +218,24 @@ class Proposes(Protocol):
     """A module whose forward pass proposes new statistics without adopting them.
 
     The engine calls ``commit`` after the optimiser step that used the proposal. A proposal that is
-    never committed leaves the state dict as it was.
+    never committed leaves the state dict as it was: ``forget`` is called in its place.
+
+    A step may take several forward passes (accumulated gradients): proposals then add up.
     """
 
     def commit(self) -> None:
-        """Adopt what the last training forward pass proposed."""
+        """Adopt what the training forward passes since the last call proposed."""
+
+    def forget(self) -> None:
+        """Drop what was proposed."""
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """A part with something to say about its own state, once per update."""
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Return detached scalars by name; the part's kind is put before the names."""
 
 
 @runtime_checkable
@@ -226,15 +258,22 @@ class Exploration(Protocol):
     """Changes the policy's actions while collecting."""
 
     def __call__(
-        self, action: np.ndarray, time_B: np.ndarray, step: int, rng: np.random.Generator
+        self,
+        action: np.ndarray,
+        time_B: np.ndarray,
+        step: int,
+        rng: np.random.Generator,
+        action_mask_BA: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return the actions to take.
 
         Args:
-            action: The policy's actions, ``(B,)`` indices or ``(B, A)`` in [-1, 1].
+            action: The policy's actions in stored form, ``(B,)`` indices or ``(B, axes)``.
             time_B: Steps since each environment's task began.
             step: Steps each environment has taken since the run began.
             rng: The only source of randomness.
+            action_mask_BA: Which actions may be taken, as in :class:`Actor`; passed only where the
+                environment shows a mask.
         """
 
     def state(self) -> dict[str, np.ndarray]:

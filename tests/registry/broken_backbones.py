@@ -64,6 +64,22 @@ class MovingSum(nn.Module):
         return state
 
 
+class LiesAboutItsWidth(MovingSum):
+    """The heads would be built for another width."""
+
+    def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
+        super().__init__(context, options)
+        self.out_dim = WIDTH + 1
+
+
+class CountsInWords(MovingSum):
+    """The right width, as no layer would take it."""
+
+    def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
+        super().__init__(context, options)
+        self.out_dim = float(WIDTH)
+
+
 class CentresOverTheSequence(MovingSum):
     """Batch statistics in training show a row the rest of its sequence."""
 

@@ -1,4 +1,4 @@
-"""Honest and broken attention kernels, encoders, actors and critics.
+"""Honest and broken attention kernels and critics.
 
 Shape suffixes: N = timesteps, B = environments, H = query heads, K = key/value heads, F = features
 per head, T = remembered timesteps, G = discounts, C = ensemble members, A = actions.
@@ -13,12 +13,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from amago_registry import (
-    ActorContext,
     AttentionContext,
     CriticContext,
-    EncoderContext,
     Options,
     SequenceLayout,
+    UnsupportedSpaceError,
 )
 
 
@@ -119,204 +118,8 @@ class IgnoresTheWindow(Kernel):
         self.slots = context.capacity
 
 
-class Encoder(nn.Module):
-    """One linear layer: obeys every law."""
-
-    def __init__(self, context: EncoderContext, options: NoOptions) -> None:
-        super().__init__()
-        self.out_dim = 3
-        self.net = nn.Linear(10, 3)
-        self.register_buffer("mean", torch.zeros(10))
-
-    def forward(self, obs: Any, prev_action: Tensor, prev_reward: Tensor) -> Tensor:
-        x = torch.cat([obs["place"], obs["sight"], prev_action, prev_reward[:, None]], -1)
-        return self.net(x - self.mean)
-
-
-class LiesAboutItsWidth(Encoder):
-    """The backbone would be built for another width."""
-
-    def __init__(self, context: EncoderContext, options: NoOptions) -> None:
-        super().__init__(context, options)
-        self.out_dim = 4
-
-
-class CentresOverRows(Encoder):
-    """What one environment sees changes how another acts."""
-
-    def forward(self, obs: Any, prev_action: Tensor, prev_reward: Tensor) -> Tensor:
-        y = super().forward(obs, prev_action, prev_reward)
-        return y - y.mean(0) if len(y) > 1 else y
-
-
-class FreezesItself(Encoder):
-    """No gradient reaches the weights."""
-
-    def forward(self, obs: Any, prev_action: Tensor, prev_reward: Tensor) -> Tensor:
-        self.net.requires_grad_(True)
-        y = super().forward(obs, prev_action, prev_reward)
-        return y.detach().requires_grad_()
-
-
-class AdoptsAtOnce(Encoder):
-    """Statistics move with every training forward pass."""
-
-    def forward(self, obs: Any, prev_action: Tensor, prev_reward: Tensor) -> Tensor:
-        if self.training:
-            self.mean += 0.1
-        return super().forward(obs, prev_action, prev_reward)
-
-
-class Choice:
-    """A softmax over four actions that keeps its probabilities to itself."""
-
-    def __init__(self, raw_NGA: Tensor) -> None:
-        self._probs = raw_NGA.softmax(-1)
-
-    def sample(self) -> Tensor:
-        return torch.multinomial(self._probs.flatten(0, 1), 1).view(self._probs.shape[:2])
-
-    def mode(self) -> Tensor:
-        return self._probs.argmax(-1)
-
-    def log_prob(self, action: Tensor) -> Tensor:
-        return self._probs.gather(-1, action[..., None]).squeeze(-1).log()
-
-    def entropy(self) -> None:
-        return None
-
-
-class OpenChoice(Choice):
-    """Honest."""
-
-    @property
-    def probs(self) -> Tensor:
-        return self._probs
-
-
-class Aim:
-    """A narrow Gaussian inside the box, its density up to a factor, without ``rsample``."""
-
-    def __init__(self, raw_NGA: Tensor) -> None:
-        self.mean = raw_NGA.tanh() / 2
-
-    def sample(self) -> Tensor:
-        return (self.mean + 0.1 * torch.randn_like(self.mean)).clamp(-1, 1).detach()
-
-    def mode(self) -> Tensor:
-        return self.mean
-
-    def log_prob(self, action: Tensor) -> Tensor:
-        return -50 * (action - self.mean).square().sum(-1)
-
-    def entropy(self) -> None:
-        return None
-
-
-class SteadyAim(Aim):
-    """Honest."""
-
-    def rsample(self) -> Tensor:
-        return (self.mean + 0.1 * torch.randn_like(self.mean)).clamp(-1, 1)
-
-
-class Actor(nn.Module):
-    """Obeys every law."""
-
-    discrete: type[Choice] = OpenChoice
-    continuous: type[Aim] = SteadyAim
-
-    def __init__(self, context: ActorContext, options: NoOptions) -> None:
-        super().__init__()
-        is_discrete = isinstance(context.action_space, spaces.Discrete)
-        self.shape = (len(context.discounts), 4 if is_discrete else 3)
-        self.net = nn.Linear(context.in_dim, self.shape[0] * self.shape[1])
-        self.policy = self.discrete if is_discrete else self.continuous
-
-    def forward(self, state_NE: Tensor) -> Choice | Aim:
-        return self.policy(self.net(state_NE).unflatten(-1, self.shape))
-
-
-class ActorWithoutReparameterisation(Actor):
-    """Obeys every law too: a mixture, say, has no such samples."""
-
-    continuous = Aim
-
-
-class OvershootingAim(SteadyAim):
-    """Draws outside the space."""
-
-    def sample(self) -> Tensor:
-        return super().sample() + 2
-
-
-class Overshoots(Actor):
-    """Acts outside the space."""
-
-    continuous = OvershootingAim
-
-
-class ForgottenChoice(OpenChoice):
-    """No gradient comes through."""
-
-    def log_prob(self, action: Tensor) -> Tensor:
-        return super().log_prob(action).detach().requires_grad_()
-
-
-class LearnsNothing(Actor):
-    """No gradient reaches the weights."""
-
-    discrete = ForgottenChoice
-
-
-class HidesItsProbabilities(Actor):
-    """The objective could not sum over actions."""
-
-    discrete = Choice
-
-
-class GenerousChoice(OpenChoice):
-    """More than certain."""
-
-    @property
-    def probs(self) -> Tensor:
-        return 2 * self._probs
-
-
-class PromisesTooMuch(Actor):
-    """Every value would count twice."""
-
-    discrete = GenerousChoice
-
-
-class MistakenChoice(OpenChoice):
-    """The likelihood of its neighbour."""
-
-    def log_prob(self, action: Tensor) -> Tensor:
-        return super().log_prob((action + 1) % 4)
-
-
-class MistakesTheAction(Actor):
-    """Imitates another action than the one stored."""
-
-    discrete = MistakenChoice
-
-
-class DetachedAim(SteadyAim):
-    """No gradient comes through."""
-
-    def rsample(self) -> Tensor:
-        return super().rsample().detach()
-
-
-class DetachesItsSamples(Actor):
-    """The policy gradient would be nothing."""
-
-    continuous = DetachedAim
-
-
 class Critic(nn.Module):
-    """Two linear critics that ignore continuous actions and scale targets: obeys every law."""
+    """Two linear critics that add up an action's features and scale targets: obeys every law."""
 
     def __init__(self, context: CriticContext, options: NoOptions) -> None:
         super().__init__()
@@ -330,7 +133,10 @@ class Critic(nn.Module):
         return self.scale_G if self.proposed_G is None else self.proposed_G
 
     def predict(self, state_NE: Tensor, action: Tensor) -> Tensor:
-        return self.net(state_NE).view(-1, *self.shape)[..., 0]
+        if action.dim() == 4:
+            return torch.stack([self.predict(state_NE, one) for one in action.unbind(1)], 2)
+        worth_A = torch.arange(1, action.shape[-1] + 1).to(action)
+        return self.net(state_NE).view(-1, *self.shape)[..., 0] + (action @ worth_A)[:, None]
 
     def predict_all(self, state_NE: Tensor) -> Tensor:
         return self.net(state_NE).view(-1, *self.shape)
@@ -352,8 +158,44 @@ class Critic(nn.Module):
             self.scale_G.copy_(self.proposed_G)
             self.proposed_G = None
 
+    def forget(self) -> None:
+        self.proposed_G = None
+
     def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
         return ((prediction - target_NG[:, None]) / self.latest_G()).square()
+
+
+class CriticOfBoxes(Critic):
+    """Obeys every law where it can be asked."""
+
+    def __init__(self, context: CriticContext, options: NoOptions) -> None:
+        if not isinstance(context.action_space, spaces.Box):
+            raise UnsupportedSpaceError("it takes boxes alone.")
+        super().__init__(context, options)
+
+
+class RefusesEverything(Critic):
+    """Nothing could be checked."""
+
+    def __init__(self, context: CriticContext, options: NoOptions) -> None:
+        raise UnsupportedSpaceError("it takes nothing.")
+
+
+class ValuesTheFirstAlone(Critic):
+    """The mean over several actions would be the value of one."""
+
+    def predict(self, state_NE: Tensor, action: Tensor) -> Tensor:
+        return super().predict(
+            state_NE, action[:, :1].expand_as(action) if action.dim() == 4 else action
+        )
+
+
+class PutsActionsLast(Critic):
+    """Actions where discounts should be."""
+
+    def predict(self, state_NE: Tensor, action: Tensor) -> Tensor:
+        prediction = super().predict(state_NE, action)
+        return prediction.transpose(2, 3) if action.dim() == 4 else prediction
 
 
 class HasNoScale(Critic):
@@ -412,6 +254,13 @@ class ObservesForGood(Critic):
         self.commit()
 
 
+class NeverForgets(Critic):
+    """A skipped update would be adopted with the next."""
+
+    def forget(self) -> None:
+        pass
+
+
 class AdoptsLate(Critic):
     """The update that proposes statistics does not use them."""
 
@@ -435,6 +284,9 @@ class Doubling(nn.Module):
 
     def commit(self) -> None:
         self.factor.mul_(2)
+
+    def forget(self) -> None:
+        pass
 
 
 class RescalesBelow(Critic):

@@ -11,6 +11,8 @@ from amago_registry import Component
 from amago_registry.testing import BACKBONE_LAWS, Law
 
 BROKEN = {
+    "LiesAboutItsWidth": "it_is_as_wide_as_it_says",
+    "CountsInWords": "it_is_as_wide_as_it_says",
     "CentresOverTheSequence": "the_future_does_not_matter",
     "SumsOverTheWholePack": "sequences_of_a_pack_do_not_see_each_other",
     "TakesTheLongestTime": "stepping_equals_the_packed_forward",
@@ -27,6 +29,8 @@ BROKEN = {
     "ComputesInHalf": "single_precision_is_enough",
 }
 SENTENCES = {
+    "LiesAboutItsWidth": "its vectors have the shape (4, 4), not (4, 5).",
+    "CountsInWords": "its out_dim is 4.0, no integer.",
     "CentresOverTheSequence": "the packed forward while training lets timestep 0 see its future. "
     "The largest difference is GAP; rounding explains GAP.",
     "TakesTheLongestTime": "stepping, with resets at each environment's own time, is not the packed "

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from amago_registry.testing.actors import ACTOR_LAWS
     from amago_registry.testing.attentions import ATTENTION_LAWS
     from amago_registry.testing.backbones import BACKBONE_LAWS
     from amago_registry.testing.building import Law, with_options
+    from amago_registry.testing.critics import CRITIC_LAWS
     from amago_registry.testing.encoders import ENCODER_LAWS
-    from amago_registry.testing.heads import ACTOR_LAWS, CRITIC_LAWS
 
 __all__ = [
     "ACTOR_LAWS",
@@ -38,10 +39,10 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "ACTOR_LAWS": "heads",
+        "ACTOR_LAWS": "actors",
         "ATTENTION_LAWS": "attentions",
         "BACKBONE_LAWS": "backbones",
-        "CRITIC_LAWS": "heads",
+        "CRITIC_LAWS": "critics",
         "ENCODER_LAWS": "encoders",
         "Law": "building",
         "with_options": "building",

@@ -30,6 +30,21 @@ IN_DIM = 5
 DOUBLE = torch.float64
 
 
+def it_is_as_wide_as_it_says(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """``out_dim`` is an integer; rows and steps come out that wide."""
+    backbone = _backbone(component, device, dtype)
+    width = getattr(backbone, "out_dim", None)
+    require(isinstance(width, int), component, f"its out_dim is {width!r}, no integer.")
+    layout = SequenceLayout.build([3, 1], device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
+    stepped_BTE = _step_through(backbone, x_ND[:, None], layout.time_N[:, None])
+    for y_NE in (_forward(backbone, x_ND, layout), stepped_BTE[:, 0]):
+        shape, wanted = tuple(y_NE.shape), (layout.timesteps, width)
+        require(shape == wanted, component, f"its vectors have the shape {shape}, not {wanted}.")
+
+
 def the_future_does_not_matter(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
@@ -247,6 +262,7 @@ def single_precision_is_enough(
 
 
 BACKBONE_LAWS: tuple[Law, ...] = (
+    it_is_as_wide_as_it_says,
     the_future_does_not_matter,
     sequences_of_a_pack_do_not_see_each_other,
     stepping_equals_the_packed_forward,

@@ -1,0 +1,65 @@
+"""Actions as vectors of features, for canonical action spaces (see :mod:`amago_registry.contexts`).
+
+Shape suffixes: A = action features, X = axes of the action space.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from amago_registry.errors import UnsupportedSpaceError
+
+CanonicalAction = spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box
+"""``Discrete(n)`` and ``MultiDiscrete`` with one axis from 0, flat ``MultiBinary``, flat ``Box``."""
+
+
+def choices(space: spaces.Space[Any]) -> tuple[int, ...]:
+    """Return how many values each factor of a discrete action has; empty if it has no factors.
+
+    ``Discrete(n)`` is one factor, ``MultiDiscrete`` one per axis. These are the spaces that an
+    ``action_mask`` applies to, and whose vectors are one-hots end to end.
+    """
+    if isinstance(space, spaces.Discrete):
+        return (int(space.n),)
+    if isinstance(space, spaces.MultiDiscrete):
+        return tuple(int(n) for n in space.nvec.flatten())
+    return ()
+
+
+def action_width(space: spaces.Space[Any]) -> int:
+    """Return A, the features of an action vector.
+
+    Raises:
+        UnsupportedSpaceError: If the action space is not canonical.
+    """
+    match space:
+        case spaces.Discrete() if space.start == 0:
+            return int(space.n)
+        case spaces.MultiDiscrete() if len(space.shape) == 1 and not space.start.any():
+            return int(space.nvec.sum())
+        case spaces.MultiBinary() | spaces.Box() if len(space.shape) == 1:
+            return int(space.shape[0])
+    raise UnsupportedSpaceError(
+        f"parts do not take the action space {space}; they take Discrete and MultiDiscrete that count "
+        "from 0, MultiBinary and Box, all but Discrete with one axis."
+    )
+
+
+def action_vector(action: Tensor, space: spaces.Space[Any]) -> Tensor:
+    """Return stored actions ``(...)`` (Discrete) or ``(..., X)`` as float vectors ``(..., A)``."""
+    if isinstance(space, spaces.Discrete):
+        return _one_hot(action, int(space.n))
+    if isinstance(space, spaces.MultiDiscrete):
+        factors = enumerate(choices(space))
+        return torch.cat([_one_hot(action[..., axis], n) for axis, n in factors], -1)
+    return action if action.is_floating_point() else action.float()
+
+
+def _one_hot(index: Tensor, n: int) -> Tensor:
+    """Return ``(..., n)`` in fp32; torch's own goes by way of int64."""
+    zeros = torch.zeros(*index.shape, n, device=index.device)
+    return zeros.scatter_(-1, index.long()[..., None], 1.0)

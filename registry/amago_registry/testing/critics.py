@@ -1,0 +1,251 @@
+"""Laws of critics, each on every kind of action space that the critic takes.
+
+Shape suffixes: N = timesteps, E = state features, G = discounts, C = ensemble members,
+K = actions per timestep, A = features of an action vector.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from amago_registry.actions import action_vector, choices
+from amago_registry.component import Component
+from amago_registry.contexts import CriticContext
+from amago_registry.protocols import Critic, Proposes
+from amago_registry.testing.building import (
+    Law,
+    require,
+    require_close,
+    require_finite_gradients,
+    seeded,
+)
+from amago_registry.testing.heads import DISCOUNTS, DOUBLE, ROWS, heads, states
+
+SEVERAL = 3
+"""Actions per timestep."""
+
+Critics = list[tuple[spaces.Space[Any], Any]]
+
+
+def a_critic_offers_what_objectives_call(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """It is a ``Critic``."""
+    _critics(component, device, dtype)
+
+
+def values_have_a_place_per_member_and_discount(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """``value`` is ``(N, C, G)``, of all actions ``(N, C, G, A)``; ``select`` picks one."""
+    state = states(device, dtype)
+    for space, critic in _critics(component, device, dtype):
+        prediction, value = _predict(critic, state, space)
+        require(
+            value.dim() == 3 and value.shape[::2] == (ROWS, len(DISCOUNTS)),
+            component,
+            f"in {space}, value has the shape {tuple(value.shape)}, not (N, C, G).",
+        )
+        if critic.enumerates:
+            every = critic.value(critic.predict_all(state))
+            for row, action in enumerate(_actions(space, state).tolist()):
+                sentence = "select does not return the prediction of the action it was asked for."
+                require_close(value[row], every[row, :, :, action], component, sentence)
+        target = torch.ones(ROWS, len(DISCOUNTS), device=device, dtype=dtype)
+        critic.observe(target)
+        loss = critic.loss(prediction, target)
+        require(
+            loss.shape == value.shape and bool(loss.isfinite().all()),
+            component,
+            f"in {space}, loss has the shape {tuple(loss.shape)} and must be finite (N, C, G).",
+        )
+
+
+def several_actions_are_valued_as_each_alone(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Actions ``(N, K, G, A)`` give predictions ``(N, C, K, G, ...)``: those of K separate calls."""
+    state = states(device, dtype)
+    for space, critic in _critics(component, device, dtype):
+        if critic.enumerates:
+            continue
+        action = _several_actions(space, state)
+        together = critic.predict(state, action)
+        for k in range(SEVERAL):
+            alone = critic.predict(state, action[:, k])
+            sentence = f"in {space}, several actions at once are not valued as each alone."
+            shape = f"The prediction has the shape {tuple(together.shape)}, not (N, C, K, G, ...)."
+            legal = together.dim() > 3 and together.shape[2] == SEVERAL
+            require(legal, component, f"{sentence} {shape}")
+            require_close(together[:, :, k], alone, component, sentence)
+            require_close(critic.value(together)[:, :, k], critic.value(alone), component, sentence)
+
+
+def a_critic_learns_in_every_parameter(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """The loss gives every trained parameter a finite gradient."""
+    for space, critic in _critics(component, device, dtype):
+        critic.train()
+        prediction, _ = _predict(critic, states(device, dtype), space)
+        target = torch.ones(ROWS, len(DISCOUNTS), device=device, dtype=dtype)
+        critic.observe(target)
+        critic.loss(prediction, target).sum().backward()
+        require_finite_gradients(critic, component)
+
+
+def normalize_keeps_shape_and_order(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """``normalize`` takes ``(..., G)`` to ``(..., G)``; within a discount, more stays more."""
+    for _, critic in _critics(component, device, dtype):
+        rising_NG = _targets(device, dtype)
+        critic.observe(rising_NG)
+        once_NG = critic.normalize(rising_NG)
+        require(
+            once_NG.shape == rising_NG.shape,
+            component,
+            f"normalize turns {tuple(rising_NG.shape)} into the shape {tuple(once_NG.shape)}.",
+        )
+        require(bool((once_NG.diff(dim=0) > 0).all()), component, "normalize changes which is more.")
+        # As many members as discounts: whoever takes the wrong axis for G meets no error there.
+        repeat = (-1, len(DISCOUNTS), -1)
+        require_close(
+            critic.normalize(rising_NG[:, None].expand(repeat)),
+            once_NG[:, None].expand(repeat),
+            component,
+            "normalize makes of (N, C, G) something else than of (N, G): G is always the last axis.",
+        )
+
+
+def statistics_wait_for_a_commit(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """What ``observe`` proposes counts at once in ``normalize``, and is saved only by ``commit``."""
+    target_NG = _targets(device, dtype)
+    for _, critic in _critics(component, device, dtype):
+        saved = {name: tensor.clone() for name, tensor in critic.state_dict().items()}
+        critic.observe(target_NG)
+        changed = [n for n, t in critic.state_dict().items() if not torch.equal(t, saved[n])]
+        require(not changed, component, f"observe changed {', '.join(changed)} before commit().")
+        proposed_NG = critic.normalize(target_NG)
+        _commit(critic)
+        sentence = "commit() changes what normalize returns: proposals must count at once."
+        require_close(critic.normalize(target_NG), proposed_NG, component, sentence)
+
+
+def what_is_forgotten_leaves_no_trace(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """After ``forget``, as after a skipped update, ``normalize`` and ``commit`` know nothing of it."""
+    target_NG = _targets(device, dtype)
+    for _, critic in _critics(component, device, dtype):
+        saved = {name: tensor.clone() for name, tensor in critic.state_dict().items()}
+        before_NG = critic.normalize(target_NG)
+        critic.observe(target_NG)
+        _forget(critic)
+        sentence = "forget() keeps proposals: normalize does not return what it did before observe."
+        require_close(critic.normalize(target_NG), before_NG, component, sentence)
+        _commit(critic)
+        changed = [n for n, t in critic.state_dict().items() if not torch.equal(t, saved[n])]
+        require(not changed, component, f"commit() after forget() changed {', '.join(changed)}.")
+
+
+def values_outlive_new_statistics(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Neither ``observe`` nor ``commit`` changes a value: of a prediction made before, or made anew."""
+    state = states(device, dtype)
+    for space, critic in _critics(component, device, dtype):
+        prediction, before = _predict(critic, state, space)
+        critic.observe(_targets(device, dtype))
+        observed = _predict(critic, state, space)[1], critic.value(prediction)
+        _commit(critic)
+        committed = _predict(critic, state, space)[1], critic.value(prediction)
+        for when, values in (("observe", observed), ("commit()", committed)):
+            for value in values:
+                sentence = f"{when} changes predicted values."
+                require_close(value, before, component, sentence)
+
+
+CRITIC_LAWS: tuple[Law, ...] = (
+    a_critic_offers_what_objectives_call,
+    values_have_a_place_per_member_and_discount,
+    several_actions_are_valued_as_each_alone,
+    a_critic_learns_in_every_parameter,
+    normalize_keeps_shape_and_order,
+    statistics_wait_for_a_commit,
+    what_is_forgotten_leaves_no_trace,
+    values_outlive_new_statistics,
+)
+"""What every critic obeys, in every action space it takes."""
+
+
+def _critics(component: Component, device: str, dtype: torch.dtype) -> Critics:
+    """Return the critic for every action space it takes, its weights moved a little.
+
+    A critic may start at zero everywhere, where one action is like another.
+    """
+    critics = heads(component, CriticContext, Critic, device=device, dtype=dtype)
+    with seeded(1), torch.no_grad():
+        for _, critic in critics:
+            for weight in critic.parameters():
+                weight.add_(0.1 * torch.randn(weight.shape, dtype=DOUBLE).to(weight))
+    return critics
+
+
+def _commit(critic: nn.Module) -> None:
+    """Commit as the engine does: every module that proposes, however deep."""
+    for module in critic.modules():
+        if isinstance(module, Proposes):
+            module.commit()
+
+
+def _forget(critic: nn.Module) -> None:
+    """Forget as the engine does after an update that was skipped."""
+    for module in critic.modules():
+        if isinstance(module, Proposes):
+            module.forget()
+
+
+def _targets(device: str, dtype: torch.dtype) -> Tensor:
+    """Targets ``(N, G)`` that rise from row to row, on a scale of its own for each discount."""
+    rising_N1 = torch.linspace(-10, 50, ROWS, device=device, dtype=dtype)[:, None]
+    return rising_N1 * 10.0 ** torch.arange(len(DISCOUNTS), device=device)
+
+
+def _actions(space: spaces.Space[Any], state_NE: Tensor) -> Tensor:
+    """Return fixed stored actions: indices ``(N,)``, or ``(N, axes)``."""
+    row_N = torch.arange(ROWS, device=state_NE.device)
+    if isinstance(space, spaces.Discrete):
+        return row_N % int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return torch.stack([row_N % n for n in choices(space)], -1)
+    axis_X = torch.arange(3, device=state_NE.device)
+    if isinstance(space, spaces.MultiBinary):
+        return (row_N[:, None] + axis_X) % 2
+    return torch.sin(row_N[:, None] + 2 * axis_X).mul(0.9).to(state_NE)
+
+
+def _several_actions(space: spaces.Space[Any], state_NE: Tensor) -> Tensor:
+    """Return action vectors ``(N, K, G, A)``, of another row for every action and discount."""
+    vector_NA = action_vector(_actions(space, state_NE), space).to(state_NE)
+    per_discount = [
+        torch.stack([vector_NA.roll(k + 2 * g, 0) for g in range(len(DISCOUNTS))], 1)
+        for k in range(SEVERAL)
+    ]
+    return torch.stack(per_discount, 1)
+
+
+def _predict(critic: Any, state_NE: Tensor, space: spaces.Space[Any]) -> tuple[Tensor, Tensor]:
+    action = _actions(space, state_NE)
+    if critic.enumerates:
+        prediction = critic.select(critic.predict_all(state_NE), action)
+    else:
+        vector_NA = action_vector(action, space).to(state_NE)
+        prediction = critic.predict(state_NE, vector_NA[:, None].expand(-1, len(DISCOUNTS), -1))
+    return prediction, critic.value(prediction)

@@ -1,0 +1,87 @@
+"""Each law of actors catches the actor that breaks it, and passes honest ones."""
+
+from __future__ import annotations
+
+import re
+
+import broken_actors
+import pytest
+
+from amago_registry import Component
+from amago_registry.testing import ACTOR_LAWS
+
+HONEST = ["Actor", "ActorThatAverages", "ActorWithoutReparameterisation", "ActorOfBoxes"]
+EVERY = {law.__name__ for law in ACTOR_LAWS}
+PROBABILITIES = "probabilities_agree_with_log_prob"
+MASKED = "masked_actions_are_never_taken"
+STRAIGHT = "straight_through_gradients_are_those_of_the_probabilities"
+BROKEN = {
+    "TakesNothing": EVERY,
+    "HidesItsProbabilities": EVERY - {"likelihoods_of_all_actions_add_up_to_one"},
+    "Overshoots": {"samples_are_legal_and_likely"},
+    "CountsInBytes": {PROBABILITIES, MASKED},
+    "FearsTheEdges": {"samples_are_legal_and_likely"},
+    "PromisesTooMuch": {PROBABILITIES},
+    "MistakesTheAction": {PROBABILITIES, MASKED},
+    "ForgetsAFactor": {"likelihoods_of_all_actions_add_up_to_one", MASKED, STRAIGHT},
+    "IgnoresTheMask": {MASKED},
+    "LeaksProbability": {MASKED},
+    "FearsTheImpossible": {MASKED, "a_mask_that_allows_nothing_allows_everything"},
+    "StandsStill": {"a_mask_that_allows_nothing_allows_everything"},
+    "DetachesItsSamples": {"reparameterised_samples_carry_gradients"},
+    "SamplesNoWholeBits": {"reparameterised_samples_carry_gradients"},
+    "PassesAnotherGradient": {STRAIGHT},
+    "LearnsNothing": {"an_actor_learns_in_every_parameter"},
+}
+SENTENCES = {
+    "TakesNothing": "it takes none of the action spaces Discrete(4), Box(-1.0, 1.0, (3,), float32), "
+    "MultiBinary(3), MultiDiscrete([3 2]), Discrete(300).",
+    "HidesItsProbabilities": "for a DiscreteDistribution it lacks probs.",
+    "Overshoots": "in Box(-1.0, 1.0, (3,), float32), it draws actions outside the space or of another "
+    "shape.",
+    "FearsTheEdges": "in Box(-1.0, 1.0, (3,), float32), log_prob of an action of the space is not "
+    "finite (N, G).",
+    "ForgetsAFactor": "in MultiDiscrete([3 2]), the likelihoods of all actions do not sum to 1. "
+    "The largest difference is GAP; rounding explains GAP.",
+    "IgnoresTheMask": "in Discrete(4), it takes actions that are masked.",
+    "LeaksProbability": "masked actions have a probability above 0.",
+    "StandsStill": "in Discrete(4), a mask that allows nothing changes the policy. "
+    "The largest difference is GAP; rounding explains GAP.",
+    "SamplesNoWholeBits": "in MultiBinary(3), rsample draws what is no action vector of the space.",
+    "PassesAnotherGradient": "in MultiBinary(3), the gradient through rsample is not that of the "
+    "probabilities. The largest difference is GAP; rounding explains GAP.",
+}
+
+
+def component(name: str) -> Component:
+    return Component(name, f"broken_actors:{name}", broken_actors.NoOptions, "for tests")
+
+
+def broken_by(name: str) -> dict[str, str]:
+    """Return what each law that an actor breaks says about it."""
+    broken = {}
+    for law in ACTOR_LAWS:
+        try:
+            law(component(name))
+        except AssertionError as error:
+            broken[law.__name__] = re.sub(r"\d\.\de[+-]\d\d", "GAP", str(error))
+    return broken
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_actor_obeys_every_law(name: str) -> None:
+    assert broken_by(name) == {}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_actor_breaks_exactly_these_laws(name: str) -> None:
+    broken = broken_by(name)
+    assert set(broken) == BROKEN[name]
+    if name in SENTENCES:
+        assert next(iter(broken.values())) == f"{name}: {SENTENCES[name]}"
+
+
+def test_every_law_has_an_actor_that_breaks_it_and_not_all_others() -> None:
+    unusable = {"TakesNothing", "HidesItsProbabilities"}
+    broken = set().union(*(BROKEN[name] for name in BROKEN.keys() - unusable))
+    assert broken == EVERY - {"an_actor_offers_what_objectives_call"}
