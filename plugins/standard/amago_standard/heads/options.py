@@ -2,32 +2,68 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from amago_registry.options import Field, Options, Widths
 
 
-class MLPActorOptions(Options):
-    """Options of the actor ``use: mlp``."""
+class PolicyOptions(Options):
+    """What all actors have in common: the distribution over actions."""
 
-    hidden_dims: Widths = Field((256, 256), description="Width of each hidden layer.")
+    distribution: Literal["tanh-gaussian", "beta", "gaussian-mixture"] = Field(
+        "tanh-gaussian",
+        description="Family for Box actions: a hill; a hill that reaches the edges; several hills, "
+        "without a policy gradient. The other action spaces have one family each.",
+    )
+    mixture_components: int = Field(
+        5, ge=1, description="Hills of gaussian-mixture: ways of acting that are not averaged."
+    )
     min_probability: float = Field(
         0.001,
         ge=0,
         lt=0.5,
-        description="Least probability of a discrete action, at most 0.05 / actions; 0 lets it die.",
+        description="Least probability of a Discrete or MultiDiscrete choice, at most 0.05 / those "
+        "allowed; 0 lets it die.",
     )
     max_probability: float = Field(
         0.99,
         gt=0.5,
         le=1,
-        description="Ceiling of a discrete action's probability before renormalising.",
+        description="Ceiling of a Discrete or MultiDiscrete choice before renormalising.",
     )
 
 
-class EnsembleCriticOptions(Options):
-    """Options of the critic ``use: ensemble``."""
+class MLPActorOptions(PolicyOptions):
+    """Options of the actor ``use: mlp``."""
+
+    hidden_dims: Widths = Field((256, 256), description="Width of each hidden layer.")
+
+
+class ResidualMLPActorOptions(PolicyOptions):
+    """Options of the actor ``use: residual-mlp``."""
+
+    width: int = Field(256, ge=1, description="Features of the residual stream and inside each block.")
+    blocks: int = Field(2, ge=0, description="Residual blocks of two linear layers each.")
+
+
+class CriticOptions(Options):
+    """What all critics have in common: their networks."""
 
     members: int = Field(4, ge=1, description="Independent critics; targets take the minimum of some.")
     hidden_dims: Widths = Field((256, 256), description="Width of each hidden layer, per member.")
+    enumerate_actions: bool = Field(
+        False,
+        description="Value all Discrete actions at once, which is fast and makes expectations exact; "
+        "off, and in every other action space, the action is an input.",
+    )
+
+
+class EnsembleCriticOptions(CriticOptions):
+    """Options of the critic ``use: ensemble``."""
+
+    enumerate_actions: bool = Field(
+        True, description=CriticOptions.model_fields["enumerate_actions"].description
+    )
     popart_rate: float = Field(
         5e-4, gt=0, le=1, description="Step of the running mean and spread of the targets."
     )
@@ -35,4 +71,45 @@ class EnsembleCriticOptions(Options):
         10.0,
         gt=0,
         description="Return that a raw output of 1 stands for: the order of a scaled return.",
+    )
+
+
+class ClassificationOptions(CriticOptions):
+    """What critics that classify returns have in common."""
+
+    bins: int = Field(
+        64, ge=2, description="Classes of return; fewer learn faster, more tell returns apart."
+    )
+    low: float = Field(
+        -1e5, le=0, description="Least return, after the objective's reward_scale; less reads as this."
+    )
+    high: float = Field(
+        1e5,
+        gt=0,
+        description="Greatest return, after the objective's reward_scale; more reads as this.",
+    )
+    expectation: Literal["returns", "symlog"] = Field(
+        "returns",
+        description="What is averaged over the bins: returns, or their symlog as in AMAGO-2's released "
+        "code, which reads far too little into a gamble.",
+    )
+
+
+class TwoHotOptions(ClassificationOptions):
+    """Options of the critic ``use: two-hot``."""
+
+
+class HLGaussOptions(ClassificationOptions):
+    """Options of the critic ``use: hl-gauss``."""
+
+    bins: int = Field(
+        64,
+        ge=32,
+        description="Classes of return; fewer learn faster, and read returns less exactly.",
+    )
+    sigma: float = Field(
+        0.75,
+        ge=0.5,
+        le=1.5,
+        description="Spread of a return's label in bin widths; more is smoother and less sharp.",
     )

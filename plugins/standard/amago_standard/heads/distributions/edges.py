@@ -1,0 +1,13 @@
+"""The edges of the range of continuous actions, where densities are infinite or zero."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+LIMIT = 0.99
+"""Log-densities are those of actions clipped to +-LIMIT."""
+
+
+def off_the_edges(action: Tensor) -> Tensor:
+    """Return actions clipped to +-0.99."""
+    return action.clamp(-LIMIT, LIMIT)
