@@ -1,4 +1,4 @@
-"""The encoder for vectors: the laws, and the order and form of what it reads."""
+"""The encoder for vectors: the order and form of what it reads."""
 
 from __future__ import annotations
 
@@ -7,20 +7,9 @@ import torch
 from gymnasium import spaces
 from torch.nn.functional import leaky_relu
 
-from amago_registry import Component, EncoderContext, UnsupportedSpaceError
-from amago_registry.testing import ENCODER_LAWS, Law, with_options
+from amago_registry import EncoderContext, UnsupportedSpaceError
 from amago_standard.encoders import MLPEncoder
 from amago_standard.encoders.options import MLPEncoderOptions
-from amago_standard.hooks import amago_register_encoders
-
-ENCODERS = {component.name: component for component in amago_register_encoders()}
-VARIANTS = ENCODERS | {"without normaliser": with_options(ENCODERS["mlp"], normalize=False)}
-
-
-@pytest.mark.parametrize("law", ENCODER_LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("component", VARIANTS.values(), ids=VARIANTS)
-def test_encoder_obeys(component: Component, law: Law) -> None:
-    law(component)
 
 
 def encoder(space: spaces.Dict, **options: object) -> MLPEncoder:
@@ -48,7 +37,7 @@ def test_inputs_are_normalised_by_what_was_seen_and_committed() -> None:
     seen = {"x": torch.tensor([[100.0], [300.0]])}
     module(seen, torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([0.0, 2.0]))
     assert module.normalizer is not None
-    module.normalizer.commit()
+    module.normalizer.moments.commit()
     module.eval()
     flat = torch.tensor([[1.0, 1.0, -1.0, 3.0]])
     expected = module.norm(leaky_relu(module.net(flat)))
@@ -60,7 +49,32 @@ def test_an_observation_it_cannot_take_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedSpaceError) as caught:
         encoder(spaces.Dict({"said": spaces.Text(5)}))
     assert str(caught.value) == (
-        f"the encoder mlp cannot take the observation 'said' of space {spaces.Text(5)}; "
-        "it takes Box, Discrete and MultiBinary, alone or in a Dict. "
+        f"no encoder of amago-standard takes the observation 'said' of space {spaces.Text(5)}; "
+        "they take Box, Discrete, MultiDiscrete and MultiBinary. "
         "`amago components encoder` lists other encoders."
+    )
+
+
+@pytest.mark.parametrize(
+    ("hidden", "kept"),
+    [
+        ({"hide_reward": True}, [5.0, 0.0, 1.0]),
+        ({"hide_action": True}, [5.0, -3.0]),
+        ({"hide_reward": True, "hide_action": True}, [5.0]),
+    ],
+    ids=["reward", "action", "both"],
+)
+def test_what_is_hidden_is_not_read(hidden: dict[str, bool], kept: list[float]) -> None:
+    module = encoder(spaces.Dict({"x": spaces.Box(-9, 9, (1,))}), normalize=False, **hidden)
+    expected = module.norm(leaky_relu(module.net(torch.tensor([kept]))))
+    obs = {"x": torch.tensor([[5.0]])}
+    torch.testing.assert_close(module(obs, torch.tensor([[0.0, 1.0]]), torch.tensor([-3.0])), expected)
+
+
+def test_an_encoder_with_nothing_to_read_is_refused() -> None:
+    with pytest.raises(UnsupportedSpaceError) as caught:
+        encoder(spaces.Dict({}), hide_reward=True, hide_action=True)
+    assert str(caught.value) == (
+        "the encoder mlp has nothing to read: there are no observations, and the previous action and "
+        "reward are hidden. Set hide_action or hide_reward to false."
     )

@@ -12,7 +12,7 @@ from torch.nn.functional import leaky_relu
 from amago_registry import UnsupportedSpaceError
 from amago_standard.layers.ensemble import EnsembleLinear, EnsembleMLP
 from amago_standard.layers.positions import sinusoidal_positions
-from amago_standard.layers.spaces import action_size, feature_size, features
+from amago_standard.layers.spaces import feature_size, features
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -50,27 +50,12 @@ def test_neighbouring_positions_stay_apart_far_from_the_start() -> None:
     assert gap.min() > 0.4
 
 
-def test_an_action_is_as_wide_as_its_choices_or_its_dimensions() -> None:
-    assert action_size(spaces.Discrete(7)) == 7
-    assert action_size(spaces.Box(-1, 1, (3,))) == 3
-
-
-@pytest.mark.parametrize("space", [spaces.MultiBinary(3), spaces.Box(-1, 1, (2, 2))])
-def test_other_action_spaces_are_refused(space: spaces.Space) -> None:
-    with pytest.raises(UnsupportedSpaceError) as caught:
-        action_size(space)
-    assert str(caught.value) == (
-        f"no actor or critic of amago-standard takes the action space {space}; "
-        "they take Discrete and a Box with one axis."
-    )
-
-
 def test_an_observation_no_vector_can_hold_is_refused() -> None:
     with pytest.raises(UnsupportedSpaceError) as caught:
         feature_size("said", spaces.Text(5))
     assert str(caught.value) == (
-        f"the encoder mlp cannot take the observation 'said' of space {spaces.Text(5)}; "
-        "it takes Box, Discrete and MultiBinary, alone or in a Dict. "
+        f"no encoder of amago-standard takes the observation 'said' of space {spaces.Text(5)}; "
+        "they take Box, Discrete, MultiDiscrete and MultiBinary. "
         "`amago components encoder` lists other encoders."
     )
 
@@ -80,6 +65,8 @@ def test_an_observation_no_vector_can_hold_is_refused() -> None:
     [
         (spaces.Discrete(3, start=5), [5, 7], [[1, 0, 0], [0, 0, 1]]),
         (spaces.MultiBinary(2), [[1, 0], [1, 1]], [[1, 0], [1, 1]]),
+        (spaces.MultiDiscrete([2, 3]), [[1, 0], [0, 2]], [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1]]),
+        (spaces.MultiDiscrete([[2], [2]], start=[[4], [-1]]), [[[5], [-1]]], [[0, 1, 1, 0]]),
         (spaces.Box(-9, 9, (2, 2)), [[[1, 2], [3, 4]]], [[1, 2, 3, 4]]),
         (spaces.Box(-9, 9, ()), [4.0, 5.0], [[4], [5]]),
     ],

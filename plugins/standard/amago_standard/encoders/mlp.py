@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from amago_registry.contexts import EncoderContext
+from amago_registry.errors import UnsupportedSpaceError
 from amago_standard.encoders.options import MLPEncoderOptions
+from amago_standard.encoders.vectors import VectorInputs
 from amago_standard.layers.mlp import mlp
 from amago_standard.layers.normalizer import RunningNormalizer
-from amago_standard.layers.spaces import action_size, feature_size, features
 
 
 class MLPEncoder(nn.Module):
@@ -25,20 +25,23 @@ class MLPEncoder(nn.Module):
 
     Args:
         context: Spaces; supplied by the composer.
-        options: Sizes; see :class:`MLPEncoderOptions`.
+        options: Sizes, and what to hide; see :class:`MLPEncoderOptions`.
 
     Raises:
-        UnsupportedSpaceError: If an observation is neither Box, Discrete nor MultiBinary, or the
-            action space neither Discrete nor a Box with one axis.
+        UnsupportedSpaceError: If an observation is neither Box, Discrete, MultiDiscrete nor
+            MultiBinary, or if nothing is left to read.
     """
 
     def __init__(self, context: EncoderContext, options: MLPEncoderOptions) -> None:
         super().__init__()
-        self.spaces = dict(sorted(context.observation_space.spaces.items()))
-        in_dim = sum(feature_size(key, space) for key, space in self.spaces.items())
-        in_dim += action_size(context.action_space) + 1
-        self.normalizer = RunningNormalizer(in_dim) if options.normalize else None
-        self.net = mlp(in_dim, options.hidden_dims, options.out_dim)
+        self.inputs = VectorInputs(context.observation_space.spaces, context.action_space, options)
+        if not self.inputs.width:
+            raise UnsupportedSpaceError(
+                "the encoder mlp has nothing to read: there are no observations, and the previous "
+                "action and reward are hidden. Set hide_action or hide_reward to false."
+            )
+        self.normalizer = RunningNormalizer(self.inputs.width) if options.normalize else None
+        self.net = mlp(self.inputs.width, options.hidden_dims, options.out_dim)
         self.norm = nn.LayerNorm(options.out_dim)
         self.out_dim = options.out_dim
 
@@ -46,9 +49,7 @@ class MLPEncoder(nn.Module):
         self, obs: Mapping[str, Tensor], prev_action_NA: Tensor, prev_reward_N: Tensor
     ) -> Tensor:
         """Return vectors ``(N, E)``."""
-        parts = [features(obs[key], space) for key, space in self.spaces.items()]
-        x_ND = torch.cat([*parts, prev_action_NA, prev_reward_N[:, None]], dim=-1)
-        x_ND = x_ND.to(self.norm.weight.dtype)
+        x_ND = self.inputs(obs, prev_action_NA, prev_reward_N).to(self.norm.weight.dtype)
         if self.normalizer is not None:
             x_ND = self.normalizer(x_ND)
         y_NE: Tensor = self.norm(leaky_relu(self.net(x_ND)))

@@ -1,6 +1,6 @@
-"""How wide a gymnasium space is once it is a vector of features.
+"""Observations of gymnasium spaces as vectors of features.
 
-Shape suffixes: N = timesteps, D = features.
+Shape suffixes: N = timesteps, D = features, X = axes.
 """
 
 from __future__ import annotations
@@ -15,39 +15,30 @@ from torch.nn.functional import one_hot
 from amago_registry.errors import UnsupportedSpaceError
 
 
-def action_size(space: spaces.Space[Any]) -> int:
-    """Return the width of an action as a vector: one-hot if discrete.
-
-    Raises:
-        UnsupportedSpaceError: If the space is neither ``Discrete`` nor a ``Box`` with one axis.
-    """
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        return int(space.shape[0])
-    raise UnsupportedSpaceError(
-        f"no actor or critic of amago-standard takes the action space {space}; "
-        "they take Discrete and a Box with one axis."
-    )
-
-
 def feature_size(key: str, space: spaces.Space[Any]) -> int:
     """Return how many features :func:`features` makes of one observation.
 
     Raises:
         UnsupportedSpaceError: If the space has no such form.
     """
-    if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiBinary):
+    if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         return int(spaces.flatdim(space))
     raise UnsupportedSpaceError(
-        f"the encoder mlp cannot take the observation {key!r} of space {space}; "
-        "it takes Box, Discrete and MultiBinary, alone or in a Dict. "
+        f"no encoder of amago-standard takes the observation {key!r} of space {space}; "
+        "they take Box, Discrete, MultiDiscrete and MultiBinary. "
         "`amago components encoder` lists other encoders."
     )
 
 
 def features(x: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """Return observations ``(N, ...)`` of one space as float features ``(N, D)``."""
+    """Return observations ``(N, ...)`` of one space as float features ``(N, D)``.
+
+    Choices become one-hots; those of ``MultiDiscrete`` lie end to end.
+    """
     if isinstance(space, spaces.Discrete):
         return one_hot(x.long() - int(space.start), int(space.n)).float()
-    return torch.flatten(x[:, None], 1).float()  # A scalar has no axis to flatten.
+    flat_NX = torch.flatten(x[:, None], 1)  # A scalar has no axis to flatten.
+    if isinstance(space, spaces.MultiDiscrete):
+        axes = zip(flat_NX.long().unbind(1), space.start.ravel(), space.nvec.ravel(), strict=True)
+        return torch.cat([one_hot(x_N - int(start), int(n)) for x_N, start, n in axes], -1).float()
+    return flat_NX.float()
