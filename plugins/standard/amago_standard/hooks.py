@@ -57,7 +57,37 @@ def amago_register_encoders() -> Iterable[Component]:
             "amago_standard.encoders.mlp:MLPEncoder",
             encoders.MLPEncoderOptions,
             "flatten, normalise, perceptron: for vectors",
-        )
+        ),
+        Component(
+            "nature-cnn",
+            "amago_standard.encoders.cnn:NatureCNN",
+            encoders.NatureCNNOptions,
+            "three strided convolutions: for images of about 84 x 84, fast",
+        ),
+        Component(
+            "impala-cnn",
+            "amago_standard.encoders.cnn:ImpalaCNN",
+            encoders.ImpalaCNNOptions,
+            "residual convolutions: for images of any size, slower and mostly better",
+        ),
+        Component(
+            "grid-cnn",
+            "amago_standard.encoders.cnn:GridCNN",
+            encoders.GridCNNOptions,
+            "small convolutions that lose no cell: for grids of about 7 x 7",
+        ),
+        Component(
+            "goal-mlp",
+            "amago_standard.encoders.goals:GoalMLP",
+            encoders.GoalMLPOptions,
+            "goals through a perceptron, the rest through another encoder",
+        ),
+        Component(
+            "goal-rnn",
+            "amago_standard.encoders.goals:GoalRNN",
+            encoders.GoalRNNOptions,
+            "goals as tokens through a GRU, the rest through another encoder",
+        ),
     ]
 
 
@@ -116,8 +146,14 @@ def amago_register_actors() -> Iterable[Component]:
             "mlp",
             "amago_standard.heads.actor:MLPActor",
             heads.MLPActorOptions,
-            "perceptron to a clipped categorical or a tanh-Gaussian",
-        )
+            "perceptron to a distribution over any action space",
+        ),
+        Component(
+            "residual-mlp",
+            "amago_standard.heads.actor:ResidualMLPActor",
+            heads.ResidualMLPActorOptions,
+            "the same with residual blocks: for deeper heads",
+        ),
     ]
 
 
@@ -130,7 +166,19 @@ def amago_register_critics() -> Iterable[Component]:
             "amago_standard.heads.critic:EnsembleCritic",
             heads.EnsembleCriticOptions,
             "independent scalar critics under PopArt",
-        )
+        ),
+        Component(
+            "two-hot",
+            "amago_standard.heads.classification:TwoHotCritic",
+            heads.TwoHotOptions,
+            "classifiers of the return into two neighbouring bins: for tasks of unlike reward",
+        ),
+        Component(
+            "hl-gauss",
+            "amago_standard.heads.classification:HLGaussCritic",
+            heads.HLGaussOptions,
+            "the same with smoothed labels: for noisy targets",
+        ),
     ]
 
 
@@ -143,7 +191,19 @@ def amago_register_objectives() -> Iterable[Component]:
             "amago_standard.objectives.amago:AmagoObjective",
             objectives.AmagoOptions,
             "Q-learning, policy gradient and filtered imitation over many discounts",
-        )
+        ),
+        Component(
+            "amago2",
+            "amago_standard.objectives.amago:AmagoObjective",
+            objectives.Amago2Options,
+            "filtered imitation alone, for tasks of unlike reward: with a two-hot critic",
+        ),
+        Component(
+            "behavior-cloning",
+            "amago_standard.objectives.behavior_cloning:BehaviorCloning",
+            objectives.BehaviorCloningOptions,
+            "imitation of every stored action: the baseline on offline data",
+        ),
     ]
 
 

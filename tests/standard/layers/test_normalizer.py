@@ -24,26 +24,26 @@ def test_statistics_are_moving_averages_of_the_first_two_moments() -> None:
         first_moment = (1 - step) * first_moment + step * rows(batch).mean(0)
         second_moment = (1 - step) * second_moment + step * rows(batch).square().mean(0)
         normalizer(rows(batch))
-        normalizer.commit()
+        normalizer.moments.commit()
         variance = second_moment - first_moment.square()
-        torch.testing.assert_close(normalizer.mean_D, first_moment, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(normalizer.variance_D, variance, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(normalizer.moments.mean_D, first_moment, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(normalizer.moments.variance_D, variance, rtol=1e-9, atol=1e-9)
 
 
 def test_the_first_batch_counts_fully() -> None:
     normalizer = RunningNormalizer(1)
     y = normalizer(torch.tensor([[2.0], [4.0]]))
     assert y.flatten().tolist() == [-1.0, 1.0]
-    normalizer.commit()
-    assert (normalizer.mean_D.item(), normalizer.variance_D.item()) == (3.0, 1.0)
+    normalizer.moments.commit()
+    assert (normalizer.moments.mean_D.item(), normalizer.moments.variance_D.item()) == (3.0, 1.0)
 
 
 def test_a_great_offset_does_not_swallow_the_spread() -> None:
     normalizer = RunningNormalizer(1, rate=RATE)
     for _ in range(50):
         normalizer(torch.tensor([[1e6 - 1], [1e6 + 1]]))
-        normalizer.commit()
-    assert normalizer.variance_D.item() == pytest.approx(1.0, rel=0.01)
+        normalizer.moments.commit()
+    assert normalizer.moments.variance_D.item() == pytest.approx(1.0, rel=0.01)
 
 
 def test_features_that_hardly_vary_are_centred_and_not_scaled() -> None:
@@ -61,33 +61,43 @@ def test_results_are_clamped() -> None:
 def test_only_a_commit_changes_what_is_saved() -> None:
     normalizer = RunningNormalizer(2).double()
     normalizer(rows(0))
-    normalizer.commit()
+    normalizer.moments.commit()
     saved = {name: tensor.clone() for name, tensor in normalizer.state_dict().items()}
     normalizer(rows(1))
     normalizer(rows(2))
     assert all(torch.equal(saved[name], tensor) for name, tensor in normalizer.state_dict().items())
-    normalizer.commit()
-    assert not torch.equal(saved["mean_D"], normalizer.mean_D)
+    normalizer.moments.commit()
+    assert not torch.equal(saved["moments.mean_D"], normalizer.moments.mean_D)
 
 
-def test_a_second_proposal_builds_on_what_was_adopted() -> None:
+def test_two_passes_before_a_commit_count_as_one_of_all_their_rows() -> None:
     twice, once = RunningNormalizer(2).double(), RunningNormalizer(2).double()
     twice(rows(1))
-    twice(rows(2))
-    once(rows(2))
-    twice.commit()
-    once.commit()
-    assert all(torch.equal(once.state_dict()[n], t) for n, t in twice.state_dict().items())
+    twice(rows(2)[:3])
+    once(torch.cat([rows(1), rows(2)[:3]]))
+    for each in (twice, once):
+        each.moments.commit()
+    for name, tensor in twice.state_dict().items():
+        torch.testing.assert_close(once.state_dict()[name], tensor, rtol=1e-9, atol=1e-9)
+
+
+def test_what_is_forgotten_is_never_adopted() -> None:
+    normalizer = RunningNormalizer(2).double()
+    saved = {name: tensor.clone() for name, tensor in normalizer.state_dict().items()}
+    normalizer(rows(1))
+    normalizer.moments.forget()
+    normalizer.moments.commit()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in normalizer.state_dict().items())
 
 
 def test_evaluating_uses_what_was_adopted_and_proposes_nothing() -> None:
     normalizer = RunningNormalizer(1)
     normalizer(torch.tensor([[2.0], [4.0]]))
-    normalizer.commit()
+    normalizer.moments.commit()
     normalizer.eval()
     assert normalizer(torch.tensor([[7.0]])).item() == 4.0
-    normalizer.commit()
-    assert int(normalizer.steps) == 1
+    normalizer.moments.commit()
+    assert int(normalizer.moments.steps) == 1
 
 
 def test_gradients_pass_through_the_scaling_and_not_through_the_statistics() -> None:

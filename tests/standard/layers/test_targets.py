@@ -11,7 +11,7 @@ from torch import nn
 from amago_standard.layers.targets import (
     frozen,
     move_towards,
-    one_step_target,
+    n_step_target,
     reduce_ensemble,
     target_copy,
 )
@@ -20,20 +20,35 @@ few = settings(max_examples=20, deadline=None)
 
 
 @few
-@given(seed=st.integers(0, 1000), transitions=st.integers(1, 6), discounts=st.integers(1, 3))
-def test_a_target_is_the_reward_and_the_discounted_next_value_unless_the_task_ended(
-    seed: int, transitions: int, discounts: int
+@given(
+    seed=st.integers(0, 1000),
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    steps=st.integers(1, 8),
+)
+def test_n_step_targets_sum_rewards_until_n_a_termination_or_the_end_of_the_sequence(
+    seed: int, lengths: list[int], steps: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    reward = torch.randn(transitions, generator=generator)
-    terminated = torch.rand(transitions, generator=generator) < 0.5
-    value = torch.randn(transitions, discounts, generator=generator)
-    discount = torch.rand(discounts, generator=generator)
-    target = one_step_target(reward, terminated, value, discount)
+    transitions = sum(lengths)
+    reward = torch.randn(transitions, generator=generator, dtype=torch.float64)
+    terminated = torch.rand(transitions, generator=generator) < 0.3
+    value = torch.randn(transitions, 2, generator=generator, dtype=torch.float64)
+    discount = torch.tensor([0.5, 0.9], dtype=torch.float64)
+    ends = torch.tensor(lengths).cumsum(0) - 1
+    continues = ~torch.isin(torch.arange(transitions), ends)
+    target = n_step_target(reward, terminated, value, discount, steps=steps, continues_M=continues)
     for m in range(transitions):
-        for g in range(discounts):
-            bootstrap = 0.0 if terminated[m] else float(discount[g] * value[m, g])
-            assert float(target[m, g]) == pytest.approx(float(reward[m]) + bootstrap, abs=1e-6)
+        last = min(m + steps - 1, next(int(end) for end in ends if end >= m))
+        for g, gamma in enumerate((0.5, 0.9)):
+            wanted, weight = 0.0, 1.0
+            for step in range(m, last + 1):
+                wanted += weight * float(reward[step])
+                weight *= gamma
+                if terminated[step]:
+                    break
+            else:
+                wanted += weight * float(value[last, g])
+            assert float(target[m, g]) == pytest.approx(wanted, abs=1e-9)
 
 
 def test_exactly_two_different_critics_are_reduced_to_their_mean() -> None:

@@ -65,7 +65,11 @@ class Agent(nn.Module):
         )
         self.objective = AmagoObjective(
             ObjectiveContext(
-                in_dim=self.backbone.out_dim, actor=self.actor, critic=self.critic, discounts=DISCOUNTS
+                in_dim=self.backbone.out_dim,
+                actor=self.actor,
+                critic=self.critic,
+                action_space=space,
+                discounts=DISCOUNTS,
             ),
             AmagoOptions(target_members=3, offline_coef=1.0),
         )
@@ -122,6 +126,7 @@ def test_the_order_of_sequences_in_a_pack_changes_nothing() -> None:
     swapped = PackedTransitions(
         torch.tensor([0, 1, 2, 3, 4, 6, 7]),
         torch.cat([batch.action[2:], batch.action[:2]]),
+        None,
         torch.cat([batch.reward_M[2:], batch.reward_M[:2]]),
         torch.cat([batch.terminated_M[2:], batch.terminated_M[:2]]),
         SequenceLayout.build((6, 3)),

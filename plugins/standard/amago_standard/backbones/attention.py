@@ -74,20 +74,25 @@ class SDPAttention(CachedAttention):
 
     def packed(self, q_NHF: Tensor, k_NKF: Tensor, v_NKF: Tensor, layout: SequenceLayout) -> Tensor:
         """Return ``(N, H, F)``; every row attends to its own sequence up to itself."""
-        k_NHF, v_NHF = self.expand(k_NKF), self.expand(v_NKF)
-        outputs = []
-        for start, sequences, length in layout.runs:
-            rows = slice(start, start + sequences * length)
-            q_SHLF, k_SHLF, v_SHLF = (
-                x[rows].view(sequences, length, *x.shape[1:]).transpose(1, 2)
-                for x in (q_NHF, k_NHF, v_NHF)
-            )
-            window = self._window(length, q_NHF.device)
-            y_SHLF = scaled_dot_product_attention(
-                q_SHLF, k_SHLF, v_SHLF, attn_mask=window, is_causal=window is None
-            )
-            outputs.append(y_SHLF.transpose(1, 2).flatten(0, 1))
+        # Split, not sliced: the gradients of slices are added up one by one in full-size zeros.
+        rows = [sequences * length for _, sequences, length in layout.runs]
+        q, k, v = (torch.split(x, rows) for x in (q_NHF, self.expand(k_NKF), self.expand(v_NKF)))
+        outputs = [
+            self._attend(q[run], k[run], v[run], sequences, length)
+            for run, (_, sequences, length) in enumerate(layout.runs)
+        ]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, sequences: int, length: int) -> Tensor:
+        """Return ``(S L, H, F)`` of a run of S sequences of L rows."""
+        q_SHLF, k_SHLF, v_SHLF = (
+            x.view(sequences, length, *x.shape[1:]).transpose(1, 2) for x in (q, k, v)
+        )
+        window = self._window(length, q.device)
+        y_SHLF = scaled_dot_product_attention(
+            q_SHLF, k_SHLF, v_SHLF, attn_mask=window, is_causal=window is None
+        )
+        return y_SHLF.transpose(1, 2).flatten(0, 1)
 
     def _window(self, length: int, device: torch.device) -> Tensor | None:
         if self.context.window is None or length <= self.context.window:

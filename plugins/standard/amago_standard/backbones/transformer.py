@@ -54,7 +54,8 @@ class Block(nn.Module):
         qkv_N3HF = self.qkv(self.norm_attention_in(x_NE)).unflatten(-1, (3, self.heads, -1))
         y_NHF = attend(*qkv_N3HF.unbind(1)) * self.head_scale
         x_NE = x_NE + self.norm_attention_out(self.out(y_NHF.flatten(1)))
-        hidden = self.norm_forward_hidden(leaky_relu(self.up(self.norm_forward_in(x_NE))))
+        hidden = leaky_relu(self.up(self.norm_forward_in(x_NE)), inplace=True)
+        hidden = self.norm_forward_hidden(hidden)
         return cast(Tensor, x_NE + self.dropout(self.down(hidden)))
 
 

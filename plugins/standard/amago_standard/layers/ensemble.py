@@ -62,5 +62,5 @@ class EnsembleMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, D)`` or ``(C, N, D)`` to ``(C, N, E)``."""
         for index, layer in enumerate(self.layers):
-            x = layer(nn.functional.leaky_relu(x) if index else x)
+            x = layer(nn.functional.leaky_relu(x, inplace=True) if index else x)
         return x

@@ -14,6 +14,6 @@ def mlp(in_dim: int, hidden_dims: Sequence[int], out_dim: int) -> nn.Sequential:
     """Return linear layers ``(..., D) -> (..., E)`` with leaky ReLU between them, none at the end."""
     layers: list[nn.Module] = []
     for hidden in hidden_dims:
-        layers += [nn.Linear(in_dim, hidden), nn.LeakyReLU()]
+        layers += [nn.Linear(in_dim, hidden), nn.LeakyReLU(inplace=True)]
         in_dim = hidden
     return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))

@@ -5,10 +5,9 @@ Shape suffixes: N = timesteps, C = ensemble members, G = discounts.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from amago_standard.layers.moments import corrected_rate, moved_moments
+from amago_standard.layers.moments import MovingMoments
 
 
 class PopArt(nn.Module):
@@ -21,8 +20,7 @@ class PopArt(nn.Module):
     Hence predictions are preserved by construction, online and target critics agree without sharing
     anything, and the statistics enter only :meth:`normalize`.
 
-    :meth:`observe` proposes statistics, which :meth:`normalize` uses at once; :meth:`commit` adopts
-    them.
+    :meth:`observe` proposes statistics, which :meth:`normalize` uses at once; the commit adopts them.
 
     Args:
         discounts: G.
@@ -30,26 +28,20 @@ class PopArt(nn.Module):
         initial_scale: Return that a raw output of 1 stands for; the first spread.
     """
 
-    steps: Tensor
-    mean_G: Tensor
-    variance_G: Tensor
-
     def __init__(self, discounts: int, *, rate: float, initial_scale: float) -> None:
         super().__init__()
-        self.rate, self.initial_scale = rate, initial_scale
-        self.register_buffer("steps", torch.ones((), dtype=torch.int64))
-        self.register_buffer("mean_G", torch.zeros(discounts))
-        self.register_buffer("variance_G", torch.full((discounts,), initial_scale**2))
-        self._proposed: tuple[Tensor, Tensor] | None = None
+        self.initial_scale = initial_scale
+        self.moments = MovingMoments(discounts, rate=rate, variance=initial_scale**2, steps=1)
 
     @property
-    def _latest(self) -> tuple[Tensor, Tensor]:
-        return self._proposed or (self.mean_G, self.variance_G)
+    def mean_G(self) -> Tensor:
+        """Mean of the targets, proposals included."""
+        return self.moments.latest[0]
 
     @property
     def std_G(self) -> Tensor:
         """Spread of the targets, proposals included; between 1e-2 and 1e4."""
-        return self._latest[1].clamp(1e-4, 1e8).sqrt()
+        return self.moments.latest[1].clamp(1e-4, 1e8).sqrt()
 
     def denormalize(self, raw: Tensor) -> Tensor:
         """Return raw outputs in the units of return."""
@@ -57,17 +49,8 @@ class PopArt(nn.Module):
 
     def normalize(self, value: Tensor) -> Tensor:
         """Return values ``(..., G)`` in the units of the targets' spread."""
-        return (value - self._latest[0]) / self.std_G
+        return (value - self.mean_G) / self.std_G
 
     def observe(self, target_NG: Tensor) -> None:
         """Propose statistics that include these targets, in the units of return."""
-        rate = corrected_rate(self.rate, self.steps + 1)
-        self._proposed = moved_moments(self.mean_G, self.variance_G, target_NG, rate)
-
-    def commit(self) -> None:
-        """Adopt the statistics last proposed."""
-        if self._proposed is not None:
-            self.mean_G.copy_(self._proposed[0])
-            self.variance_G.copy_(self._proposed[1])
-            self.steps += 1
-            self._proposed = None
+        self.moments.propose(target_NG)

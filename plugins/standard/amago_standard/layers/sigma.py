@@ -75,4 +75,8 @@ class SigmaLinear(nn.Module):
         if self._proposed is not None:
             self.left_E.copy_(self._proposed[0])
             self.right_D.copy_(self._proposed[1])
-            self._proposed = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the vectors of the last training forward pass."""
+        self._proposed = None

@@ -58,9 +58,35 @@ def reduce_ensemble(value_MCG: Tensor, members: int, *, pessimistic: bool) -> Te
     return value_MCG.amin(1) if pessimistic else value_MCG.mean(1)
 
 
-def one_step_target(
-    reward_M: Tensor, terminated_M: Tensor, next_value_MG: Tensor, discount_G: Tensor
+def n_step_target(
+    reward_M: Tensor,
+    terminated_M: Tensor,
+    next_value_MG: Tensor,
+    discount_G: Tensor,
+    *,
+    steps: int = 1,
+    continues_M: Tensor | None = None,
 ) -> Tensor:
-    """Return ``y = r + gamma (1 - terminated) V'`` as ``(M, G)``; a truncation bootstraps."""
+    """Return n-step targets ``(M, G)``; a truncation bootstraps, a termination does not.
+
+    ``y = r + gamma (1 - terminated) V'`` for one step. Of n steps, all but the last put the target of
+    the next transition, with one step less, in the place of ``V'``, as long as the sequence goes on:
+    so rewards add up until n are summed, the task ends, or the sequence does.
+
+    Args:
+        reward_M: Rewards after the actions.
+        terminated_M: True where the task ended after the action.
+        next_value_MG: Values of the states after.
+        discount_G: Discounts.
+        steps: n.
+        continues_M: True where the next row is the next transition of the same sequence; needed for
+            more than one step.
+    """
     alive_M1 = 1 - terminated_M.to(reward_M.dtype)[:, None]
-    return reward_M[:, None] + discount_G * alive_M1 * next_value_MG
+    weight_MG = discount_G * alive_M1
+    target_MG = torch.addcmul(reward_M[:, None], weight_MG, next_value_MG)
+    for _ in range(steps - 1):
+        assert continues_M is not None
+        ahead_MG = torch.where(continues_M[:, None], target_MG.roll(-1, 0), next_value_MG)
+        target_MG = torch.addcmul(reward_M[:, None], weight_MG, ahead_MG)
+    return target_MG

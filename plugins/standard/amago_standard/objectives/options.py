@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from amago_registry.options import Field, Options
+
+
+class FilterOptions(Options):
+    """Which stored actions are imitated, by their advantage A over the policy."""
+
+    kind: Literal["binary", "exponential", "leaky-ramp", "none"] = Field(
+        "binary",
+        description="binary: those better than the policy. exponential: all, by exp(beta A). "
+        "leaky-ramp: in proportion to A, worse ones hardly. none: all alike, no critic is asked.",
+    )
+    beta: float | None = Field(
+        None,
+        gt=0,
+        description="exponential: sharpness (null: 1). leaky-ramp: A per unit of weight (null: 2).",
+    )
+    hinge: float = Field(0.01, description="leaky-ramp: advantage at which the steep part begins.")
+    slope: float = Field(0.05, ge=0, description="leaky-ramp: slope below the hinge, in steep ones.")
+    start: float = Field(0.01, ge=0, description="leaky-ramp: weight of an advantage of 0.")
+    cap: float | None = Field(
+        None, gt=0, description="Greatest weight; null: 10 for leaky-ramp, none for exponential."
+    )
 
 
 class AmagoOptions(Options):
@@ -22,6 +45,21 @@ class AmagoOptions(Options):
         description="Weight of imitating stored actions that beat the policy; steadies learning.",
     )
     critic_coef: float = Field(10.0, ge=0, description="Weight of the critics' loss.")
+    filter: FilterOptions = Field(
+        default_factory=dict, validate_default=True, description="Which stored actions are imitated."
+    )
+    n_step: int = Field(
+        1,
+        ge=1,
+        description="Rewards summed before a target bootstraps; more spread reward faster, and "
+        "measure the policy that collected instead of the present one.",
+    )
+    target_actions: int = Field(
+        1, ge=1, description="Actions sampled per target where the critic cannot value all of them."
+    )
+    advantage_actions: int = Field(
+        1, ge=1, description="Actions sampled per advantage where the critic cannot value all of them."
+    )
     tau: float = Field(
         0.003,
         gt=0,
@@ -31,3 +69,21 @@ class AmagoOptions(Options):
     target_members: int = Field(
         2, ge=1, description="Critics drawn per target; their minimum (online) or mean is used."
     )
+
+
+class Amago2Options(AmagoOptions):
+    """Options of ``use: amago2``."""
+
+    online_coef: float = Field(
+        0.0, ge=0, description="Weight of climbing the critics' value; its scale is that of the return."
+    )
+    offline_coef: float = Field(
+        1.0, ge=0, description="Weight of imitating stored actions that beat the policy."
+    )
+    advantage_actions: int = Field(
+        3, ge=1, description="Actions sampled per advantage where the critic cannot value all of them."
+    )
+
+
+class BehaviorCloningOptions(Options):
+    """Options of ``use: behavior-cloning``: none; every stored action is imitated alike."""
