@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from amago_core.masks import action_mask
 from amago_registry.layout import SequenceLayout
 from amago_registry.protocols import Actor, Backbone, Distribution, Encoder, State
 
@@ -24,12 +25,20 @@ class Agent(nn.Module):
         backbone: Vectors to state representations.
         actor: State representations to actions.
         critic: State representations to estimates of return.
+        masked: Whether observations show which actions may be taken.
     """
 
     def __init__(
-        self, encoder: nn.Module, backbone: nn.Module, actor: nn.Module, critic: nn.Module
+        self,
+        encoder: nn.Module,
+        backbone: nn.Module,
+        actor: nn.Module,
+        critic: nn.Module,
+        *,
+        masked: bool = False,
     ) -> None:
         super().__init__()
+        self.masked = masked
         self.encoder, self.backbone = encoder, backbone
         self.actor, self.critic = actor, critic
 
@@ -53,6 +62,11 @@ class Agent(nn.Module):
         """Return state representations ``(N, E)`` of a packed stream."""
         x_ND = cast(Encoder, self.encoder)(obs, prev_action_NA, prev_reward_N)
         return cast(Backbone, self.backbone)(x_ND, layout)
+
+    def policy(self, state_NE: Tensor, action_mask_NA: Tensor | None) -> Distribution:
+        """Return the distribution over actions; actors that know no masks are not passed None."""
+        actor = cast(Actor, self.actor)
+        return actor(state_NE) if action_mask_NA is None else actor(state_NE, action_mask_NA)
 
     @torch.inference_mode()
     def initial_state(self, batch: int) -> State:
@@ -86,10 +100,10 @@ class Agent(nn.Module):
             sample: Draw from the policy instead of taking its mode.
 
         Returns:
-            Actions, ``(B,)`` indices or ``(B, A)`` in [-1, 1], and the next state.
+            Actions in stored form, ``(B,)`` or ``(B, axes)``, and the next state.
         """
         x_BD = cast(Encoder, self.encoder)(obs, prev_action_BA, prev_reward_B)
         state_BE, state = cast(Backbone, self.backbone).step(x_BD, time_B, state)
-        policy: Distribution = cast(Actor, self.actor)(state_BE)
+        policy = self.policy(state_BE, action_mask(obs) if self.masked else None)
         action = policy.sample() if sample else policy.mode()
         return action[:, -1], state

@@ -16,17 +16,17 @@ from torch import Tensor
 
 from amago_core.agent import Agent
 from amago_core.environments import check_finite
+from amago_core.masks import action_mask, shows_mask
 from amago_core.recording import Outcome, Recorder
 from amago_core.replay import Trajectory
 from amago_core.replay.trajectory import checksum
 from amago_core.spaces import (
-    BARE_KEY,
     action_to_environment,
-    action_width,
     canonical_action,
     canonical_observation,
-    previous_action,
+    flat_observation,
 )
+from amago_registry.actions import action_vector, action_width
 from amago_registry.protocols import Exploration, State
 
 Sink = Callable[[Trajectory], None]
@@ -90,6 +90,7 @@ class Collector:
         sample: Draw actions from the policy instead of taking its mode.
         exploration: Changes the policy's actions; None to leave them.
         rng: Randomness of the exploration.
+        step_limit: Steps after which a trajectory is cut, whatever the environment says; None never.
     """
 
     def __init__(
@@ -102,20 +103,20 @@ class Collector:
         sample: bool,
         exploration: Exploration | None = None,
         rng: np.random.Generator | None = None,
+        step_limit: int | None = None,
     ) -> None:
         self.agent, self.environments, self.name, self.tasks = agent, environments, name, tasks
         self.sample, self.exploration = sample, exploration
         self.rng = rng or np.random.default_rng(0)
+        self._step_limit = step_limit
         self.steps = 0
         self._action_space = environments.single_action_space
         self._canonical = canonical_action(self._action_space)
-        self.recorder = Recorder(
-            canonical_observation(environments.single_observation_space),
-            self._canonical,
-            environments.num_envs,
-        )
+        observed = canonical_observation(environments.single_observation_space)
+        self._masked = shows_mask(observed, self._canonical)
+        self.recorder = Recorder(observed, self._canonical, environments.num_envs)
         self._state: State = {}
-        self._prev_action_BA = np.zeros((0, 0), np.float32)
+        self._prev_action_BA = torch.zeros(0, 0)
         self._prev_reward_B = np.zeros(0, np.float32)
 
     @property
@@ -196,7 +197,7 @@ class Collector:
         self.rng.bit_generator.state = facts["rng"]
 
     def _clear(self) -> None:
-        self._prev_action_BA = np.zeros((self.size, action_width(self._canonical)), np.float32)
+        self._prev_action_BA = torch.zeros(self.size, action_width(self._canonical))
         self._prev_reward_B = np.zeros(self.size, np.float32)
         self._state = self.agent.initial_state(self.size)
 
@@ -204,9 +205,10 @@ class Collector:
         seeds = self.tasks.begin(mask_B)
         obs, _ = self.environments.reset(seed=seeds, options={"reset_mask": mask_B})
         self.recorder.begin(self._observed(obs, np.zeros(self.size, np.int64)), mask_B)
-        self._prev_action_BA[mask_B] = 0
+        fresh_B = torch.from_numpy(mask_B)
+        self._prev_action_BA = self._prev_action_BA.masked_fill(fresh_B[:, None], 0)
         self._prev_reward_B[mask_B] = 0
-        self._state = self.agent.reset(self._state, torch.from_numpy(mask_B).to(self.agent.device))
+        self._state = self.agent.reset(self._state, fresh_B.to(self.agent.device))
 
     def _step(self) -> np.ndarray:
         action = self._act()
@@ -215,14 +217,16 @@ class Collector:
         )
         self._record(action, obs, reward_B, terminated_B, truncated_B, info)
         self.steps += 1
-        return np.logical_or(terminated_B, truncated_B)
+        ended_B = np.logical_or(terminated_B, truncated_B)
+        if self._step_limit is not None:
+            ended_B |= self.recorder.time_B >= self._step_limit
+        return ended_B
 
     def _act(self) -> np.ndarray:
-        device = self.agent.device
-        obs = {key: torch.from_numpy(x).to(device) for key, x in self.recorder.observation.items()}
+        device, obs = self.agent.device, self.recorder.observation
         action, self._state = self.agent.act(
-            obs,
-            torch.from_numpy(self._prev_action_BA).to(device),
+            {key: torch.from_numpy(values).to(device) for key, values in obs.items()},
+            self._prev_action_BA.to(device),
             torch.from_numpy(self._prev_reward_B).to(device),
             torch.from_numpy(self.recorder.time_B).to(device),
             self._state,
@@ -231,7 +235,8 @@ class Collector:
         chosen = action.cpu().numpy()
         if self.exploration is None:
             return chosen
-        explored = self.exploration(chosen, self.recorder.time_B, self.steps, self.rng)
+        mask = (action_mask(obs),) if self._masked else ()
+        explored = self.exploration(chosen, self.recorder.time_B, self.steps, self.rng, *mask)
         # What is recorded must be what was done, to the bit, or replaying it leads elsewhere.
         return explored.astype(chosen.dtype, copy=False)
 
@@ -257,11 +262,11 @@ class Collector:
             truncated=truncated_B,
             success=success_B,
         )
-        self._prev_action_BA = previous_action(action, self._canonical)
+        self._prev_action_BA = action_vector(torch.from_numpy(action), self._canonical)
         self._prev_reward_B = reward_B.astype(np.float32)
 
     def _observed(self, obs: Any, step_B: np.ndarray) -> dict[str, np.ndarray]:
-        named = obs if isinstance(obs, dict) else {BARE_KEY: obs}
+        named = flat_observation(obs, self.environments.single_observation_space)
         fields = {f"observation {key!r}": values for key, values in named.items()}
         check_finite(self.name, step_B, **fields)
         return named
@@ -293,17 +298,16 @@ class Collector:
         space = self._action_space
         inner = action_to_environment(action[None], space)[0]
         obs, reward, terminated, truncated, info = self.environments.envs[index].step(inner)
-        named = obs if isinstance(obs, dict) else {BARE_KEY: obs}
         self.recorder.append(
             index,
-            named,
+            flat_observation(obs, self.environments.single_observation_space),
             action=action,
             reward=reward,
             terminated=terminated,
             truncated=truncated,
             success=info.get("success", np.nan),
         )
-        self._prev_action_BA[index] = previous_action(action[None], self._canonical)[0]
+        self._prev_action_BA[index] = action_vector(torch.as_tensor(action), self._canonical)
         self._prev_reward_B[index] = reward
         return bool(terminated or truncated)
 

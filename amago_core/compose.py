@@ -1,23 +1,21 @@
-"""From a resolved spec to objects.
-
-Shape suffixes: N = timesteps of a packed batch.
-"""
+"""From a resolved spec to objects."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import nn
 
 from amago_core.agent import Agent
-from amago_core.environments import MakeEnvironment, is_supported, make_environments, step_budget
-from amago_core.packing import pack
-from amago_core.replay import Slice
-from amago_core.spaces import action_width, canonical_action, canonical_observation
+from amago_core.environments import MakeEnvironment, make_environments, step_budget
+from amago_core.initializing import Initialization, read_weights, take_over
+from amago_core.masks import check_mask, check_takes_mask, shows_mask
+from amago_core.rehearsal import blaming, rehearse
+from amago_core.spaces import canonical_action, canonical_observation, check_observation
+from amago_registry.actions import CanonicalAction, action_width, choices
 from amago_registry.contexts import (
     ActorContext,
     BackboneContext,
@@ -29,7 +27,7 @@ from amago_registry.contexts import (
     RelabelerContext,
 )
 from amago_registry.errors import AmagoError, UnsupportedSpaceError
-from amago_registry.protocols import Exploration, Objective, Relabeler
+from amago_registry.protocols import Exploration, Relabeler
 
 if TYPE_CHECKING:
     from amago_core.spec import AgentSpec, RunSpec
@@ -60,9 +58,14 @@ class Task:
         return canonical_observation(self.observation_space)
 
     @property
-    def acted(self) -> spaces.Discrete | spaces.Box:
+    def acted(self) -> CanonicalAction:
         """The action space as the agent sees it."""
         return canonical_action(self.action_space)
+
+    @property
+    def masked(self) -> bool:
+        """Whether observations show which actions may be taken."""
+        return shows_mask(self.observed, self.acted)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Composition:
         objective: What trains them.
         exploration: Changes actions while collecting.
         relabeler: Rewrites sampled trajectories.
+        initialization: What the agent took over from another run; None if its weights are new.
     """
 
     task: Task
@@ -103,51 +107,59 @@ class Composition:
     objective: nn.Module
     exploration: Exploration
     relabeler: Relabeler
+    initialization: Initialization | None
 
 
-def compose(spec: RunSpec, environment: MakeEnvironment | None = None) -> Composition:
+def compose(
+    spec: RunSpec, environment: MakeEnvironment | None = None, *, initialize: bool = True
+) -> Composition:
     """Build all parts of a spec; weights come from torch's global generator.
 
     Args:
         spec: The resolved spec.
         environment: Makes a local environment, in place of the spec's.
+        initialize: Whether to take over the weights that ``init_from`` names.
 
     Raises:
         AmagoError: If a part cannot be built, cannot run here, or does not fit the others.
     """
     device = device_of(spec)
+    weights = read_weights(spec.init_from) if initialize and spec.init_from else None
     task = compose_task(spec.environment, spec.seed, environment)
     evaluation_task = task
     if spec.evaluation.environment is not None:
         evaluation_task = compose_task(spec.evaluation.environment, spec.seed)
         check_spaces(evaluation_task, task.observation_space, task.action_space, task.name)
-    exploration = spec.exploration.build(
-        ExplorationContext(
-            action_space=task.acted,
-            environments=spec.collector.environments,
-            horizon=task.horizon,
-        )
-    )
-    relabeler = spec.relabeler.build(RelabelerContext())
+    exploration = compose_exploration(spec, task)
+    relabeler = _build("relabeler", spec.relabeler, RelabelerContext())
     agent = compose_agent(spec.agent, task).to(device)
-    objective = compose_objective(spec.agent, agent).to(device)
-    rehearse(agent, objective, task)
-    return Composition(task, evaluation_task, agent, objective, exploration, relabeler)
+    # Before the objective is composed: its targets begin as copies of the actor and critic.
+    taken = None if weights is None else take_over(agent, weights, spec.name)
+    objective = compose_objective(spec.agent, agent, task).to(device)
+    rehearse(agent, objective, task, spec.agent)
+    return Composition(task, evaluation_task, agent, objective, exploration, relabeler, taken)
 
 
 def device_of(spec: RunSpec) -> torch.device:
     """Return where a spec's networks live.
 
     Raises:
-        AmagoError: If it asks for CUDA where there is none.
+        AmagoError: If it asks for CUDA where there is none, or for what only CUDA can do elsewhere.
     """
-    if spec.running.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if spec.running.device == "cuda" and not torch.cuda.is_available():
+    asked = spec.running.device
+    if asked == "cuda" and not torch.cuda.is_available():
         raise AmagoError(
             "running.device is cuda, and this torch finds no CUDA device; use auto or cpu."
         )
-    return torch.device(spec.running.device)
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(found if asked == "auto" else asked)
+    if spec.running.precision == "bf16" and device.type != "cuda":
+        why = "running.device is cpu" if asked == "cpu" else "this torch finds no CUDA device"
+        raise AmagoError(
+            f"running.precision is bf16, which needs a CUDA device, and {why}: write "
+            "running.precision=fp32."
+        )
+    return device
 
 
 def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment | None = None) -> Task:
@@ -178,13 +190,9 @@ def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment
 
 
 def _check_supported(task: Task) -> None:
-    if not is_supported(task.observation_space):
-        raise UnsupportedSpaceError(
-            f"environment {task.name} has observations of space {task.observation_space}; "
-            "Box, Discrete and MultiBinary are supported, alone or in a flat Dict."
-        )
     try:
-        canonical_action(task.action_space)
+        check_observation(task.observation_space)
+        check_mask(task.observed, canonical_action(task.action_space))
     except UnsupportedSpaceError as error:
         raise UnsupportedSpaceError(f"environment {task.name}: {error}") from None
 
@@ -213,83 +221,71 @@ def check_spaces(
 
 def compose_agent(spec: AgentSpec, task: Task) -> Agent:
     """Build the networks of an agent for a task; weights come from torch's global generator."""
-    encoder = spec.encoder.build(
-        EncoderContext(observation_space=task.observed, action_space=task.acted)
+    seen = EncoderContext(observation_space=task.observed, action_space=task.acted)
+    encoder = _build("encoder", spec.encoder, seen)
+    sequences = BackboneContext(
+        in_dim=_width("encoder", spec.encoder, encoder),
+        context_length=spec.context_length,
+        build=lambda part, context: part.build(context),
     )
-    backbone = spec.backbone.build(
-        BackboneContext(
-            in_dim=encoder.out_dim,
-            context_length=spec.context_length,
-            build=lambda part, context: part.build(context),
-        )
+    backbone = _build("backbone", spec.backbone, sequences)
+    width = _width("backbone", spec.backbone, backbone)
+    heads: dict[str, Any] = {"in_dim": width, "action_space": task.acted, "discounts": spec.discounts}
+    actor = _build("actor", spec.actor, ActorContext(**heads))
+    if task.masked:
+        call = ("state_NE", "action_mask_NA")
+        check_takes_mask(actor, "actor", spec.actor.use, call, task.name)
+    critic = _build("critic", spec.critic, CriticContext(**heads))
+    return Agent(encoder, backbone, actor, critic, masked=task.masked)
+
+
+def compose_exploration(spec: RunSpec, task: Task) -> Exploration:
+    """Build what changes actions while collecting."""
+    context = ExplorationContext(
+        action_space=task.acted,
+        environments=spec.collector.environments,
+        horizon=task.horizon,
     )
-    if not isinstance(getattr(backbone, "out_dim", None), int):
-        raise AmagoError(
-            f"backbone {spec.backbone.use} has no integer out_dim, the width of its vectors."
-        )
-    width, action_space, discounts = backbone.out_dim, task.acted, spec.discounts
-    return Agent(
-        encoder,
-        backbone,
-        spec.actor.build(ActorContext(in_dim=width, action_space=action_space, discounts=discounts)),
-        spec.critic.build(CriticContext(in_dim=width, action_space=action_space, discounts=discounts)),
-    )
+    exploration: Exploration = _build("exploration", spec.exploration, context)
+    if task.masked:
+        call = ("action", "time_B", "step", "rng", "action_mask_BA")
+        check_takes_mask(exploration, "exploration", spec.exploration.use, call, task.name)
+    return exploration
 
 
-def rehearse(agent: Agent, objective: nn.Module, task: Task) -> None:
-    """Take one step and one loss with made-up timesteps, where the agent is.
-
-    Parts that cannot run on this machine, or do not fit together, say so now and not after an hour of
-    collecting. Nothing is committed; global random state is left as it was.
-
-    Raises:
-        AmagoError: If the backbone's vectors are not as wide as it says, and whatever the parts raise.
-    """
-    task.observed.seed(0)
-    seen = {key: np.stack([np.asarray(space.sample())] * 2) for key, space in task.observed.items()}
-    columns = {f"obs.{key}": values for key, values in seen.items()}
-    columns["action"] = np.zeros((1, *(task.acted.shape or ())), task.acted.dtype)
-    columns["reward"] = np.zeros(1, np.float32)
-    columns["terminated"] = columns["truncated"] = np.zeros(1, bool)
-    batch = pack([Slice(columns, time=0)], task.acted, agent.device)
-    with torch.random.fork_rng(), torch.no_grad():
-        agent.train()
-        state_NE = agent.represent(batch.obs, batch.prev_action_NA, batch.prev_reward_N, batch.layout)
-        if state_NE.shape != (2, agent.state_dim):
-            raise AmagoError(
-                f"backbone {type(agent.backbone).__name__} returned the shape {tuple(state_NE.shape)} "
-                f"for two timesteps; its out_dim says {(2, agent.state_dim)}."
-            )
-        cast(Objective, objective).loss(state_NE, batch)
-        agent.eval()
-        time_B = torch.zeros(2, dtype=torch.int64, device=agent.device)
-        agent.act(
-            batch.obs,
-            batch.prev_action_NA,
-            batch.prev_reward_N,
-            time_B,
-            agent.initial_state(2),
-            sample=True,
-        )
+def _build(kind: str, part: Part[Any], context: Any) -> Any:
+    with blaming(kind, part.use, "building it"):
+        return part.build(context)
 
 
-def compose_objective(spec: AgentSpec, agent: Agent) -> nn.Module:
+def _width(kind: str, part: Part[Any], built: Any) -> int:
+    out_dim = getattr(built, "out_dim", None)
+    if not isinstance(out_dim, int):
+        raise AmagoError(f"the {kind} {part.use} has no integer out_dim, the width of its vectors.")
+    return out_dim
+
+
+def compose_objective(spec: AgentSpec, agent: Agent, task: Task) -> nn.Module:
     """Build the objective that trains an agent."""
-    objective: nn.Module = spec.objective.build(
-        ObjectiveContext(
-            in_dim=agent.state_dim,
-            actor=agent.actor,
-            critic=agent.critic,
-            discounts=spec.discounts,
-        )
+    context = ObjectiveContext(
+        in_dim=agent.state_dim,
+        actor=agent.actor,
+        critic=agent.critic,
+        action_space=task.acted,
+        discounts=spec.discounts,
     )
+    objective: nn.Module = _build("objective", spec.objective, context)
     return objective
 
 
 def describe(spec: RunSpec, environment: MakeEnvironment | None = None) -> list[Row]:
     """Build the networks of a spec and return a row per part; nothing is trained or written."""
     with torch.random.fork_rng():
-        composition = compose(spec, environment)
+        return rows(spec, compose(spec, environment))
+
+
+def rows(spec: RunSpec, composition: Composition) -> list[Row]:
+    """Return a row for each part of a composed spec."""
     task, agent = composition.task, composition.agent
     observed = ", ".join(f"{key} {_shape(space)}" for key, space in sorted(task.observed.items()))
     actions, discounts = action_width(task.acted), len(spec.agent.discounts)
@@ -297,7 +293,7 @@ def describe(spec: RunSpec, environment: MakeEnvironment | None = None) -> list[
     encoded, state = f"({agent.encoder.out_dim},)", f"({agent.state_dim},)"
     valued = f"{discounts} discounts"
     return [
-        Row("environment", task.name, f"action {_shape(task.acted)}", observed, 0),
+        Row("environment", task.name, f"action {_choices(task.acted)}", observed, 0),
         Row("agent.encoder", spec.agent.encoder.use, seen, encoded, _count(agent.encoder)),
         Row("agent.backbone", spec.agent.backbone.use, encoded, state, _count(agent.backbone)),
         Row(
@@ -312,8 +308,25 @@ def describe(spec: RunSpec, environment: MakeEnvironment | None = None) -> list[
     ]
 
 
+def context_note(spec: RunSpec, task: Task) -> str | None:
+    """Return what to tell a user whose agent learns from pieces of trajectories, or None."""
+    context, horizon = spec.agent.context_length, task.horizon
+    if horizon is None or horizon <= context:
+        return None
+    return (
+        f"agent.context_length is {context}, and a trajectory of {task.name} lasts up to {horizon} "
+        "steps: nothing is learned from what lies further apart. Whole trajectories: "
+        f"agent.context_length={horizon}"
+    )
+
+
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _choices(space: CanonicalAction) -> str:
+    factors = choices(space)
+    return f"{' x '.join(map(str, factors))} choices" if factors else _shape(space)
 
 
 def _shape(space: spaces.Space[Any]) -> str:

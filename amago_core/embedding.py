@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,16 +20,20 @@ from amago_core.run_dir import RunDir
 from amago_core.spaces import (
     BARE_KEY,
     action_to_environment,
-    action_width,
     canonical_action,
     canonical_observation,
-    previous_action,
+    flat_observation,
 )
+from amago_registry.actions import action_vector, action_width
 from amago_registry.errors import AmagoError
 from amago_registry.protocols import State
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+
+Observed: TypeAlias = "Mapping[str, Observed] | tuple[Observed, ...] | ArrayLike"
+"""Arrays ``(B, ...)``, alone or in dictionaries and tuples."""
 
 
 def load(run: str | Path) -> EmbeddedAgent:
@@ -87,7 +91,7 @@ class EmbeddedAgent:
 
     def __init__(self, agent: Agent, observation_space: Any, action_space: Any) -> None:
         self.agent = agent
-        self._observed = canonical_observation(observation_space)
+        self._seen, self._observed = observation_space, canonical_observation(observation_space)
         self._space, self._canonical = action_space, canonical_action(action_space)
         self.reset(1)
 
@@ -95,11 +99,11 @@ class EmbeddedAgent:
         """Forget everything; from now on act in ``batch`` environments."""
         self._state: State = self.agent.initial_state(batch)
         self._time_B = np.zeros(batch, np.int64)
-        self._prev_action_BA = np.zeros((batch, action_width(self._canonical)), np.float32)
+        self._prev_action_BA = torch.zeros(batch, action_width(self._canonical))
 
     def act(
         self,
-        observation: Mapping[str, ArrayLike] | ArrayLike,
+        observation: Observed,
         reward: ArrayLike = 0.0,
         done: ArrayLike = False,
         *,
@@ -108,7 +112,8 @@ class EmbeddedAgent:
         """Choose an action per environment.
 
         Args:
-            observation: Observations ``(B, ...)``, or a dictionary of them.
+            observation: Observations ``(B, ...)``, or a dictionary or tuple of them, nested as the
+                environment's. Where they show an ``action_mask``, what it forbids is not chosen.
             reward: Rewards ``(B,)`` of the actions before, or one for all; 0 at a task's start.
             done: ``(B,)`` or one for all, true where a new task begins with this observation.
             sample: Draw from the policy instead of taking its mode.
@@ -128,26 +133,28 @@ class EmbeddedAgent:
             reward_B[done_B] = 0.0
         action, self._state = self.agent.act(
             {key: torch.from_numpy(values) for key, values in obs.items()},
-            torch.from_numpy(self._prev_action_BA),
+            self._prev_action_BA,
             torch.from_numpy(reward_B),
             torch.from_numpy(self._time_B),
             self._state,
             sample=sample,
         )
-        chosen = action.numpy()
-        self._prev_action_BA = previous_action(chosen, self._canonical).copy()
+        self._prev_action_BA = action_vector(action, self._canonical)
         self._time_B += 1
-        return action_to_environment(chosen, self._space)
+        return action_to_environment(action.numpy(), self._space)
 
     def _forget(self, done_B: np.ndarray) -> None:
-        self._time_B[done_B], self._prev_action_BA[done_B] = 0, 0
-        self._state = self.agent.reset(self._state, torch.from_numpy(done_B))
+        fresh_B = torch.from_numpy(done_B)
+        self._time_B[done_B] = 0
+        self._prev_action_BA = self._prev_action_BA.masked_fill(fresh_B[:, None], 0)
+        self._state = self.agent.reset(self._state, fresh_B)
 
-    def _checked(self, observation: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, np.ndarray]:
+    def _checked(self, observation: Observed) -> dict[str, np.ndarray]:
         """Return observations ``(B, ...)`` by key, with the types that the agent was trained on."""
-        named = observation if isinstance(observation, Mapping) else {BARE_KEY: observation}
+        named = flat_observation(observation, self._seen)
         if named.keys() != self._observed.keys():
-            given = _listed(named) if isinstance(observation, Mapping) else "no keys"
+            bare = named.keys() == {BARE_KEY} and not isinstance(observation, Mapping)
+            given = "no keys" if bare else _listed(named)
             raise AmagoError(
                 f"the observation has {given}, this agent was trained on {_listed(self._observed)}."
             )

@@ -10,10 +10,9 @@ from typing import Any, cast
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from amago_core.spaces import BARE_KEY, canonical_observation
+from amago_core.spaces import canonical_observation, flat_observation
 from amago_registry.errors import AmagoError
 
 MakeEnvironment = Callable[[], gymnasium.Env[Any, Any]]
@@ -34,7 +33,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gymnasium.Env[Any, Any], name: str) -> None:
         super().__init__(env)
         self.name, self.steps = name, 0
-        self._spaces = dict(canonical_observation(env.observation_space).items())
+        self._seen = env.observation_space
+        self._spaces = dict(canonical_observation(self._seen).items())
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -69,7 +69,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise self._fault(f"the reward is {reward!r} instead of being one number") from None
 
     def _check(self, obs: Any) -> None:
-        given = obs if isinstance(obs, dict) else {BARE_KEY: obs}
+        given = flat_observation(obs, self._seen)
         if given.keys() != self._spaces.keys():
             raise self._fault(
                 f"the observation has the keys {sorted(given)}, its space {sorted(self._spaces)}"
@@ -138,9 +138,3 @@ def step_budget(env: gymnasium.Env[Any, Any]) -> int | None:
     if isinstance(horizon, int):
         return horizon
     return env.spec.max_episode_steps if env.spec is not None else None
-
-
-def is_supported(space: spaces.Space[Any]) -> bool:
-    """Return whether observations of this space can be stored: arrays, alone or in a flat Dict."""
-    leaves = canonical_observation(space).values()
-    return all(isinstance(leaf, spaces.Box | spaces.Discrete | spaces.MultiBinary) for leaf in leaves)

@@ -13,7 +13,7 @@ import torch
 from amago_core.agent import Agent
 from amago_core.collector import Collector, Tasks
 from amago_core.compose import Task, check_spaces, compose_task, device_of
-from amago_core.environments import MakeEnvironment, make_environments
+from amago_core.environments import EnvironmentFault, MakeEnvironment, make_environments
 from amago_core.recording import Outcome
 from amago_registry.errors import AmagoError
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 EVALUATION_STREAM = 1
 FRESH_STREAM = 2
+PATIENCE = 100_000
+"""Steps after which a task that says nothing of its length is taken to be endless."""
 _CHUNK = 16
 
 
@@ -116,6 +118,8 @@ class Evaluator:
         sample: Draw from the policy instead of taking its mode.
         seed: Seed of the run.
         stream: Which tasks: ``EVALUATION_STREAM`` while training, ``FRESH_STREAM`` afterwards.
+        step_limit: Steps after which a trajectory is cut and counted as it stands; None waits for the
+            end of every one.
     """
 
     def __init__(
@@ -127,33 +131,49 @@ class Evaluator:
         sample: bool,
         seed: int,
         stream: int = EVALUATION_STREAM,
+        step_limit: int | None = None,
     ) -> None:
-        self.task, self.episodes = task, episodes
+        self.task, self.episodes, self._step_limit = task, episodes, step_limit
         self._sample, self._seed, self._stream = sample, seed, stream
         self._vector = make_environments(task.make, task.name, min(environments, episodes))
 
     def __call__(self, agent: Agent) -> Evaluation:
-        """Evaluate; weights and global random state are left as they were."""
-        numbers = np.zeros(self._vector.num_envs, np.int64)
-        tasks = Tasks(self._seed, self._stream, numbers)
-        collector = Collector(agent, self._vector, self.task.name, tasks, sample=self._sample)
+        """Evaluate; weights and global random state are left as they were.
+
+        Raises:
+            EnvironmentFault: If a task does not end and no ``step_limit`` says where to cut it.
+        """
+        collector = Collector(
+            agent,
+            self._vector,
+            self.task.name,
+            Tasks(self._seed, self._stream, np.zeros(self._vector.num_envs, np.int64)),
+            sample=self._sample,
+            step_limit=self._step_limit,
+        )
         with torch.random.fork_rng():
             torch.manual_seed(self._seed)
-            return summarize(_first_outcomes(collector, self.episodes))
+            return summarize(self._first_outcomes(collector))
+
+    def _first_outcomes(self, collector: Collector) -> list[Outcome]:
+        # Later tasks only fill environments that would idle; counting them would favour short ones.
+        wanted = {collector.tasks.seed_of(number) for number in range(self.episodes)}
+        patience = max(self._step_limit or self.task.horizon or 0, PATIENCE)
+        outcomes: list[Outcome] = []
+        collector.start()
+        while wanted - {outcome.seed for outcome in outcomes}:
+            collector.run(_CHUNK, None, outcomes)
+            if collector.recorder.time_B.max() > patience:
+                raise EnvironmentFault(
+                    f"environment {self.task.name}: a task has not ended after {patience} steps of an "
+                    "evaluation. Set evaluation.step_limit=<steps> to cut trajectories there, or give "
+                    "the environment a time limit."
+                )
+        return [outcome for outcome in outcomes if outcome.seed in wanted]
 
     def close(self) -> None:
         """Close the environments."""
         self._vector.close()
-
-
-def _first_outcomes(collector: Collector, episodes: int) -> list[Outcome]:
-    # Later tasks only fill environments that would idle; counting them would favour short ones.
-    wanted = {collector.tasks.seed_of(number) for number in range(episodes)}
-    outcomes: list[Outcome] = []
-    collector.start()
-    while wanted - {outcome.seed for outcome in outcomes}:
-        collector.run(_CHUNK, None, outcomes)
-    return [outcome for outcome in outcomes if outcome.seed in wanted]
 
 
 def evaluate_run(
@@ -193,6 +213,7 @@ def evaluate_run(
         sample=spec.evaluation.sample,
         seed=spec.seed,
         stream=FRESH_STREAM,
+        step_limit=spec.evaluation.step_limit,
     )
     try:
         evaluation = evaluator(load_agent(folder).to(device_of(spec)))

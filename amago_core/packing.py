@@ -1,7 +1,7 @@
 """Slices to one packed batch on the device.
 
 Shape suffixes: N = timesteps of all slices, M = transitions of all slices, S = slices, A = action
-features (discrete: number of actions).
+features.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from amago_core.masks import MASK_KEY, action_mask
 from amago_core.replay.trajectory import OBSERVATION, Slice
-from amago_core.spaces import action_width, previous_action
+from amago_registry.actions import action_vector, action_width, choices
 from amago_registry.layout import SequenceLayout
 
 if TYPE_CHECKING:
@@ -31,14 +32,14 @@ class PackedBatch:
 
     Args:
         obs: Observations ``(N, ...)`` by key.
-        prev_action_NA: Action that led to each timestep, one-hot where actions are discrete; zeros
-            where a recording begins.
+        prev_action_NA: Vector of the action that led to each timestep; zeros where a recording begins.
         prev_reward_N: Reward that came with each timestep; 0 where a recording begins.
         rows_M: Row of each transition's timestep, int64; its successor is the next row.
-        action: Stored actions: ``(M,)`` int64 indices or ``(M, A)`` in [-1, 1].
+        action: Stored actions: indices are int64, ``(M,)`` or ``(M, axes)``, other numbers float32.
         reward_M: Reward after the action.
         terminated_M: True where the task ended after the action.
         layout: Where the sequences lie, and the time of every row.
+        action_mask_NA: Which actions could be taken, bool; None where the environment shows no mask.
     """
 
     obs: dict[str, Tensor]
@@ -49,6 +50,7 @@ class PackedBatch:
     reward_M: Tensor
     terminated_M: Tensor
     layout: SequenceLayout
+    action_mask_NA: Tensor | None = None
 
 
 def pack(
@@ -61,36 +63,33 @@ def pack(
 
     Args:
         slices: At least one, all with the same columns.
-        action_space: ``Discrete(n)`` starting at 0, or a flat ``Box`` over [-1, 1].
+        action_space: Canonical; see :mod:`amago_registry.contexts`.
         device: Where the batch will be.
 
     Raises:
         ValueError: If there is no slice.
+        UnsupportedSpaceError: If the action space is not canonical.
     """
     if not slices:
         raise ValueError("a batch needs at least one slice")
-    width = action_width(action_space)
-    discrete = isinstance(action_space, spaces.Discrete)
+    width, discrete = action_width(action_space), bool(choices(action_space))
     lengths_S = np.array([piece.length for piece in slices])
-    first_S = np.cumsum(lengths_S + 1) - (lengths_S + 1)
     rows_M = np.arange(lengths_S.sum()) + np.repeat(np.arange(len(slices)), lengths_S)
 
     reward_M = _join(slices, "reward").astype(np.float32, copy=False)
     action = _join(slices, "action").astype(np.int64 if discrete else np.float32, copy=False)
     prev_action_NA = np.zeros((len(rows_M) + len(slices), width), np.float32)
     prev_reward_N = np.zeros(len(prev_action_NA), np.float32)
-    prev_action_NA[rows_M + 1] = previous_action(action, action_space)
+    prev_action_NA[rows_M + 1] = _vectors(action, action_space)
     prev_reward_N[rows_M + 1] = reward_M
-    for row, piece in zip(first_S, slices, strict=True):
-        if piece.prev_action is not None:
-            prev_action_NA[row] = previous_action(piece.prev_action[np.newaxis], action_space)[0]
-            prev_reward_N[row] = piece.prev_reward
+    _lead_in(slices, lengths_S, action_space, prev_action_NA, prev_reward_N)
 
     def move(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(device)
 
+    obs = _observations(slices, move)
     return PackedBatch(
-        obs=_observations(slices, move),
+        obs=obs,
         prev_action_NA=move(prev_action_NA),
         prev_reward_N=move(prev_reward_N),
         rows_M=move(rows_M),
@@ -98,7 +97,28 @@ def pack(
         reward_M=move(reward_M),
         terminated_M=move(_join(slices, "terminated").astype(np.bool_, copy=False)),
         layout=_layout(slices, lengths_S, device),
+        action_mask_NA=action_mask(obs) if discrete and MASK_KEY in obs else None,
     )
+
+
+def _vectors(action: NDArray[Any], action_space: spaces.Space[Any]) -> NDArray[np.float32]:
+    vectors: NDArray[np.float32] = action_vector(torch.from_numpy(action), action_space).numpy()
+    return vectors
+
+
+def _lead_in(
+    slices: Sequence[Slice],
+    lengths_S: NDArray[Any],
+    action_space: spaces.Space[Any],
+    prev_action_NA: NDArray[np.float32],
+    prev_reward_N: NDArray[np.float32],
+) -> None:
+    """Write the action and reward before each slice into its first row, where there are any."""
+    first_S = np.cumsum(lengths_S + 1) - (lengths_S + 1)
+    for row, piece in zip(first_S, slices, strict=True):
+        if piece.prev_action is not None:
+            prev_action_NA[row] = _vectors(np.array(piece.prev_action), action_space)
+            prev_reward_N[row] = piece.prev_reward
 
 
 def _join(slices: Sequence[Slice], name: str) -> NDArray[Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from amago_core.replay import Trajectory
+from amago_registry.actions import CanonicalAction, choices
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Recorder:
     """
 
     def __init__(
-        self, observation_space: spaces.Dict, action_space: spaces.Space[Any], environments: int
+        self, observation_space: spaces.Dict, action_space: CanonicalAction, environments: int
     ) -> None:
         self.time_B = np.zeros(environments, np.int64)
         self._rows = np.arange(environments)
@@ -60,7 +61,7 @@ class Recorder:
             for key, space in observation_space.items()
         }
         self._columns |= {
-            "action": np.zeros((*shape, *(action_space.shape or ())), _dtype(action_space)),
+            "action": np.zeros((*shape, *(action_space.shape or ())), _action_dtype(action_space)),
             "reward": np.zeros(shape, np.float32),
             "terminated": np.zeros(shape, bool),
             "truncated": np.zeros(shape, bool),
@@ -144,3 +145,13 @@ class Recorder:
 def _dtype(space: spaces.Space[Any]) -> Any:
     # Half the memory and disk; the network computes in fp32 anyway.
     return np.float32 if space.dtype == np.float64 else space.dtype
+
+
+def _action_dtype(space: CanonicalAction) -> Any:
+    """Return the smallest type that holds every index; torch knows no unsigned types but bytes well."""
+    factors = choices(space)
+    if not factors:
+        return _dtype(space)
+    return next(
+        t for t in (np.uint8, np.int16, np.int32, np.int64) if max(factors) - 1 <= np.iinfo(t).max
+    )

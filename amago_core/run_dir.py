@@ -62,7 +62,7 @@ class RunDir:
             raise RunDirError(f"{self.path} cannot be made: {error.strerror}.") from None
 
     def _describe(self, spec: RunSpec, task: Task) -> None:
-        from amago_core.spaces import space_to_json
+        from amago_core.space_json import space_to_json
         from amago_core.spec import spec_yaml
 
         spaces = {
@@ -111,9 +111,20 @@ class RunDir:
         """Write the result of the last evaluation, in place of the one before."""
         replace_file(self.evaluation, json.dumps(asdict(evaluation), indent=1).encode())
 
+    def read_evaluation(self) -> Evaluation | None:
+        """Return the last evaluation; None if there is none that can be read."""
+        from amago_core.evaluation import Attempt, Evaluation
+
+        try:
+            stored = json.loads(self.evaluation.read_text(encoding="utf-8"))
+            attempts = tuple(Attempt(**attempt) for attempt in stored.pop("attempts"))
+            return Evaluation(**stored, attempts=attempts)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
     def read_spaces(self) -> tuple[Any, Any]:
         """Return the environment's observation and action space."""
-        from amago_core.spaces import space_from_json
+        from amago_core.space_json import space_from_json
 
         described = json.loads(self.spaces.read_text(encoding="utf-8"))
         return space_from_json(described["observation"]), space_from_json(described["action"])

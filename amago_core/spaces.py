@@ -1,116 +1,140 @@
 """Spaces as the agent sees them, and back.
 
-Every observation is a dictionary; every action is an index from 0 or a flat vector in [-1, 1].
+Every observation is one flat dictionary of arrays; every action is an index from 0 or a flat vector of
+indices from 0, of 0 and 1, or of numbers in [-1, 1].
 
-Shape suffixes: B = environments, A = action features.
+Shape suffixes: B = environments.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from amago_registry.actions import CanonicalAction
 from amago_registry.errors import UnsupportedSpaceError
 
 BARE_KEY = "observation"
-"""Name of an observation that the environment does not put into a dictionary."""
+"""Name of an observation that the environment puts into no dictionary or tuple."""
+
+_ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
 
 
 def canonical_observation(space: spaces.Space[Any]) -> spaces.Dict:
-    """Return the space of observations as dictionaries."""
-    return space if isinstance(space, spaces.Dict) else spaces.Dict({BARE_KEY: space})
+    """Return the space of observations as one flat dictionary.
+
+    What is nested gets a key with slashes, what is in a tuple is counted from 0: ``goal/position``,
+    ``sensors/0``.
+    """
+    leaves = dict(_leaves(space))
+    if isinstance(space, spaces.Dict) and leaves.keys() == space.spaces.keys():
+        return space
+    return spaces.Dict(leaves)
 
 
-def canonical_action(space: spaces.Space[Any]) -> spaces.Discrete | spaces.Box:
-    """Return ``Discrete(n)`` starting at 0, or a flat Box over [-1, 1].
+def flat_observation(observation: Any, space: spaces.Space[Any]) -> dict[str, Any]:
+    """Return an observation, or a batch of them, by the keys of :func:`canonical_observation`.
+
+    An observation that is not built as its space says gives other keys than the space has.
+    """
+    if isinstance(observation, np.ndarray):  # By far the most frequent, and called at every step.
+        return {BARE_KEY: observation}
+    return dict(_values(observation, space, None))
+
+
+def check_observation(space: spaces.Space[Any]) -> None:
+    """Refuse observations that are no arrays.
 
     Raises:
-        UnsupportedSpaceError: If the space is neither Discrete nor a bounded Box.
+        UnsupportedSpaceError: Naming all of them, and what is supported.
     """
-    if isinstance(space, spaces.Discrete):
-        return spaces.Discrete(int(space.n))
-    if isinstance(space, spaces.Box) and space.is_bounded():
-        return spaces.Box(-1.0, 1.0, (int(np.prod(space.shape)),), np.float32)
+    leaves = list(_leaves(space))
+    unknown = [f"{key!r} {leaf}" for key, leaf in leaves if not isinstance(leaf, _ARRAYS)]
+    if unknown:
+        raise UnsupportedSpaceError(
+            f"observations of this kind are not supported: {', '.join(unknown)}; use Box, Discrete, "
+            "MultiBinary and MultiDiscrete, alone or in a Dict or Tuple, also nested."
+        )
+    keys = [key for key, _ in leaves]
+    if len(set(keys)) < len(keys):
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise UnsupportedSpaceError(
+            f"several parts of the observation would be called {' and '.join(map(repr, twice))}; "
+            "rename one of them."
+        )
+    if not keys:
+        raise UnsupportedSpaceError(f"the observation {space} is empty; show at least one number.")
+
+
+def canonical_action(space: spaces.Space[Any]) -> CanonicalAction:
+    """Return the action space in the form that parts take; see :mod:`amago_registry.contexts`.
+
+    Raises:
+        UnsupportedSpaceError: If the space is of another type, or a Box without bounds.
+    """
+    match space:
+        case spaces.Discrete():
+            return spaces.Discrete(int(space.n))
+        case spaces.MultiDiscrete():
+            return spaces.MultiDiscrete(space.nvec.flatten())
+        case spaces.MultiBinary():
+            return spaces.MultiBinary(int(np.prod(space.shape)))
+        case spaces.Box() if space.is_bounded():
+            return spaces.Box(-1.0, 1.0, (int(np.prod(space.shape)),), np.float32)
     raise UnsupportedSpaceError(
-        f"actions of space {space} are not supported: use Discrete(n) or a Box with finite bounds."
+        f"actions of space {space} are not supported: use Discrete, MultiDiscrete, MultiBinary "
+        "or a Box with finite bounds."
     )
 
 
-def action_width(space: spaces.Space[Any]) -> int:
-    """Return A of a canonical action space: its dimensions, or the number of choices.
-
-    Raises:
-        ValueError: If the space is neither ``Discrete(n)`` starting at 0 nor a flat ``Box``.
-    """
-    if isinstance(space, spaces.Discrete) and space.start == 0:
-        return int(space.n)
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        return int(space.shape[0])
-    raise ValueError(f"actions are Discrete(n) starting at 0 or a flat Box, not {space}")
-
-
 def action_to_environment(action: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
-    """Return a batch of canonical actions, ``(B,)`` or ``(B, A)``, as the environment wants them."""
-    if isinstance(space, spaces.Discrete):
-        return np.asarray(action + int(space.start))
+    """Return a batch of stored actions, ``(B,)`` or ``(B, axes)``, as the environment wants them."""
+    shaped = np.reshape(action, (-1, *(space.shape or ())))
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return np.asarray(shaped + space.start, dtype=space.dtype)
+    if isinstance(space, spaces.MultiBinary):
+        return shaped.astype(space.dtype)
     assert isinstance(space, spaces.Box)
     # Not low + unit * (high - low): the range of a small integer type overflows it. Rounding may step
     # past a bound, hence the clip.
-    unit = (np.reshape(action, (-1, *space.shape)) + 1) / 2
+    unit = (shaped + 1) / 2
     inner = np.clip(space.low * (1 - unit) + space.high * unit, space.low, space.high)
     whole = np.issubdtype(space.dtype, np.integer)
     return np.asarray(np.rint(inner) if whole else inner, dtype=space.dtype)
 
 
-def previous_action(action: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
-    """Return canonical actions ``(B,)`` or ``(B, A)`` as vectors ``(B, A)``: one-hot if discrete."""
-    if isinstance(space, spaces.Discrete):
-        one_hot_BA = np.zeros((len(action), int(space.n)), np.float32)
-        one_hot_BA[np.arange(len(action)), action] = 1.0
-        return one_hot_BA
-    return action.astype(np.float32, copy=False)
-
-
-def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """Return a description of a space that :func:`space_from_json` reads.
-
-    Raises:
-        UnsupportedSpaceError: If the space is of a type that no agent takes.
-    """
+def _leaves(
+    space: spaces.Space[Any], prefix: str | None = None
+) -> Iterator[tuple[str, spaces.Space[Any]]]:
     match space:
         case spaces.Dict():
-            items = {key: space_to_json(value) for key, value in space.spaces.items()}
-            return {"type": "Dict", "spaces": items}
-        case spaces.Discrete():
-            return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
-        case spaces.MultiBinary():
-            n = list(space.n) if isinstance(space.n, tuple) else int(space.n)
-            return {"type": "MultiBinary", "n": n}
-        case spaces.Box():
-            # JSON has no infinity; as text, every bound survives exactly.
-            low, high = ([str(x) for x in bound.flatten()] for bound in (space.low, space.high))
-            shape = list(space.shape)
-            return {"type": "Box", "low": low, "high": high, "shape": shape, "dtype": str(space.dtype)}
-    raise UnsupportedSpaceError(f"observations or actions of space {space} are not supported.")
+            members: Iterator[tuple[Any, spaces.Space[Any]]] = iter(space.spaces.items())
+        case spaces.Tuple():
+            members = iter(enumerate(space.spaces))
+        case _:
+            yield BARE_KEY if prefix is None else prefix, space
+            return
+    for key, member in members:
+        yield from _leaves(member, _joined(prefix, key))
 
 
-def space_from_json(described: dict[str, Any]) -> spaces.Space[Any]:
-    """Return the space that :func:`space_to_json` described."""
-    match described["type"]:
-        case "Dict":
-            items = described["spaces"].items()
-            return spaces.Dict({key: space_from_json(value) for key, value in items})
-        case "Discrete":
-            return spaces.Discrete(described["n"], start=described["start"])
-        case "MultiBinary":
-            return spaces.MultiBinary(described["n"])
-        case "Box":
-            dtype, shape = np.dtype(described["dtype"]), described["shape"]
-            low, high = (
-                np.array(described[name], np.str_).astype(dtype).reshape(shape)
-                for name in ("low", "high")
-            )
-            return spaces.Box(low, high, tuple(shape), dtype.type)
-    raise UnsupportedSpaceError(f"unknown space {described['type']!r} in the run's spaces.json.")
+def _values(
+    value: Any, space: spaces.Space[Any] | None, prefix: str | None
+) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        known = space.spaces if isinstance(space, spaces.Dict) else {}
+        for key, member in value.items():
+            yield from _values(member, known.get(key), _joined(prefix, key))
+    elif isinstance(space, spaces.Tuple) and isinstance(value, tuple | list):
+        for index, member in enumerate(value):
+            inner = space.spaces[index] if index < len(space.spaces) else None
+            yield from _values(member, inner, _joined(prefix, index))
+    else:
+        yield BARE_KEY if prefix is None else prefix, value
+
+
+def _joined(prefix: str | None, key: Any) -> str:
+    return str(key) if prefix is None else f"{prefix}/{key}"

@@ -26,9 +26,14 @@ def command(spec: str, overrides: tuple[str, ...]) -> None:
     resolved = load_spec(spec, overrides)
     click.echo(spec_yaml(resolved))
     announce_threads(resolved.running.threads)
-    from amago_core.compose import describe
+    from amago_core.compose import compose, context_note, rows
 
-    click.echo(parts_table(describe(resolved)))
+    composition = compose(resolved)
+    click.echo(parts_table(rows(resolved, composition)))
+    if note := context_note(resolved, composition.task):
+        click.echo(f"\n{note}")
+    if composition.initialization is not None:
+        click.echo(f"\n{composition.initialization}")
 
 
 def parts_table(rows: Sequence[Row]) -> str:

@@ -3,7 +3,7 @@
 A column has one row per transition or one row per timestep, which is one more: the last timestep has
 an observation and no action.
 
-Shape suffixes: T = transitions, A = action features.
+Shape suffixes: T = transitions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Trajectory:
     """One recording of one task.
 
     Args:
-        columns: ``obs.<key>`` (T+1, ...), ``action`` (T,) indices or (T, A) in [-1, 1], ``reward``
+        columns: ``obs.<key>`` (T+1, ...), ``action`` (T,) indices or (T, axes), ``reward``
             (T,), ``terminated`` (T,), ``truncated`` (T,), and whatever else a relabeler needs, with T
             or T+1 rows.
         seed: What the environment was reset with.
@@ -67,7 +67,7 @@ class Slice:
     Args:
         columns: As in :class:`Trajectory`, with the rows of the slice alone.
         time: Steps since the task began at the first row.
-        prev_action: Action before the first row, () or (A,); None where the recording begins.
+        prev_action: Action before the first row, () or (axes,); None where the recording begins.
         prev_reward: Reward before the first row; 0 where the recording begins.
     """
 

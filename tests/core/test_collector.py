@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import Broken, Forgetful, SpyAgent, Walk, policy
+from toys import Broken, Choosy, Forgetful, SpyAgent, Walk, policy
 
 from amago_core.collector import Collector, Tasks, task_seed
 from amago_core.environments import EnvironmentFault, make_environments
@@ -27,14 +27,18 @@ Make = Callable[[], gymnasium.Env[Any, Any]]
 
 SHIFTED = spaces.Discrete(3, start=-1)
 BOX = spaces.Box(np.array([0, -2], np.float32), np.array([1, 2], np.float32))
+SWITCHES = spaces.MultiBinary([2, 2])
+DIALS = spaces.MultiDiscrete([[3], [300]], start=[[-1], [5]])
 
 
 def collector(make: Make, environments: int = 3, seed: int = 5, **settings: Any) -> Collector:
     vector = make_environments(make, "walk", environments)
-    width = 2 if isinstance(vector.single_action_space, spaces.Box) else 0
+    space = vector.single_action_space
+    width = 2 if isinstance(space, spaces.Box) else 0
+    sizes = {spaces.MultiBinary: [2] * 4, spaces.MultiDiscrete: [3, 300]}.get(type(space), [])
     tasks = Tasks(seed, 0, np.zeros(environments, np.int64))
     settings = {"sample": True, **settings}
-    return Collector(SpyAgent(width), vector, "walk", tasks, **settings)  # type: ignore[arg-type]
+    return Collector(SpyAgent(width, sizes), vector, "walk", tasks, **settings)  # type: ignore[arg-type]
 
 
 def collect(collector: Collector, steps: int, parts: int = 1) -> tuple[list[Trajectory], list[Outcome]]:
@@ -183,20 +187,39 @@ def test_trajectories_longer_than_the_columns_are_recorded_whole() -> None:
         assert_same(trajectory, expected)
 
 
-def test_every_trajectory_has_a_seed_of_its_own_and_can_be_replayed_from_it() -> None:
-    fast = collector(lambda: Walk(action=BOX))
+@pytest.mark.parametrize("space", [SHIFTED, BOX, SWITCHES, DIALS], ids=str)
+def test_every_trajectory_has_a_seed_of_its_own_and_can_be_replayed_from_it(space: Any) -> None:
+    fast = collector(lambda: Walk(action=space))
     fast.start()
     trajectories, _ = collect(fast, 40)
     assert len({trajectory.seed for trajectory in trajectories}) == len(trajectories)
     for trajectory in trajectories:
-        env = Walk(action=BOX)
+        env = Walk(action=space)
         obs, _ = env.reset(seed=trajectory.seed)
         assert np.array_equal(obs, trajectory.columns["obs.observation"][0])
         for time, action in enumerate(trajectory.columns["action"]):
-            obs, reward, terminated, _, _ = env.step(action_to_environment(action[None], BOX)[0])
+            obs, reward, terminated, _, _ = env.step(action_to_environment(action[None], space)[0])
             assert np.array_equal(obs, trajectory.columns["obs.observation"][time + 1])
             assert np.float32(reward) == trajectory.columns["reward"][time]
         assert terminated
+
+
+def test_nested_observations_are_recorded_by_flat_keys() -> None:
+    fast = collector(lambda: Walk(nested=True))
+    fast.start()
+    trajectories, _ = collect(fast, 20)
+    for trajectory, slow in zip(
+        trajectories, slow_collect(lambda: Walk(nested=True), 3, 20, 5), strict=False
+    ):
+        columns = {
+            name: column for name, column in trajectory.columns.items() if name.startswith("obs.")
+        }
+        assert sorted(columns) == ["obs.eye/cell", "obs.eye/pair/0", "obs.eye/pair/1"]
+        for time, obs in enumerate(slow.obs):
+            cell, pair = obs["eye"]["cell"], obs["eye"]["pair"]
+            assert np.array_equal(columns["obs.eye/cell"][time], cell)
+            assert np.array_equal(columns["obs.eye/pair/0"][time], pair[0])
+            assert np.array_equal(columns["obs.eye/pair/1"][time], pair[1])
 
 
 def test_tasks_of_other_runs_and_streams_are_others() -> None:
@@ -221,6 +244,8 @@ class Contrary:
         drawn = rng.integers(0, 3, action.shape) / 3
         if action.ndim == 1:
             return 3 * drawn
+        if action.dtype.kind == "i":
+            return np.roll(action, 1, 0)
         drawn[:, 0] = (0.1 + 0.2) * self.flip[0] - 0.1
         return drawn
 
@@ -254,18 +279,55 @@ def test_what_the_environment_was_given_is_what_was_recorded() -> None:
     assert np.array_equal(action_to_environment(recorded, BOX), np.array(given))
 
 
+class Shown:
+    """Exploration that remembers the masks it was shown."""
+
+    def __init__(self) -> None:
+        self.masks: list[np.ndarray] = []
+
+    def __call__(
+        self, action: Any, time_B: Any, step: int, rng: Any, action_mask_BA: Any = None
+    ) -> Any:
+        self.masks.append(action_mask_BA)
+        return action
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        pass
+
+
+class Permissive(Choosy):
+    """Shows masks and lets everything pass."""
+
+    def _parts(self) -> list[np.ndarray]:
+        return [np.ones_like(part) for part in super()._parts()]
+
+
+def test_exploration_sees_the_mask_of_the_present_step() -> None:
+    exploration = Shown()
+    fast = collector(lambda: Permissive(spaces.Discrete(3)), environments=2, exploration=exploration)
+    fast.start()
+    trajectories, _ = collect(fast, 10)
+    for index, trajectory in enumerate(trajectories):
+        shown = [mask_BA[index].astype(int).tolist() for mask_BA in exploration.masks]
+        assert shown == trajectory.columns["obs.action_mask"][:10].tolist()
+    assert exploration.masks[0].dtype == bool
+
+
 def stored(collector: Collector) -> tuple[Any, Any]:
     """Return the state as a checkpoint would give it back."""
     tensors, facts = collector.state()
     return decode_tree(encode_tree(tensors)), facts  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("space", [SHIFTED, BOX], ids=["discrete", "continuous"])
+@pytest.mark.parametrize("space", [SHIFTED, BOX, SWITCHES, DIALS], ids=str)
 @pytest.mark.parametrize("before", [0, 1, 8, 30])
 def test_a_collector_goes_on_from_its_state_as_if_nothing_had_happened(space: Any, before: int) -> None:
     def fresh() -> Collector:
         rng = np.random.default_rng(3)
-        return collector(lambda: Walk(12, action=space, named=True), exploration=Contrary(), rng=rng)
+        return collector(lambda: Walk(12, action=space, nested=True), exploration=Contrary(), rng=rng)
 
     whole = fresh()
     whole.start()

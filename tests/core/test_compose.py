@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from toys import Walk, tiny
 
-from amago_core.compose import Row, compose_task, describe
+from amago_core.compose import Row, compose_task, context_note, describe
 from amago_core.environments import EnvironmentFault
 from amago_core.errors import AmagoError
 from amago_core.spec import load_spec
@@ -53,8 +53,6 @@ def test_without_an_environment_there_is_no_task() -> None:
 @pytest.mark.parametrize(
     "space",
     [
-        spaces.Tuple([spaces.Discrete(2)]),
-        spaces.Dict(a=spaces.Dict(b=spaces.Discrete(2))),
         spaces.Text(3),
         spaces.Sequence(spaces.Discrete(2)),
         spaces.Graph(spaces.Discrete(2), None),
@@ -69,8 +67,8 @@ def test_observations_that_are_no_arrays_are_refused(space: spaces.Space[Any]) -
     with pytest.raises(UnsupportedSpaceError) as caught:
         compose_task(None, 0, corridor)
     assert str(caught.value) == (
-        f"environment corridor has observations of space {space}; "
-        "Box, Discrete and MultiBinary are supported, alone or in a flat Dict."
+        f"environment corridor: observations of this kind are not supported: 'observation' {space}; "
+        "use Box, Discrete, MultiBinary and MultiDiscrete, alone or in a Dict or Tuple, also nested."
     )
 
 
@@ -102,6 +100,27 @@ def test_the_table_has_a_row_per_part_and_leaves_the_generator_alone() -> None:
     assert objective.parameters == 0
     # Hidden 8 and out 6 (2 discounts x 3 actions), each with a bias.
     assert actor.parameters == (8 * 8 + 8) + (8 * 6 + 6)
+
+
+def test_a_context_shorter_than_a_trajectory_is_worth_a_note() -> None:
+    short, whole = (load_spec(tiny(), [f"agent.context_length={length}"]) for length in (8, 10))
+    task = compose_task(short.environment, 0)
+    assert context_note(short, task) == (
+        "agent.context_length is 8, and a trajectory of standard/bandit lasts up to 10 steps: "
+        "nothing is learned from what lies further apart. Whole trajectories: agent.context_length=10"
+    )
+    assert context_note(whole, task) is None
+
+
+def test_the_table_says_what_an_action_consists_of() -> None:
+    shown = {}
+    for space in (spaces.MultiDiscrete([[3], [4]]), spaces.MultiBinary(5), spaces.Box(-2, 2, (3, 2))):
+        spec = load_spec(tiny(environment=None), local_environment=True)
+        environment, *_ = describe(spec, lambda space=space: Walk(action=space))
+        shown[type(space).__name__] = environment.shape_in
+    assert shown == {
+        "MultiDiscrete": "action 3 x 4 choices", "MultiBinary": "action (5,)", "Box": "action (6,)"
+    }  # fmt: skip
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:

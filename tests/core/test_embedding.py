@@ -171,6 +171,41 @@ def test_an_observation_that_the_environment_could_not_give_is_refused(
     assert str(caught.value) == message
 
 
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedAgent:
+    """An agent that sees a dictionary in a dictionary, with a tuple in it."""
+    run = trained(tmp_path_factory.mktemp("nested") / "run", lambda: Walk(9, nested=True))
+    return amago_core.load(run)
+
+
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [
+        (
+            {"eye": {"cell": CELL, "pair": (SEEN,)}},
+            "the observation has the keys 'eye/cell', 'eye/pair/0', "
+            "this agent was trained on the keys 'eye/cell', 'eye/pair/0', 'eye/pair/1'.",
+        ),
+        (
+            {"eye": {"cell": CELL, "pair": (SEEN, [0, 1])}},
+            "observation 'eye/pair/1' has shape (2,), expected (1, 2): B environments first.",
+        ),
+    ],
+)
+def test_what_is_wrong_deep_in_an_observation_is_named_by_its_flat_key(
+    nested: EmbeddedAgent, observation: Any, message: str
+) -> None:
+    with pytest.raises(AmagoError) as caught:
+        nested.act(observation)
+    assert str(caught.value) == message
+
+
+def test_a_nested_observation_may_also_be_given_flat(nested: EmbeddedAgent) -> None:
+    deep = nested.act({"eye": {"cell": CELL, "pair": (SEEN, [[0, 1]])}})
+    nested.reset()
+    assert nested.act({"eye/cell": CELL, "eye/pair/0": SEEN, "eye/pair/1": [[0, 1]]}) == deep
+
+
 def test_a_bare_observation_goes_by_a_name_in_messages(bare: EmbeddedAgent) -> None:
     with pytest.raises(AmagoError) as caught:
         bare.act([0.5, 1.0])

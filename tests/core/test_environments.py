@@ -7,14 +7,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium import spaces
 from toys import Broken, Walk
 
 from amago_core.environments import (
     CheckedEnv,
     EnvironmentFault,
     check_finite,
-    is_supported,
     make_environments,
     step_budget,
 )
@@ -114,18 +112,53 @@ def test_the_step_budget_is_the_horizon_or_the_registered_limit() -> None:
     assert step_budget(gymnasium.make("CartPole-v1")) == 500
 
 
+class Nested(Walk):
+    """A walk whose nested observation goes wrong in the way ``how`` says."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(nested=True)
+        self.how = how
+
+    def _observe(self) -> Any:
+        obs = super()._observe()
+        cell, (seen, counts) = obs["eye"]["cell"], obs["eye"]["pair"]
+        wrong = {
+            "less": {"eye": {"cell": cell, "pair": (seen,)}},
+            "flat": {"eye": cell},
+            "shape": {"eye": {"cell": cell, "pair": (seen, counts[:1])}},
+            "bare": seen,
+        }
+        return wrong.get(self.how, obs)
+
+
 @pytest.mark.parametrize(
-    ("space", "supported"),
+    ("how", "message"),
     [
-        (spaces.Box(0, 1, (2,)), True),
-        (spaces.Dict(a=spaces.Discrete(2), b=spaces.MultiBinary(2)), True),
-        (spaces.Dict(a=spaces.Dict(b=spaces.Discrete(2))), False),
-        (spaces.Tuple([spaces.Discrete(2)]), False),
-        (spaces.Text(3), False),
-        (spaces.Sequence(spaces.Discrete(2)), False),
+        (
+            "less",
+            "the observation has the keys ['eye/cell', 'eye/pair/0'], "
+            "its space ['eye/cell', 'eye/pair/0', 'eye/pair/1'].",
+        ),
+        (
+            "flat",
+            "the observation has the keys ['eye'], its space ['eye/cell', 'eye/pair/0', 'eye/pair/1'].",
+        ),
+        ("shape", "the observation 'eye/pair/1' has shape (1,), its space (2,)."),
+        (
+            "bare",
+            "the observation has the keys ['observation'], "
+            "its space ['eye/cell', 'eye/pair/0', 'eye/pair/1'].",
+        ),
     ],
 )
-def test_arrays_alone_or_in_a_flat_dictionary_are_supported(
-    space: spaces.Space[Any], supported: bool
-) -> None:
-    assert is_supported(space) is supported
+def test_what_is_wrong_deep_in_an_observation_is_named_by_its_flat_key(how: str, message: str) -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        CheckedEnv(Nested(how), "walk").reset(seed=0)
+    assert str(caught.value) == f"environment walk, step 0 of its task: {message}"
+
+
+def test_nested_observations_are_stepped_side_by_side() -> None:
+    vector = make_environments(lambda: Walk(9, nested=True), "walk", 3)
+    obs, _ = vector.reset(seed=[1, 2, 3])
+    assert obs["eye"]["cell"].shape == (3, 2, 2)
+    assert obs["eye"]["pair"][1].tolist() == [[0, 1]] * 3

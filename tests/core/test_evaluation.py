@@ -17,6 +17,7 @@ import amago_core
 from amago_core.collector import task_seed
 from amago_core.compose import Task, compose_task
 from amago_core.embedding import load_agent
+from amago_core.environments import EnvironmentFault
 from amago_core.errors import AmagoError
 from amago_core.evaluation import (
     EVALUATION_STREAM,
@@ -122,6 +123,48 @@ def test_an_evaluation_always_counts_the_first_tasks_and_no_others(
     assert result.episodes == episodes
     expected = np.mean([slow_total(number, longest) for number in range(episodes)])
     assert result.mean_return == pytest.approx(expected, abs=1e-4)
+
+
+class Endless(Walk):
+    """Pays 1 per step and never ends."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return np.zeros(2, np.float32), 1.0, False, False, {}
+
+
+def endless(limit: int | None, horizon: int | None = None) -> Evaluator:
+    space = Endless().observation_space
+    task = Task("endless", Endless, space, Endless().action_space, horizon)
+    return Evaluator(task, episodes=5, environments=2, sample=False, seed=3, step_limit=limit)
+
+
+def test_a_trajectory_is_cut_at_the_step_limit_and_counted_as_it_stands() -> None:
+    result = endless(limit=7)(SpyAgent())  # type: ignore[arg-type]
+    assert (result.episodes, result.mean_return, result.length) == (5, 7, 7)
+
+
+def test_a_step_limit_leaves_shorter_tasks_as_they_are() -> None:
+    make = lambda: Walk(9)  # noqa: E731
+    task = Task("walk", make, make().observation_space, make().action_space, None)
+    cut, whole = (
+        Evaluator(task, episodes=9, environments=2, sample=False, seed=3, step_limit=limit)
+        for limit in (9, None)
+    )
+    assert cut(SpyAgent()) == whole(SpyAgent())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("horizon", "patience"), [(None, 40), (30, 40), (64, 64)])
+def test_a_task_that_never_ends_is_a_fault_that_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, horizon: int | None, patience: int
+) -> None:
+    monkeypatch.setattr("amago_core.evaluation.PATIENCE", 40)
+    with pytest.raises(EnvironmentFault) as caught:
+        endless(None, horizon)(SpyAgent())  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        f"environment endless: a task has not ended after {patience} steps of an evaluation. "
+        "Set evaluation.step_limit=<steps> to cut trajectories there, or give the environment a time "
+        "limit."
+    )
 
 
 def test_an_evaluation_is_the_same_at_every_call_and_leaves_the_generator_alone() -> None:

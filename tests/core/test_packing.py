@@ -11,17 +11,28 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_core.packing import PackedBatch, action_width, pack
+from amago_core.packing import PackedBatch, pack
 from amago_core.replay import Slice, Trajectory
+from amago_registry.actions import choices
+from amago_registry.errors import UnsupportedSpaceError
 
 BOX = spaces.Box(-1.0, 1.0, (3,))
+SPACES = [
+    spaces.Discrete(4),
+    spaces.Discrete(1000),
+    BOX,
+    spaces.MultiDiscrete([3, 1, 2]),
+    spaces.MultiBinary(3),
+]
 
 
 def recording(length: int, space: spaces.Space[Any], rng: np.random.Generator) -> Trajectory:
-    if isinstance(space, spaces.Discrete):
-        action = rng.integers(0, space.n, length).astype(np.uint8)
-    else:
-        action = rng.uniform(-1, 1, (length, 3)).astype(np.float32)
+    action = {
+        spaces.Discrete: lambda: rng.integers(0, getattr(space, "n", 0), length).astype(np.int16),
+        spaces.MultiDiscrete: lambda: rng.integers(0, [3, 1, 2], (length, 3)).astype(np.uint8),
+        spaces.MultiBinary: lambda: rng.integers(0, 2, (length, 3)).astype(np.int8),
+        spaces.Box: lambda: rng.uniform(-1, 1, (length, 3)).astype(np.float32),
+    }[type(space)]()
     return Trajectory(
         {
             "obs.place": rng.normal(size=(length + 1, 2)),
@@ -36,17 +47,23 @@ def recording(length: int, space: spaces.Space[Any], rng: np.random.Generator) -
     )
 
 
+def slow_vector(action: Any, space: spaces.Space[Any]) -> list[float]:
+    """Return an action as networks see it; zeros for None."""
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.tolist()
+        indices = [None] * len(sizes) if action is None else np.atleast_1d(action).tolist()
+        pairs = zip(sizes, indices, strict=True)
+        return [float(choice == index) for size, index in pairs for choice in range(size)]
+    return [0.0] * 3 if action is None else [float(x) for x in action]
+
+
 def slow_rows(
     trajectory: Trajectory, start: int, stop: int, space: spaces.Space[Any]
 ) -> list[dict[str, Any]]:
     """Return what the policy saw at each timestep of a slice, and what it did."""
     rows = []
     for t in range(start, stop + 1):
-        prev_action = [0.0] * (int(space.n) if isinstance(space, spaces.Discrete) else 3)
-        if t > 0 and isinstance(space, spaces.Discrete):
-            prev_action[int(trajectory.columns["action"][t - 1])] = 1.0
-        elif t > 0:
-            prev_action = trajectory.columns["action"][t - 1].tolist()
+        prev_action = slow_vector(None if t == 0 else trajectory.columns["action"][t - 1], space)
         rows.append(
             {
                 "place": trajectory.columns["obs.place"][t].astype(np.float32).tolist(),
@@ -70,7 +87,7 @@ def every(rows: list[dict[str, Any]], field: str) -> list[Any]:
 @settings(max_examples=40, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 8), min_size=1, max_size=5),
-    space=st.sampled_from([spaces.Discrete(4), BOX]),
+    space=st.sampled_from(SPACES),
     seed=st.integers(0, 1000),
 )
 def test_a_packed_batch_is_always_the_slow_one(
@@ -111,7 +128,10 @@ def dtypes(batch: PackedBatch) -> dict[str, torch.dtype]:
     }
 
 
-@pytest.mark.parametrize(("space", "action"), [(spaces.Discrete(4), torch.int64), (BOX, torch.float32)])
+@pytest.mark.parametrize(
+    ("space", "action"),
+    [(space, torch.int64 if choices(space) else torch.float32) for space in SPACES],
+)
 def test_numbers_are_single_and_images_stay_bytes(
     space: spaces.Space[Any], action: torch.dtype
 ) -> None:
@@ -143,21 +163,43 @@ def test_a_batch_needs_a_slice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "width"),
-    [(spaces.Discrete(7), 7), (spaces.Box(-1, 1, (2,)), 2)],
-    ids=str,
-)
-def test_the_width_of_an_action_is_what_networks_see(space: spaces.Space[Any], width: int) -> None:
-    assert action_width(space) == width
-
-
-@pytest.mark.parametrize(
     "space",
-    [spaces.Discrete(3, start=1), spaces.Box(-1, 1, (2, 2)), spaces.MultiBinary(2)],
-    ids=str,
+    [spaces.Discrete(3, start=1), spaces.Box(-1, 1, (2, 2)), spaces.Text(2)],
+    ids=["shifted", "two axes", "text"],
 )
-def test_other_action_spaces_are_refused(space: spaces.Space[Any]) -> None:
+def test_action_spaces_that_are_not_canonical_are_refused(space: spaces.Space[Any]) -> None:
     piece = Slice(recording(1, BOX, np.random.default_rng(0)).columns, 0)
-    with pytest.raises(ValueError, match="Discrete") as caught:
+    with pytest.raises(UnsupportedSpaceError) as caught:
         pack([piece], space)
-    assert str(caught.value) == f"actions are Discrete(n) starting at 0 or a flat Box, not {space}"
+    assert str(caught.value) == (
+        f"parts do not take the action space {space}; they take Discrete and MultiDiscrete that count "
+        "from 0, MultiBinary and Box, all but Discrete with one axis."
+    )
+
+
+def masked(length: int, mask: list[list[int]], dtype: Any = np.int8) -> Slice:
+    columns = dict(recording(length, spaces.Discrete(3), np.random.default_rng(0)).columns)
+    columns["obs.action_mask"] = np.array(mask, dtype)
+    return Slice(columns, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float32, np.bool_])
+def test_a_mask_is_what_the_observation_says_at_every_timestep(dtype: Any) -> None:
+    slices = [
+        masked(1, [[1, 0, 1], [0, 0, 0]], dtype),
+        masked(2, [[1, 1, 1], [0, 1, 0], [1, 0, 0]], dtype),
+    ]
+    mask_NA = pack(slices, spaces.Discrete(3)).action_mask_NA
+    assert mask_NA is not None
+    assert mask_NA.dtype == torch.bool
+    assert mask_NA.int().tolist() == [[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 0]]
+
+
+def test_without_discrete_actions_a_mask_is_an_observation_like_any_other() -> None:
+    columns = {
+        **recording(1, BOX, np.random.default_rng(0)).columns,
+        "obs.action_mask": np.ones((2, 3)),
+    }
+    batch = pack([Slice(columns, 0)], BOX)
+    assert batch.action_mask_NA is None
+    assert batch.obs["action_mask"].tolist() == [[1, 1, 1]] * 2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 from gymnasium import spaces
 
 from amago_core.recording import Recorder
@@ -55,6 +58,31 @@ def test_observations_in_double_precision_are_kept_in_single_precision() -> None
     columns.begin(observation(0.1), np.array([True]))
     assert columns.observation["place"].dtype == np.float32
     assert columns.observation["key"].dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("space", "greatest", "dtype"),
+    [
+        (spaces.Discrete(256), 255, np.uint8),
+        (spaces.Discrete(257), 256, np.int16),
+        (spaces.Discrete(1000), 999, np.int16),
+        (spaces.Discrete(2**15 + 1), 2**15, np.int32),
+        (spaces.Discrete(2**31 + 1), 2**31, np.int64),
+        (spaces.MultiDiscrete([2, 300]), [1, 299], np.int16),
+        (spaces.MultiBinary(3), [1, 0, 1], np.int8),
+        (spaces.Box(-1, 1, (2,), np.float32), [-1, 0.5], np.float32),
+    ],
+    ids=str,
+)
+def test_actions_are_kept_in_the_smallest_type_that_holds_them_all(
+    space: Any, greatest: Any, dtype: Any
+) -> None:
+    columns, no = Recorder(spaces.Dict(key=spaces.Discrete(5)), space, 1), np.zeros(1)
+    columns.begin({"key": no}, np.ones(1, bool))
+    fields = {"reward": no, "terminated": no, "truncated": no, "success": no}
+    columns.step({"key": no}, action=np.array([greatest]), **fields)
+    assert columns.actions(0).dtype == dtype
+    assert columns.actions(0).tolist() == [greatest]
 
 
 def test_beginning_anew_touches_only_the_environments_that_ended() -> None:

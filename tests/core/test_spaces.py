@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,10 @@ from hypothesis import strategies as st
 
 from amago_core.spaces import (
     action_to_environment,
-    action_width,
     canonical_action,
     canonical_observation,
-    previous_action,
-    space_from_json,
-    space_to_json,
+    check_observation,
+    flat_observation,
 )
 from amago_registry.errors import UnsupportedSpaceError
 
@@ -36,17 +33,94 @@ def test_a_dictionary_of_observations_stays_as_it_is() -> None:
     assert canonical_observation(both) is both
 
 
-def test_actions_are_an_index_from_zero_or_a_flat_vector() -> None:
-    assert canonical_action(spaces.Discrete(4, start=-1)) == spaces.Discrete(4)
-    assert canonical_action(spaces.Box(0, 9, (2, 3))) == spaces.Box(-1, 1, (6,), f32)
-    assert action_width(spaces.Discrete(4)) == 4
-    assert action_width(spaces.Box(-1, 1, (6,))) == 6
+NESTED = spaces.Dict(
+    goal=spaces.Dict(place=spaces.Box(0, 1, (2,)), kind=spaces.Discrete(3)),
+    arms=spaces.Tuple([spaces.MultiBinary(2), spaces.MultiDiscrete([2, 3])]),
+)
+
+
+def test_what_is_nested_gets_a_key_with_slashes_and_what_is_in_a_tuple_a_number() -> None:
+    flat = canonical_observation(NESTED)
+    assert list(flat.spaces) == ["arms/0", "arms/1", "goal/kind", "goal/place"]
+    assert flat["goal/place"] is NESTED["goal"]["place"]
+    pair = spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)])
+    assert canonical_observation(pair).spaces == {"0": spaces.Discrete(2), "1": spaces.Discrete(3)}
+
+
+@st.composite
+def nests(draw: st.DrawFn, depth: int = 2) -> spaces.Space[Any]:
+    kinds = ["leaf", "dict", "tuple"] if depth else ["leaf"]
+    kind = draw(st.sampled_from(kinds))
+    if kind == "leaf":
+        return spaces.Discrete(draw(st.integers(1, 9)))
+    members = draw(st.lists(nests(depth - 1), min_size=1, max_size=3))
+    if kind == "tuple":
+        return spaces.Tuple(members)
+    return spaces.Dict(dict(zip("abc", members, strict=False)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(nests())
+def test_observations_and_their_space_always_flatten_to_the_same_keys(space: Any) -> None:
+    flat = canonical_observation(space)
+    assert flat_observation(space.sample(), space) in flat
+    check_observation(space)
+
+
+def test_an_observation_that_is_built_otherwise_has_other_keys() -> None:
+    pair = spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)])
+    assert flat_observation((0, 1, 1), pair) == {"0": 0, "1": 1, "2": 1}
+    assert flat_observation({"goal": {"place": 1}, "legs": 2}, NESTED) == {"goal/place": 1, "legs": 2}
+    assert flat_observation({"goal": 1, "arms": 2}, NESTED) == {"goal": 1, "arms": 2}
+    assert flat_observation(3, NESTED) == {"observation": 3}
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            spaces.Dict(a=spaces.Tuple([spaces.Text(3)]), b=spaces.Sequence(spaces.Discrete(2))),
+            f"observations of this kind are not supported: 'a/0' {spaces.Text(3)}, "
+            "'b' Sequence(Discrete(2), stack=False); use Box, Discrete, MultiBinary and MultiDiscrete, "
+            "alone or in a Dict or Tuple, also nested.",
+        ),
+        (
+            spaces.Dict({"a": spaces.Dict(b=spaces.Discrete(2)), "a/b": spaces.Discrete(2)}),
+            "several parts of the observation would be called 'a/b'; rename one of them.",
+        ),
+        (spaces.Tuple([]), "the observation Tuple() is empty; show at least one number."),
+    ],
+)
+def test_observations_that_are_no_arrays_are_refused(space: spaces.Space[Any], message: str) -> None:
+    with pytest.raises(UnsupportedSpaceError) as caught:
+        check_observation(space)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("space", "canonical"),
+    [
+        (spaces.Discrete(1000, start=-1), spaces.Discrete(1000)),
+        (spaces.Box(0, 9, (2, 3)), spaces.Box(-1, 1, (6,), f32)),
+        (spaces.Box(0, 9, ()), spaces.Box(-1, 1, (1,), f32)),
+        (spaces.MultiBinary([2, 3]), spaces.MultiBinary(6)),
+        (
+            spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[1, 1], [0, -9]]),
+            spaces.MultiDiscrete([2, 3, 4, 5]),
+        ),
+    ],
+    ids=str,
+)
+def test_actions_are_an_index_from_zero_or_a_flat_vector(
+    space: spaces.Space[Any], canonical: spaces.Space[Any]
+) -> None:
+    assert canonical_action(space) == canonical
 
 
 @pytest.mark.parametrize(
     ("space", "text"),
     [
-        (spaces.MultiBinary(2), "MultiBinary(2)"),
+        (spaces.Text(3), str(spaces.Text(3))),
         (spaces.Box(0, np.inf, (1,)), "Box(0.0, inf, (1,), float32)"),
     ],
 )
@@ -54,8 +128,40 @@ def test_other_actions_are_refused(space: spaces.Space[Any], text: str) -> None:
     with pytest.raises(UnsupportedSpaceError) as caught:
         canonical_action(space)
     assert str(caught.value) == (
-        f"actions of space {text} are not supported: use Discrete(n) or a Box with finite bounds."
+        f"actions of space {text} are not supported: use Discrete, MultiDiscrete, MultiBinary "
+        "or a Box with finite bounds."
     )
+
+
+ENVIRONMENTS = [
+    spaces.Discrete(1000, start=-3),
+    spaces.MultiBinary(3),
+    spaces.MultiBinary([2, 2]),
+    spaces.MultiDiscrete([3, 2]),
+    spaces.MultiDiscrete([[256, 2], [3, 300]], start=[[-9, 0], [5, 1]]),
+    spaces.MultiDiscrete([4, 4], dtype=np.uint8),
+    spaces.Box(-3, 9, (2, 2)),
+]
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(ENVIRONMENTS), st.integers(0, 999))
+def test_every_stored_action_is_one_that_the_environment_knows(space: Any, seed: int) -> None:
+    """Also when it was stored in the smallest type that holds it."""
+    canonical = canonical_action(space)
+    canonical.seed(seed)
+    action = np.stack([canonical.sample() for _ in range(5)])
+    given_ = action_to_environment(action, space)
+    assert all(space.contains(one) for one in given_)
+    if not isinstance(space, spaces.Box):
+        small = action.astype(np.int16 if action.max() > 255 else np.uint8)
+        assert np.array_equal(action_to_environment(small, space), given_)
+
+
+def test_indices_are_put_back_into_shape_and_to_where_they_start() -> None:
+    space = spaces.MultiDiscrete([[3, 3], [3, 3]], start=[[0, 10], [20, -30]])
+    moved = action_to_environment(np.array([[0, 1, 2, 0], [2, 2, 2, 2]], np.uint8), space)
+    assert moved.tolist() == [[[0, 11], [22, -30]], [[2, 12], [22, -28]]]
 
 
 def test_an_index_is_moved_to_where_the_environment_starts_counting() -> None:
@@ -86,68 +192,3 @@ def test_an_action_never_leaves_its_box(bounds: list[float], action: float, dtyp
     space = spaces.Box(bounds[0], bounds[1], (1,), dtype)
     (inner,) = action_to_environment(np.array([[action]], f32), space)
     assert space.contains(inner)
-
-
-def test_a_previous_action_is_one_hot_or_the_vector_itself() -> None:
-    one_hot = previous_action(np.array([2, 0]), spaces.Discrete(3))
-    assert one_hot.tolist() == [[0, 0, 1], [1, 0, 0]]
-    vector = np.array([[0.5, -1]], f32)
-    assert previous_action(vector, spaces.Box(-1, 1, (2,))).tolist() == [[0.5, -1]]
-
-
-@st.composite
-def boxes(draw: st.DrawFn) -> spaces.Box:
-    shape = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
-    size = int(np.prod(shape))
-    width = draw(st.sampled_from([32, 64]))
-    bound = st.floats(allow_nan=False, width=width)
-    pairs = draw(st.lists(st.tuples(bound, bound).map(sorted), min_size=size, max_size=size))
-    dtype = np.float32 if width == 32 else np.float64
-    low, high = (np.array([pair[side] for pair in pairs], dtype).reshape(shape) for side in (0, 1))
-    return spaces.Box(low, high, shape, dtype)
-
-
-leaves = st.one_of(
-    boxes(),
-    st.builds(spaces.Discrete, st.integers(1, 9), start=st.integers(-5, 5)),
-    st.builds(spaces.MultiBinary, st.one_of(st.integers(1, 9), st.just([2, 3]))),
-    st.just(spaces.Box(0, 255, (4, 4, 3), np.uint8)),
-    st.just(spaces.Box(0, np.iinfo(np.int64).max, (2,), np.int64)),
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.one_of(
-        leaves,
-        st.dictionaries(st.text(max_size=3), leaves, min_size=1, max_size=3).map(spaces.Dict),
-    )
-)
-# Gymnasium warns of bounds so wide that their difference overflows; they are legal.
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:overflow:RuntimeWarning")
-def test_a_space_always_survives_json_to_the_bit(space: spaces.Space[Any]) -> None:
-    again = space_from_json(json.loads(json.dumps(space_to_json(space), allow_nan=False)))
-    assert again == space
-    for one, other in zip(_boxes(space), _boxes(again), strict=True):
-        assert (one.dtype, one.shape) == (other.dtype, other.shape)
-        assert np.array_equal(one.low, other.low)
-        assert np.array_equal(one.high, other.high)
-
-
-def _boxes(space: spaces.Space[Any]) -> list[spaces.Box]:
-    members = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
-    return [member for member in members if isinstance(member, spaces.Box)]
-
-
-def test_a_space_no_agent_takes_has_no_description() -> None:
-    with pytest.raises(UnsupportedSpaceError) as caught:
-        space_to_json(spaces.Text(5))
-    assert str(caught.value) == (
-        f"observations or actions of space {spaces.Text(5)} are not supported."
-    )
-
-
-def test_an_unknown_description_is_refused() -> None:
-    with pytest.raises(UnsupportedSpaceError) as caught:
-        space_from_json({"type": "Torus"})
-    assert str(caught.value) == "unknown space 'Torus' in the run's spaces.json."

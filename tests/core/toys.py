@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -18,7 +18,8 @@ class Walk(gymnasium.Env[Any, Any]):
     """A task of 1 to ``longest`` steps, its length drawn at reset; observations are drawn too.
 
     Pays the action's index (continuous: the sum) plus noise; every third step ends an attempt, won if
-    the noise was above one half. ``named`` puts observations into a dictionary of two keys.
+    the noise was above one half. ``named`` puts observations into a dictionary of two keys, ``nested``
+    into dictionaries and a tuple.
     """
 
     def __init__(
@@ -27,13 +28,18 @@ class Walk(gymnasium.Env[Any, Any]):
         *,
         action: spaces.Space[Any] | None = None,
         named: bool = False,
+        nested: bool = False,
         truncates: bool = False,
     ) -> None:
-        self.longest, self.named, self.truncates = longest, named, truncates
-        self.action_space = action or spaces.Discrete(3)
+        self.longest, self.named, self.truncates = longest, named or nested, truncates
+        self.nested = nested
+        self.action_space = spaces.Discrete(3) if action is None else action
         seen = spaces.Box(-np.inf, np.inf, (2,), np.float32)
         cell = spaces.Box(0, 255, (2, 2), np.uint8)
         self.observation_space = spaces.Dict(seen=seen, cell=cell) if named else seen
+        if nested:
+            pair = spaces.Tuple([seen, spaces.MultiDiscrete([9, 9])])
+            self.observation_space = spaces.Dict(eye=spaces.Dict(cell=cell, pair=pair))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -56,7 +62,42 @@ class Walk(gymnasium.Env[Any, Any]):
         seen = np.array([self.time, self.np_random.random()], np.float32)
         if not self.named:
             return seen
-        return {"seen": seen, "cell": self.np_random.integers(0, 256, (2, 2)).astype(np.uint8)}
+        cell = self.np_random.integers(0, 256, (2, 2)).astype(np.uint8)
+        if self.nested:
+            return {"eye": {"cell": cell, "pair": (seen, np.array([self.time % 9, 1]))}}
+        return {"seen": seen, "cell": cell}
+
+
+class Choosy(gymnasium.Env[Any, Any]):
+    """Ten steps with random masks; refuses what they forbid, unless a factor has no choice left."""
+
+    def __init__(self, action: spaces.Space[Any]) -> None:
+        self.action_space = action
+        self.sizes = [int(n) for n in np.ravel(getattr(action, "nvec", getattr(action, "n", 0)))]
+        mask = spaces.Box(0, 1, (sum(self.sizes),), np.int8)
+        self.observation_space = spaces.Dict(action_mask=mask, clock=spaces.Discrete(11))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time = 0
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        indices = (np.ravel(action) - np.ravel(self.action_space.start)).tolist()
+        for index, allowed in zip(indices, self._parts(), strict=True):
+            assert allowed[index] or not allowed.any(), f"{index} is forbidden by {allowed}"
+        self.time += 1
+        return self._observe(), 1.0, self.time == 10, False, {}
+
+    def _parts(self) -> list[np.ndarray]:
+        return np.split(self.mask, np.cumsum(self.sizes)[:-1])
+
+    def _observe(self) -> Any:
+        share = self.np_random.choice([0.1, 0.5, 0.9])
+        self.mask = (self.np_random.random(sum(self.sizes)) < share).astype(np.int8)
+        return {"action_mask": self.mask, "clock": self.time}
 
 
 class Forgetful(Walk):
@@ -108,9 +149,13 @@ class Broken(Walk):
         return obs
 
 
-def policy(time: int, prev_action: np.ndarray, prev_reward: float, width: int) -> np.ndarray:
+def policy(
+    time: int, prev_action: np.ndarray, prev_reward: float, width: int, sizes: Sequence[int] = ()
+) -> np.ndarray:
     """Return the action a `SpyAgent` takes: an index, or from a wide enough space a vector."""
     mixed = 0.37 * time + prev_reward + float(prev_action @ np.arange(1, len(prev_action) + 1))
+    if sizes:
+        return np.array([int(1000 * (axis + 1) * abs(mixed)) % n for axis, n in enumerate(sizes)])
     if width == 0:
         return np.array(int(1000 * abs(mixed)) % 3)
     return np.sin(mixed + np.arange(width)).astype(np.float32)
@@ -121,12 +166,13 @@ class SpyAgent:
 
     Args:
         width: Dimensions of continuous actions; 0 for three discrete ones.
+        sizes: Values of each axis of a MultiDiscrete or MultiBinary action.
     """
 
     device = torch.device("cpu")
 
-    def __init__(self, width: int = 0) -> None:
-        self.width = width
+    def __init__(self, width: int = 0, sizes: Sequence[int] = ()) -> None:
+        self.width, self.sizes = width, sizes
         self.shown: list[dict[str, np.ndarray]] = []
 
     def eval(self) -> SpyAgent:
@@ -162,7 +208,7 @@ class SpyAgent:
             }
         )
         rows = zip(time_B.tolist(), prev_action_BA.numpy(), prev_reward_B.tolist(), strict=True)
-        chosen = np.stack([policy(time, action, reward, self.width) for time, action, reward in rows])
+        chosen = np.stack([policy(*row, self.width, self.sizes) for row in rows])
         return torch.from_numpy(chosen), {"count": count + 1}
 
 

@@ -33,6 +33,8 @@ from amago_standard.exploration.options import (
 B = 6
 MOVES = spaces.Discrete(5)
 FORCES = spaces.Box(-1, 1, (2,), np.float32)
+DIALS = spaces.MultiDiscrete([3, 300])
+SWITCHES = spaces.MultiBinary(4)
 
 
 def context(
@@ -192,22 +194,102 @@ def test_a_stored_state_is_not_changed_by_going_on() -> None:
     assert stored["scale"].tolist() == [1.0] * B
 
 
-@pytest.mark.parametrize("space", [MOVES, FORCES])
-@pytest.mark.parametrize("kind", ["epsilon-greedy", "bilevel", "corridor", "none"])
-def test_actions_keep_shape_and_type_and_stay_in_the_space(kind: str, space: Any) -> None:
-    ctx = context(space, horizon=9)
-    part: Any = {
+KINDS = ["epsilon-greedy", "bilevel", "corridor", "none"]
+
+
+def build(kind: str, ctx: ExplorationContext) -> Any:
+    return {
         "epsilon-greedy": lambda: EpsilonGreedy(ctx, EpsilonGreedyOptions()),
         "bilevel": lambda: Bilevel(ctx, BilevelOptions()),
         "corridor": lambda: Corridor(ctx, CorridorOptions()),
         "none": lambda: NoExploration(ctx, NoExplorationOptions()),
     }[kind]()
-    action = np.array([space.sample() for _ in range(B)], np.int32 if space is MOVES else np.float32)
+
+
+@pytest.mark.parametrize(
+    ("space", "dtype"),
+    [(MOVES, np.int32), (FORCES, np.float32), (DIALS, np.int64), (SWITCHES, np.int8)],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_actions_keep_shape_and_type_and_stay_in_the_space(kind: str, space: Any, dtype: Any) -> None:
+    part = build(kind, context(space, horizon=9))
+    action = np.array([space.sample() for _ in range(B)], dtype)
     before = action.copy()
     explored = part(action, everywhere(0), 0, np.random.default_rng(0))
     assert np.array_equal(action, before)
     assert (explored.dtype, explored.shape) == (action.dtype, action.shape)
     assert all(space.contains(one) for one in explored)
+
+
+@pytest.mark.parametrize(("space", "sizes"), [(DIALS, [3, 300]), (SWITCHES, [2, 2, 2, 2])], ids=str)
+@given(seed=st.integers(0, 999), step=st.integers(0, 300))
+@settings(max_examples=10, deadline=None)
+def test_a_random_action_always_replaces_all_factors_together(
+    space: Any, sizes: list[int], seed: int, step: int
+) -> None:
+    part = EpsilonGreedy(context(space), EpsilonGreedyOptions(anneal_steps=200, randomize=False))
+    action = np.random.default_rng(seed).integers(sizes, size=(B, len(sizes)))
+    rng = np.random.default_rng(seed + 1)
+    coins, others = rng.random(B), rng.integers(sizes, size=(B, len(sizes)))
+    epsilon = 1.0 - 0.95 * min(step / 200, 1.0)
+    wanted = [list(others[i] if coins[i] < epsilon else action[i]) for i in range(B)]
+    assert part(action, everywhere(7), step, np.random.default_rng(seed + 1)).tolist() == wanted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("space", "sizes"), [(MOVES, [5]), (DIALS, [3, 300])], ids=str)
+@given(seed=st.integers(0, 999), share=st.sampled_from([0.02, 0.3, 0.9]), time=st.integers(0, 8))
+@settings(max_examples=15, deadline=None)
+def test_what_a_mask_forbids_is_never_done(
+    kind: str, space: Any, sizes: list[int], seed: int, share: float, time: int
+) -> None:
+    """The policy is as careful, and a factor that may do nothing may do everything."""
+    rng = np.random.default_rng(seed)
+    mask_BA = rng.random((B, sum(sizes))) < share
+    factors = np.split(mask_BA, np.cumsum(sizes)[:-1], axis=1)
+    allowed = [
+        [np.flatnonzero(row) if row.any() else np.arange(len(row)) for row in f] for f in factors
+    ]
+    action = np.array([[rng.choice(factor[i]) for factor in allowed] for i in range(B)])
+    action = action[:, 0] if space is MOVES else action
+    explored = build(kind, context(space, horizon=9))(action, everywhere(time), 0, rng, mask_BA)
+    for i, row in enumerate(explored.reshape(B, -1)):
+        assert all(index in factor[i] for index, factor in zip(row, allowed, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("mask", "shares"),
+    [
+        ([1, 1, 1, 1, 1], [0.2, 0.2, 0.2, 0.2, 0.2]),
+        ([0, 1, 0, 0, 1], [0, 0.5, 0, 0, 0.5]),
+        ([0, 0, 1, 0, 0], [0, 0, 1, 0, 0]),
+        ([0, 0, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2]),
+    ],
+)
+def test_random_actions_are_uniform_over_those_allowed(mask: list[int], shares: list[float]) -> None:
+    part = EpsilonGreedy(context(environments=20_000), EpsilonGreedyOptions(randomize=False))
+    action_B, mask_BA = np.full(20_000, 2), np.tile(np.array(mask, bool), (20_000, 1))
+    explored_B = part(action_B, everywhere(1, 20_000), 0, np.random.default_rng(0), mask_BA)
+    found = np.bincount(explored_B, minlength=5) / 20_000
+    assert found == pytest.approx(np.array(shares), abs=0.02)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("space", "sizes"), [(MOVES, [5]), (DIALS, [3, 300]), (SWITCHES, [4])], ids=str
+)
+def test_as_much_is_drawn_with_little_exploration_as_with_much(
+    space: Any, sizes: list[int], masked: bool
+) -> None:
+    mask = (np.ones((B, sum(sizes)), bool),) if masked and space is not SWITCHES else ()
+    after = []
+    for step in (0, 10**9):
+        part, rng = EpsilonGreedy(context(space), EpsilonGreedyOptions()), np.random.default_rng(0)
+        action = np.zeros((B, *(space.shape or ())), np.int64)
+        part(action, everywhere(0), step, rng, *mask)
+        after.append(rng.bit_generator.state)
+    assert after[0] == after[1]
 
 
 def test_none_changes_and_stores_nothing() -> None:

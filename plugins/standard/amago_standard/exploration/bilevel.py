@@ -1,6 +1,6 @@
 """Exploration that falls over training and within each trajectory.
 
-Shape suffixes: B = environments acting side by side, A = action features.
+Shape suffixes: B = environments acting side by side, A = action features, X = axes of an action.
 """
 
 from __future__ import annotations
@@ -47,11 +47,16 @@ class Bilevel(ScaledByTask):
         self._scale = TaskScale(context.environments, options.randomize)
 
     def __call__(
-        self, action: NDArray[Any], time_B: NDArray[np.int64], step: int, rng: np.random.Generator
+        self,
+        action: NDArray[Any],
+        time_B: NDArray[np.int64],
+        step: int,
+        rng: np.random.Generator,
+        action_mask_BA: NDArray[np.bool_] | None = None,
     ) -> NDArray[Any]:
-        """Return the actions to take, shaped as the policy's ``(B,)`` or ``(B, A)``."""
+        """Return the actions to take, shaped as the policy's ``(B,)`` or ``(B, X)``."""
         epsilon_B = self._epsilon(time_B, step) * self._scale(time_B, rng)
-        return disturb(action, epsilon_B, self._space, rng)
+        return disturb(action, epsilon_B, self._space, rng, action_mask_BA)
 
     def _epsilon(self, time_B: NDArray[np.int64], step: int) -> NDArray[np.float64]:
         options = self._options

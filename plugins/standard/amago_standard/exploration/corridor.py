@@ -1,6 +1,6 @@
 """Exploration for tasks with a long passage in which a single random step is one too many.
 
-Shape suffixes: B = environments acting side by side, A = action features.
+Shape suffixes: B = environments acting side by side, A = action features, X = axes of an action.
 """
 
 from __future__ import annotations
@@ -57,11 +57,17 @@ class Corridor(ScaledByTask):
         self._scale = TaskScale(context.environments, options.randomize)
 
     def __call__(
-        self, action: NDArray[Any], time_B: NDArray[np.int64], step: int, rng: np.random.Generator
+        self,
+        action: NDArray[Any],
+        time_B: NDArray[np.int64],
+        step: int,
+        rng: np.random.Generator,
+        action_mask_BA: NDArray[np.bool_] | None = None,
     ) -> NDArray[Any]:
-        """Return the actions to take, shaped as the policy's ``(B,)`` or ``(B, A)``."""
+        """Return the actions to take, shaped as the policy's ``(B,)`` or ``(B, X)``."""
         options = self._options
         ends = anneal(step, options.anneal_steps, options.start, options.end)
         ends_B = ends * self._scale(time_B, rng)
         at_an_end_B = (time_B == 0) | (time_B >= self._horizon - _LAST_STEPS)
-        return disturb(action, np.where(at_an_end_B, ends_B, self._between), self._space, rng)
+        epsilon_B = np.where(at_an_end_B, ends_B, self._between)
+        return disturb(action, epsilon_B, self._space, rng, action_mask_BA)

@@ -1,6 +1,6 @@
 """Epsilon-greedy exploration.
 
-Shape suffixes: B = environments acting side by side, A = action features.
+Shape suffixes: B = environments acting side by side, A = action features, X = axes of an action.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class EpsilonGreedy(ScaledByTask):
     """Random actions, fewer and fewer of them (AMAGO, arXiv:2310.09971): the safe default.
 
     Epsilon falls in a line from ``start`` to ``end`` over ``anneal_steps`` of one environment.
-    Discrete: with probability epsilon a uniformly random action. Continuous: Gaussian noise of
-    standard deviation epsilon, the result clipped to [-1, 1].
+    Continuous: Gaussian noise of standard deviation epsilon, the result clipped to [-1, 1]. All others:
+    with probability epsilon a random action, uniform over those that an action mask allows.
 
     Args:
         context: Action space and number of environments; supplied by the composer.
@@ -34,9 +34,15 @@ class EpsilonGreedy(ScaledByTask):
         self._scale = TaskScale(context.environments, options.randomize)
 
     def __call__(
-        self, action: NDArray[Any], time_B: NDArray[np.int64], step: int, rng: np.random.Generator
+        self,
+        action: NDArray[Any],
+        time_B: NDArray[np.int64],
+        step: int,
+        rng: np.random.Generator,
+        action_mask_BA: NDArray[np.bool_] | None = None,
     ) -> NDArray[Any]:
-        """Return the actions to take, shaped as the policy's ``(B,)`` or ``(B, A)``."""
+        """Return the actions to take, shaped as the policy's ``(B,)`` or ``(B, X)``."""
         options = self._options
         epsilon = anneal(step, options.anneal_steps, options.start, options.end)
-        return disturb(action, epsilon * self._scale(time_B, rng), self._space, rng)
+        epsilon_B = epsilon * self._scale(time_B, rng)
+        return disturb(action, epsilon_B, self._space, rng, action_mask_BA)

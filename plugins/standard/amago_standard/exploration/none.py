@@ -24,10 +24,15 @@ class NoExploration:
         del context, options
 
     def __call__(
-        self, action: NDArray[Any], time_B: NDArray[np.int64], step: int, rng: np.random.Generator
+        self,
+        action: NDArray[Any],
+        time_B: NDArray[np.int64],
+        step: int,
+        rng: np.random.Generator,
+        action_mask_BA: NDArray[np.bool_] | None = None,
     ) -> NDArray[Any]:
         """Return ``action`` itself; nothing is drawn."""
-        del time_B, step, rng
+        del time_B, step, rng, action_mask_BA
         return action
 
     def state(self) -> dict[str, NDArray[np.float64]]:

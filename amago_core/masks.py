@@ -1,0 +1,81 @@
+"""Which actions may be taken, where the environment says so in its observation ``action_mask``.
+
+A mask lies over the action vector: one value per choice of a ``Discrete`` or ``MultiDiscrete`` action,
+end to end. With other actions an observation of that name is like any other; encoders see it anyway.
+
+Shape suffixes: N = rows, A = features of an action vector.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from amago_registry.actions import CanonicalAction, action_width, choices
+from amago_registry.errors import AmagoError, UnsupportedSpaceError
+
+MASK_KEY = "action_mask"
+
+Array = TypeVar("Array", Tensor, np.ndarray)
+
+
+def shows_mask(observed: spaces.Dict, acted: CanonicalAction) -> bool:
+    """Return whether canonical observations say which canonical actions may be taken."""
+    return MASK_KEY in observed.spaces and bool(choices(acted))
+
+
+def action_mask(obs: Mapping[str, Array]) -> Array:
+    """Return the mask ``(N, A)`` in observations ``(N, ...)``, as booleans."""
+    values = obs[MASK_KEY]
+    allowed: Array = values.reshape(len(values), -1) != 0
+    return allowed
+
+
+def check_mask(observed: spaces.Dict, acted: CanonicalAction) -> None:
+    """Refuse an observation that is called ``action_mask`` and cannot be one.
+
+    Raises:
+        UnsupportedSpaceError: Saying what it is and what it must be.
+    """
+    parts = [key for key in observed.spaces if key.startswith(f"{MASK_KEY}/")]
+    if not choices(acted) or (not parts and MASK_KEY not in observed.spaces):
+        return
+    width = action_width(acted)
+    wanted = f"a mask over {acted} is one array of {width} values 0 or 1, such as MultiBinary({width})"
+    if parts:
+        raise UnsupportedSpaceError(f"its {MASK_KEY} is in {len(parts)} parts; {wanted}.")
+    space = observed[MASK_KEY]
+    size = int(np.prod(space.shape or ()))
+    if not isinstance(space, spaces.MultiBinary | spaces.Box) or size != width:
+        raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, of {size} values; {wanted}.")
+    if isinstance(space, spaces.Box) and not ((space.low >= 0).all() and (space.high <= 1).all()):
+        raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, which has other values; {wanted}.")
+
+
+def check_takes_mask(part: Any, kind: str, use: str, parameters: tuple[str, ...], task: str) -> None:
+    """Refuse a part that would act without looking at the mask.
+
+    Args:
+        part: What was built.
+        kind: Its kind.
+        use: What the spec calls it.
+        parameters: Of its call, the mask last.
+        task: What users call the environment.
+
+    Raises:
+        AmagoError: Naming the part.
+    """
+    call = part.forward if isinstance(part, nn.Module) else part
+    try:
+        inspect.signature(call).bind(*parameters)
+    except TypeError:
+        raise AmagoError(
+            f"environment {task} shows an {MASK_KEY}, and the {kind} {use} cannot honour it: it would "
+            f"be called with ({', '.join(parameters)}), and takes no {parameters[-1]}. "
+            f"To see the others, type: amago components {kind}"
+        ) from None

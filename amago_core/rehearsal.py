@@ -1,0 +1,142 @@
+"""Parts tried together before anything else is done.
+
+Shape suffixes: N = timesteps (two here), D = encoder features, E = state features, G = discounts,
+A = action features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from amago_core.agent import Agent
+from amago_core.masks import MASK_KEY
+from amago_core.packing import PackedBatch, pack
+from amago_core.replay import Slice
+from amago_registry.actions import action_vector
+from amago_registry.errors import AmagoError, reason
+from amago_registry.protocols import Backbone, Critic, Encoder, Objective, Proposes
+
+if TYPE_CHECKING:
+    from amago_core.compose import Task
+    from amago_core.spec import AgentSpec
+
+
+@contextmanager
+def blaming(kind: str, use: str, doing: str) -> Iterator[None]:
+    """Turn whatever a part's own code raises into one sentence that names the part.
+
+    Args:
+        kind: Its kind.
+        use: Its full name.
+        doing: What was tried, before the word ``raised``.
+
+    Raises:
+        AmagoError: In place of any other exception; those that are AmagoErrors already pass.
+    """
+    try:
+        yield
+    except AmagoError:
+        raise
+    except Exception as error:
+        raise AmagoError(f"the {kind} {use} cannot be used: {doing} raised {reason(error)}") from error
+
+
+def rehearse(agent: Agent, objective: nn.Module, task: Task, spec: AgentSpec) -> None:
+    """Take one step and one loss with made-up timesteps, where the agent is.
+
+    Parts that cannot run on this machine, or do not fit together, say so now and not after an hour of
+    collecting. Nothing is committed; global random state is left as it was.
+
+    Raises:
+        AmagoError: Naming the part that raised something, or returned another shape than it must.
+    """
+    batch = _made_up(task, agent.device)
+    with torch.random.fork_rng(), torch.no_grad():
+        try:
+            _learn(agent.train(), objective, batch, task, spec)
+            _act(agent.eval(), batch, spec)
+        finally:
+            for module in (*agent.modules(), *objective.modules()):
+                if isinstance(module, Proposes):
+                    module.forget()
+
+
+def _made_up(task: Task, device: torch.device) -> PackedBatch:
+    """Return two timesteps with random observations and the transition between them."""
+    task.observed.seed(0)
+    seen = {key: np.stack([np.asarray(space.sample())] * 2) for key, space in task.observed.items()}
+    if task.masked:
+        seen[MASK_KEY] = np.rint(seen[MASK_KEY]).astype(seen[MASK_KEY].dtype)
+    columns = {f"obs.{key}": values for key, values in seen.items()}
+    columns["action"] = np.zeros((1, *(task.acted.shape or ())), task.acted.dtype)
+    columns["reward"] = np.zeros(1, np.float32)
+    columns["terminated"] = columns["truncated"] = np.zeros(1, bool)
+    return pack([Slice(columns, time=0)], task.acted, device)
+
+
+def _learn(agent: Agent, objective: nn.Module, batch: PackedBatch, task: Task, spec: AgentSpec) -> None:
+    state_NE = _represent(agent, batch, spec)
+    with _trying("actor", spec.actor.use):
+        policy = agent.policy(state_NE, batch.action_mask_NA)
+        action, _ = policy.sample(), policy.mode()
+    wanted = (2, len(spec.discounts), *(task.acted.shape or ()))
+    if action.shape != wanted:
+        raise AmagoError(
+            f"the actor {spec.actor.use} sampled actions of shape {tuple(action.shape)} for two "
+            f"timesteps under {len(spec.discounts)} discounts; for {task.acted} it must be {wanted}."
+        )
+    with _trying("critic", spec.critic.use):
+        _judge(cast(Critic, agent.critic), state_NE, action_vector(action, task.acted))
+    with _trying("objective", spec.objective.use):
+        cast(Objective, objective).loss(state_NE, batch)
+
+
+def _represent(agent: Agent, batch: PackedBatch, spec: AgentSpec) -> Tensor:
+    encoder, backbone = cast(Encoder, agent.encoder), cast(Backbone, agent.backbone)
+    with _trying("encoder", spec.encoder.use):
+        x_ND = encoder(batch.obs, batch.prev_action_NA, batch.prev_reward_N)
+    _check_width("encoder", spec.encoder.use, x_ND, encoder.out_dim)
+    with _trying("backbone", spec.backbone.use):
+        state_NE = backbone(x_ND, batch.layout)
+    _check_width("backbone", spec.backbone.use, state_NE, backbone.out_dim)
+    return state_NE
+
+
+def _judge(critic: Critic, state_NE: Tensor, action_NGA: Tensor) -> None:
+    prediction = (
+        critic.predict_all(state_NE) if critic.enumerates else critic.predict(state_NE, action_NGA)
+    )
+    critic.value(prediction)
+
+
+def _act(agent: Agent, batch: PackedBatch, spec: AgentSpec) -> None:
+    time_B = torch.zeros(2, dtype=torch.int64, device=agent.device)
+    # The others have just worked; what is new here is the backbone's acting state.
+    with _trying("backbone", spec.backbone.use):
+        _, state = agent.act(
+            batch.obs,
+            batch.prev_action_NA,
+            batch.prev_reward_N,
+            time_B,
+            agent.initial_state(2),
+            sample=True,
+        )
+        agent.reset(state, time_B == 0)
+
+
+def _trying(kind: str, use: str) -> AbstractContextManager[None]:
+    return blaming(kind, use, "trying it on two made-up timesteps")
+
+
+def _check_width(kind: str, use: str, x_ND: Tensor, out_dim: int) -> None:
+    if x_ND.shape != (2, out_dim):
+        raise AmagoError(
+            f"the {kind} {use} returned the shape {tuple(x_ND.shape)} for two timesteps; "
+            f"its out_dim says {(2, out_dim)}."
+        )
