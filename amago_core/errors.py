@@ -5,6 +5,7 @@ AmagoError                   base of all, shared with plugins: catch this
 |-- SpecError                a spec that cannot be used; lists every problem at once
 |-- EnvironmentFault         an environment that breaks the rules of environments
 |-- DivergedError            a loss or a gradient that stopped being finite
+|-- InitFromError            another run whose weights cannot be taken over
 |-- RunDirError              a folder that cannot be used as that of a run
 |-- CheckpointError          a checkpoint that cannot be read or written
 `-- ReplayError              something about stored trajectories

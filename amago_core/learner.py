@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,16 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from amago_core.agent import Agent
+from amago_core.optimizer import build_optimizer, rate_factor
 from amago_registry.errors import AmagoError
-from amago_registry.protocols import Objective, Proposes
+from amago_registry.protocols import Objective, Proposes, Reports
+from amago_registry.ranks import ranks, sum_over_ranks
 
 if TYPE_CHECKING:
     from amago_core.packing import PackedBatch
-    from amago_core.spec.schema import TrainingSpec
+    from amago_core.spec.schema import RunningSpec, TrainingSpec
     from amago_core.tensor_trees import TensorTree
 
 PATIENCE = 10
 """Skipped updates in a row after which a run stops."""
+
+Metrics = dict[str, Tensor]
+"""Detached numbers by name: scalars, or one per discount."""
 
 
 class DivergedError(AmagoError):
@@ -29,71 +33,142 @@ class DivergedError(AmagoError):
 class Learner:
     """Owns the optimiser; statistics that a forward pass proposes are adopted with its step.
 
-    An update whose gradient is not finite is skipped: nothing is stepped, nothing adopted.
+    An update whose loss or gradient is not finite is skipped: nothing is stepped, nothing adopted.
 
     Args:
         agent: What is trained.
         objective: What it is trained by.
-        spec: Learning rate, warm-up, weight decay and clipping.
+        spec: Learning rate and schedule, weight decay and clipping.
+        running: Precision (``bf16`` is autocast: matrix products in bfloat16, all else in fp32), and
+            whether to compile; by default neither.
     """
 
-    def __init__(self, agent: Agent, objective: nn.Module, spec: TrainingSpec) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        objective: nn.Module,
+        spec: TrainingSpec,
+        running: RunningSpec | None = None,
+    ) -> None:
         self.agent, self.objective, self.spec = agent, objective, spec
         self.updates = 0
         self.skipped = 0
         self._skipped_in_a_row = 0
+        self._half = running is not None and running.precision == "bf16"
+        self._loss = cast(Objective, objective).loss
+        if running is not None and running.compile:
+            # Sizes are symbols, so that one graph serves every packed length. The backbone is left as
+            # it is: where its sequences lie is different in every batch, and would be a graph each.
+            self._loss = torch.compile(self._loss, dynamic=True)
         self._parameters = [p for p in agent.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
-        )
+        self._optimizer = build_optimizer(agent, spec)
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
         modules = (*agent.modules(), *objective.modules())
         self._proposing = [module for module in modules if isinstance(module, Proposes)]
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next update, warm-up included."""
-        return self.spec.learning_rate * min(1.0, (self.updates + 1) / max(1, self.spec.warmup))
+        """Learning rate of the next update, warm-up and schedule included."""
+        return self.spec.learning_rate * rate_factor(self.spec, self.updates)
 
-    def update(self, batch: PackedBatch) -> dict[str, Tensor]:
-        """Take one optimiser step; return scalar metrics.
+    def update(self, *batches: PackedBatch) -> Metrics:
+        """Take one optimiser step on batches whose gradients add up; return its metrics.
+
+        Every transition counts alike, whichever batch and rank it is in.
 
         Raises:
-            DivergedError: If the gradient was not finite too many times in a row.
+            DivergedError: If the loss or the gradient was not finite too many times in a row.
         """
         self.agent.train()
-        state_NE = self.agent.represent(
-            batch.obs, batch.prev_action_NA, batch.prev_reward_N, batch.layout
-        )
-        loss, metrics = cast(Objective, self.objective).loss(state_NE, batch)
+        self.objective.train()
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self._parameters, self.spec.gradient_clip)
-        metrics["gradient_norm"] = norm
-        if math.isfinite(float(norm)):
+        here = sum(len(batch.rows_M) for batch in batches)
+        everywhere = self._count_everywhere(here)
+        metrics: Metrics = {}
+        for batch in batches:
+            share = len(batch.rows_M) / everywhere
+            for name, value in self._accumulate(batch, share).items():
+                value = value * (len(batch.rows_M) / here) if len(batches) > 1 else value
+                metrics[name] = metrics[name] + value if name in metrics else value
+        self._share_gradients()
+        metrics["batch"] = torch.tensor(float(everywhere))
+        metrics |= self._clip()
+        if bool(torch.stack([metrics["loss"], metrics["gradient_norm"]]).isfinite().all()):
             self._step()
         else:
             self._skip(metrics)
         self.updates += 1
         return metrics
 
+    def report(self) -> dict[str, float]:
+        """Return what the agent's parts and the objective say of themselves, by ``part/name``."""
+        parts = {**dict(self.agent.named_children()), "objective": self.objective}
+        return {
+            f"{name}/{metric}": float(value)
+            for name, part in parts.items()
+            if isinstance(part, Reports)
+            for metric, value in part.metrics().items()
+        }
+
+    def _accumulate(self, batch: PackedBatch, share: float) -> Metrics:
+        with torch.autocast(self.agent.device.type, torch.bfloat16, enabled=self._half):
+            state_NE = self.agent.represent(
+                batch.obs, batch.prev_action_NA, batch.prev_reward_N, batch.layout
+            )
+            loss, metrics = self._loss(state_NE, batch)
+        (loss * share).backward()  # type: ignore[no-untyped-call]
+        return {"state": state_NE.detach().abs().amax(), **metrics, "loss": loss.detach()}
+
+    def _count_everywhere(self, here: int) -> int:
+        if ranks() == 1:
+            return here
+        return int(sum_over_ranks(torch.tensor(here, device=self.agent.device)))
+
+    def _share_gradients(self) -> None:
+        """Add up the gradients of all ranks, in one message."""
+        if ranks() == 1:
+            return
+        for parameter in self._parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [cast(Tensor, parameter.grad) for parameter in self._parameters]
+        joint: Tensor = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
+        pieces = torch.split(joint, [gradient.numel() for gradient in gradients])
+        for gradient, piece in zip(gradients, pieces, strict=True):
+            gradient.copy_(piece.view_as(gradient))
+
+    def _clip(self) -> Metrics:
+        """Scale the gradient down to its limit; return its norm before, of each part and in all."""
+        norms = {}
+        for name, part in self.agent.named_children():
+            gradients = [p.grad for p in part.parameters() if p.grad is not None]
+            norms[f"gradient_norm/{name}"] = nn.utils.get_total_norm(gradients).to(self.agent.device)
+        total = torch.linalg.vector_norm(torch.stack(list(norms.values())))
+        nn.utils.clip_grads_with_norm_(self._parameters, self.spec.gradient_clip, total)
+        return {**norms, "gradient_norm": total}
+
     def _step(self) -> None:
         self._skipped_in_a_row = 0
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate
+        factor = rate_factor(self.spec, self.updates)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
         self._optimizer.step()
-        with torch.no_grad():
-            for module in self._proposing:
-                module.commit()
+        for module in self._proposing:
+            module.commit()
         cast(Objective, self.objective).after_step()
 
     def _skip(self, metrics: Mapping[str, Tensor]) -> None:
+        for module in self._proposing:
+            module.forget()
         self.skipped += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row >= PATIENCE:
-            broken = [name for name, value in metrics.items() if not math.isfinite(float(value))]
+            broken = [name for name, value in metrics.items() if not bool(value.isfinite().all())]
             raise DivergedError(
-                f"{PATIENCE} updates in a row, up to update {self.updates}, had a gradient that is not "
-                f"finite; not finite: {', '.join(broken)}. A lower training.learning_rate may help."
+                f"{PATIENCE} updates in a row, up to update {self.updates}, had a loss or a gradient "
+                f"that is not finite. The first term that is not: {broken[0]} (all of them, in the "
+                f"order in which they are computed: {', '.join(broken)}). "
+                "A lower training.learning_rate may help."
             )
 
     def state(self) -> tuple[TensorTree, dict[str, Any]]:

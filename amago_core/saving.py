@@ -46,7 +46,7 @@ class RunState:
         self, spec: RunSpec, folder: RunDir, parts: Composition, note: Callable[[str], None]
     ) -> None:
         self.spec, self.folder, self.parts, self._note = spec, folder, parts, note
-        self.learner = Learner(parts.agent, parts.objective, spec.training)
+        self.learner = Learner(parts.agent, parts.objective, spec.training, spec.running)
         self.collector = self._compose_collector()
         self.store = CheckpointStore(folder.checkpoints, keep=spec.checkpoints.keep)
         self.round = 0
@@ -156,8 +156,16 @@ class RunState:
         )
 
 
-def check_same(folder: RunDir, spec: RunSpec) -> None:
+def can_go_on(folder: RunDir) -> bool:
+    """Return whether a run has a whole checkpoint, so that its weights come from there."""
+    return CheckpointStore(folder.checkpoints, keep=1).survey()[0] is not None
+
+
+def check_same(folder: RunDir, spec: RunSpec) -> list[str]:
     """Refuse to go on under another spec; how long and how often things happen may change.
+
+    Returns:
+        What such a change entails, as sentences for the user.
 
     Raises:
         AmagoError: Listing every key in which the two specs differ.
@@ -170,3 +178,10 @@ def check_same(folder: RunDir, spec: RunSpec) -> None:
     if changed:
         listed = "".join(f"\n  {line}" for line in changed)
         raise AmagoError(f"{folder.path} was trained with another spec; it cannot go on with:{listed}")
+    before, now, schedule = stored.training.rounds, spec.training.rounds, spec.training.schedule
+    if before == now or schedule == "constant":
+        return []
+    return [
+        f"training.rounds was {before} and is {now}: the {schedule} schedule spans all of them, so the "
+        "learning rate jumps where the run goes on"
+    ]

@@ -18,11 +18,12 @@ from amago_core.environments import EnvironmentFault, MakeEnvironment
 from amago_core.errors import SpecError
 from amago_core.evaluation import Evaluation, Evaluator
 from amago_core.interruption import Interruption
-from amago_core.packing import pack
+from amago_core.memory import keep_freed_memory
+from amago_core.packing import PackedBatch, pack
 from amago_core.progress import Reporter, make_reporter
 from amago_core.recording import Outcome
 from amago_core.run_dir import RunDir
-from amago_core.saving import RunState, check_same
+from amago_core.saving import RunState, can_go_on, check_same
 from amago_core.threads import thread_count
 from amago_registry.contexts import TrackerContext
 
@@ -89,14 +90,18 @@ def train(
     elif overrides:
         raise SpecError("overrides change a file or a mapping; this spec is finished already.")
     folder = RunDir(Path(run) if run is not None else Path("runs") / (spec.name or "run"))
+    reporter = reporter or make_reporter()
     if resume:
         folder.check()
-        check_same(folder, spec)
+        for consequence in check_same(folder, spec):
+            reporter.note(consequence)
     else:
         folder.check_free()
+    keep_freed_memory()
     torch.set_num_threads(thread_count(spec.running.threads))
     torch.manual_seed(spec.seed)
-    training = Training(spec, folder, compose(spec, environment), reporter or make_reporter())
+    initialize = spec.init_from is not None and not (resume and can_go_on(folder))
+    training = Training(spec, folder, compose(spec, environment, initialize=initialize), reporter)
     try:
         return training.go(resume)
     finally:
@@ -122,6 +127,7 @@ class Training:
             environments=spec.collector.environments,
             sample=spec.evaluation.sample,
             seed=spec.seed,
+            step_limit=spec.evaluation.step_limit,
         )
         self.trackers = [part.build(TrackerContext(run_dir=folder.path)) for part in spec.trackers]
         self._clock = _Clock()
@@ -136,6 +142,7 @@ class Training:
         if not (resume and self.state.restore()):
             if not resume:
                 self.folder.create(self.spec, self.parts.task)
+            self._tell_initialization()
             self.state.begin()
         self.folder.record_versions(self.spec, self.state.round)
         for tracker in self.trackers:
@@ -149,6 +156,11 @@ class Training:
                 tracker.finish()
             self.reporter.finish()
         return self._conclude(stopped, evaluation)
+
+    def _tell_initialization(self) -> None:
+        if self.parts.initialization is not None:
+            self.parts.initialization.write(self.folder.path)
+            self.reporter.note(str(self.parts.initialization))
 
     def _rounds(self) -> tuple[str, Evaluation | None]:
         state, every = self.state, self.spec.checkpoints.every
@@ -239,14 +251,20 @@ class Training:
         skipped_before = state.learner.skipped
         for done in range(count):
             skipped = state.learner.skipped
-            slices = state.sampler.sample(state.learner.updates, self.spec.training.batch)
-            batch = pack(slices, self.parts.task.acted, self.parts.agent.device)
-            metrics = state.learner.update(batch)
+            metrics = state.learner.update(*self._batches())
             if state.learner.skipped == skipped:
                 sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
             self.reporter.tick("updating", done + 1, count)
         taken = count - (state.learner.skipped - skipped_before)
-        return {name: float(total) / taken for name, total in sums.items()}
+        means = {name: total / taken for name, total in sums.items()}
+        return by_discount(means, self.spec.agent.discounts) | state.learner.report()
+
+    def _batches(self) -> list[PackedBatch]:
+        """Return what the next update learns from: ``accumulate`` batches."""
+        state, size = self.state, self.spec.training.batch
+        slices = state.sampler.sample(state.learner.updates, size * self.spec.training.accumulate)
+        parts = (slices[first : first + size] for first in range(0, len(slices), size))
+        return [pack(part, self.parts.task.acted, self.parts.agent.device) for part in parts]
 
     def _record(self, metrics: Metrics) -> None:
         for tracker in self.trackers:
@@ -289,8 +307,9 @@ class Training:
     def _conclude(self, stopped: str, evaluation: Evaluation | None) -> Result:
         from amago_core.plots import plot_run
 
-        if evaluation is None and stopped != "interrupted":  # Resumed when nothing was left to do.
-            evaluation = self.evaluator(self.parts.agent)
+        if evaluation is None and stopped != "interrupted":
+            self.reporter.note(f"already complete: {self._stopped_because(stopped)}")
+            evaluation = self._last_evaluation()
         if evaluation is not None:
             self.folder.write_evaluation(evaluation)
         plot_run(self.folder, evaluation)
@@ -304,6 +323,20 @@ class Training:
             peak_bytes=peak_memory(),
             stopped=stopped,
         )
+
+    def _stopped_because(self, stopped: str) -> str:
+        training = self.spec.training
+        if stopped == "rounds":
+            return f"training.rounds={training.rounds} is reached; a larger one goes on"
+        limit = training.stop.return_ if stopped == "return" else training.stop.seconds
+        return f"training.stop.{stopped}={limit:g} is reached; null or a larger one goes on"
+
+    def _last_evaluation(self) -> Evaluation:
+        """Return what the last round came to; evaluate anew only if that was never or over-written."""
+        stored = self.folder.read_evaluation()
+        if stored is not None and stored.mean_return == self.state.mean_return:
+            return stored
+        return self.evaluator(self.parts.agent)
 
 
 class _Clock:
@@ -323,6 +356,18 @@ def peak_memory() -> int:
     """Return the most bytes of memory this process has held so far."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def by_discount(metrics: Mapping[str, torch.Tensor], discounts: Sequence[float]) -> dict[str, float]:
+    """Return metrics as numbers; one per discount gets the discount behind its name: ``q/0.99``."""
+    numbers: dict[str, float] = {}
+    for name, metric in metrics.items():
+        if metric.dim() == 0:
+            numbers[name] = float(metric)
+        else:
+            of_discount = zip(discounts, metric.tolist(), strict=True)
+            numbers |= {f"{name}/{discount:g}": number for discount, number in of_discount}
+    return numbers
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -86,18 +86,57 @@ class StopSpec(Options):
     )
 
 
+Rate = Annotated[float, Field(ge=0.0, le=100.0)]
+
+
+class PartRates(Options):
+    """Factors on the learning rate, one for each part of the agent; 0 freezes its weights."""
+
+    encoder: Rate = Field(1.0, description="Factor for what fuses a timestep; 0 freezes it.")
+    backbone: Rate = Field(
+        1.0,
+        description="Factor for the memory; below 1 steadies a recurrent one.",
+    )
+    actor: Rate = Field(1.0, description="Factor for the policy; below 1 lets the critic lead.")
+    critic: Rate = Field(1.0, description="Factor for the return estimates; above 1 lets them lead.")
+
+
 class TrainingSpec(Options):
     """How long and how fast to learn."""
 
     batch: int = Field(24, ge=1, description="Sequences per update.")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="Batches whose gradients are added up before one step: the memory of one, the "
+        "statistics of all.",
+    )
     learning_rate: float = Field(
         1e-4, gt=0.0, le=1.0, description="AdamW's step; too large diverges, too small wastes time."
+    )
+    part_rates: PartRates = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="Factors that make parts of the agent learn slower or faster than the others.",
     )
     warmup: int = Field(
         500, ge=0, description="Updates over which the learning rate rises from 0 to its value."
     )
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant",
+        description="How the learning rate falls over the run: not, in a line, or in half a cosine.",
+    )
+    final_rate: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the learning rate left at the end of a linear or cosine schedule.",
+    )
     weight_decay: float = Field(
-        1e-3, ge=0.0, le=1.0, description="AdamW's pull of the weights towards 0."
+        1e-3,
+        ge=0.0,
+        le=1.0,
+        description="AdamW's pull of the weights towards 0; biases, norms and scales are left alone.",
     )
     gradient_clip: float = Field(
         1.0, gt=0.0, description="Largest norm of a gradient; longer ones are scaled down to it."
@@ -131,6 +170,12 @@ class EvaluationSpec(Options):
     environment: Part[Literal["environment"]] | None = Field(
         None, description="Where to evaluate, such as held-out tasks; null takes the training one."
     )
+    step_limit: int | None = Field(
+        None,
+        ge=1,
+        description="Steps after which a trajectory is cut and counted as it stands; null waits for "
+        "its end, and calls a task without one a fault.",
+    )
 
 
 class RunningSpec(Options):
@@ -145,7 +190,16 @@ class RunningSpec(Options):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where networks run; auto takes a GPU that torch can use, else the CPU."
     )
-    precision: Literal["fp32"] = Field("fp32", description="Arithmetic of the networks.")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="Arithmetic of the networks; bf16 is faster and coarser, on CUDA only, and spares "
+        "weights, statistics and losses.",
+    )
+    compile: bool = Field(
+        False,
+        description="Whether to compile the update with torch.compile: minutes at the start, then "
+        "faster updates.",
+    )
 
 
 class CheckpointSpec(Options):
@@ -204,6 +258,12 @@ class RunSpec(Options):
         ({"use": "jsonl"},),
         validate_default=True,
         description="Who records the run; each is told of every round.",
+    )
+    init_from: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder of a run, or one of its checkpoints, whose weights are taken over where "
+        "name and shape match; null begins anew.",
     )
 
     @field_validator("name")

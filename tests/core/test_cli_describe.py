@@ -11,6 +11,7 @@ from amago_core import __version__, threads
 from amago_core.cli import cli
 from amago_core.commands import check, train
 from amago_core.errors import SpecError
+from amago_core.spec.schema import TrainingSpec
 from amago_core.tables import table
 from amago_registry import Catalog, Component, Plugin
 from amago_registry import catalog as registry_catalog
@@ -102,6 +103,37 @@ def test_explain_shows_trackers_as_the_list_they_are_in(amago: Any) -> None:
     shown = amago("explain", "tracker", "jsonl").stdout
     assert shown.endswith("In a spec:\n  trackers:\n    - use: jsonl\n      window: null\n")
     assert "It has no options.\n" in amago("explain", "tracker", "csv").stdout
+
+
+def test_explain_shows_the_keys_of_a_section(amago: Any) -> None:
+    assert amago("explain", "training.stop").stdout == (
+        "training.stop: When to stop before all rounds are done; whatever comes first.\n\n"
+        "option   type                      default  consequence\n"
+        "seconds  number, above 0, or null  null     Stop after the round in which so many seconds of "
+        "training passed.\n"
+        "return   number or null            null     Stop after the evaluation whose mean return "
+        "reaches this.\n"
+    )
+    rows = amago("explain", "training").stdout.splitlines()
+    assert [row.split("  ")[0] for row in rows[3:]] == list(TrainingSpec.model_fields)
+    assert next(row.split() for row in rows if row.startswith("stop"))[:4] == [
+        "stop", "section", "see", "training.stop",
+    ]  # fmt: skip
+
+
+def test_explain_without_a_name_says_what_it_could_explain(amago: Any) -> None:
+    assert amago("explain", "backbone").stderr == (
+        "Error: which backbone? Write `amago explain backbone NAME`, with one of: gru, transformer.\n"
+    )
+    result = amago("explain", "trainin")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: 'trainin' is neither a section of the spec nor a kind of part. "
+        "Did you mean 'training'? Sections: agent, replay, collector, training, "
+        "training.part_rates, training.stop, evaluation, running, checkpoints. "
+        "Kinds: environment, encoder, backbone, attention, actor, critic, "
+        "objective, relabeler, exploration, tracker.\n",
+    )
 
 
 def test_explain_suggests_the_closest_name(amago: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gymnasium import spaces
 from toys import Broken, Forgetful, Listener, Walk, tiny
 
 from amago_core import train
@@ -271,18 +272,14 @@ def _no_display() -> Any:
     raise OSError("no display")
 
 
-def _tuple_observations() -> Any:
-    from gymnasium import spaces
-
+def _text_observations() -> Any:
     walk = Walk()
-    walk.observation_space = spaces.Tuple([spaces.Discrete(2)])
+    walk.observation_space = spaces.Tuple([spaces.Discrete(2), spaces.Text(3)])
     return walk
 
 
-def _binary_actions() -> Any:
-    from gymnasium import spaces
-
-    return Walk(action=spaces.MultiBinary(2))
+def _text_actions() -> Any:
+    return Walk(action=spaces.Text(3))
 
 
 @pytest.mark.parametrize(
@@ -293,14 +290,16 @@ def _binary_actions() -> Any:
             "environment _no_display could not be constructed: OSError: no display.",
         ),
         (
-            _tuple_observations,
-            "environment _tuple_observations has observations of space Tuple(Discrete(2)); "
-            "Box, Discrete and MultiBinary are supported, alone or in a flat Dict.",
+            _text_observations,
+            "environment _text_observations: observations of this kind are not supported: "
+            f"'1' {spaces.Text(3)}; use Box, Discrete, MultiBinary and MultiDiscrete, "
+            "alone or in a Dict or Tuple, also nested.",
         ),
         (
-            _binary_actions,
-            "environment _binary_actions: actions of space MultiBinary(2) are not supported: "
-            "use Discrete(n) or a Box with finite bounds.",
+            _text_actions,
+            "environment _text_actions: actions of space "
+            f"{spaces.Text(3)} are not supported: use Discrete, MultiDiscrete, MultiBinary "
+            "or a Box with finite bounds.",
         ),
     ],
     ids=["construction", "observations", "actions"],

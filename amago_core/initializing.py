@@ -1,0 +1,215 @@
+"""Weights of another run, taken over where name and shape match (``init_from``)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor, nn
+
+from amago_core.checkpoints import CheckpointStore
+from amago_core.durability import replace_file
+from amago_core.run_dir import RunDir
+from amago_registry.errors import AmagoError, did_you_mean
+
+REPORT = "init_from.json"
+"""What became of every tensor; lies in the folder of the run that was initialised."""
+
+_NAMED = 3
+_STATE = "state.json"
+
+
+class InitFromError(AmagoError):
+    """Another run whose weights cannot be taken over."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The agent of a checkpoint, without its structure.
+
+    Args:
+        source: The run, or the checkpoint, as the spec names it.
+        round: Rounds it was trained.
+        update: Updates it was trained.
+        tensors: Its state dict, on the CPU.
+    """
+
+    source: str
+    round: int
+    update: int
+    tensors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Initialization:
+    """What an agent took over, and what it did not.
+
+    Args:
+        source: The run, or the checkpoint, as the spec names it.
+        round: Rounds that one was trained.
+        update: Updates that one was trained.
+        matched: Names of the tensors taken over.
+        fresh: Names of those that begin anew, and why.
+        unused: Names of tensors that have no place here.
+    """
+
+    source: str
+    round: int
+    update: int
+    matched: tuple[str, ...]
+    fresh: dict[str, str]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """A few lines for the user: one for all, one per part that is not whole."""
+        total = len(self.matched) + len(self.fresh)
+        lines = [
+            f"weights from {self.source} (round {self.round}): {len(self.matched)} of {total} tensors"
+        ]
+        parts = list(dict.fromkeys(_part(name) for name in (*self.matched, *self.fresh)))
+        whole = [part for part in parts if part not in map(_part, self.fresh)]
+        if whole:
+            lines.append(f"  whole: {', '.join(whole)}")
+        lines += [self._of_part(part) for part in parts if part not in whole]
+        if self.unused:
+            lines.append(f"  not used: {_some(self.unused)}")
+        return "\n".join(lines)
+
+    def _of_part(self, part: str) -> str:
+        fresh = [f"{name}: {why}" for name, why in self.fresh.items() if _part(name) == part]
+        matched = sum(_part(name) == part for name in self.matched)
+        return f"  {part}, {matched} of {matched + len(fresh)}; anew {_some(fresh)}"
+
+    def write(self, run: Path) -> None:
+        """Write all of it into a run's folder, as ``init_from.json``."""
+        replace_file(run / REPORT, json.dumps(asdict(self), indent=1).encode())
+
+
+def read_weights(init_from: str) -> Weights:
+    """Read the newest checkpoint of a run, or a given checkpoint of one.
+
+    Args:
+        init_from: Its folder; a relative path begins in the working directory.
+
+    Raises:
+        InitFromError: If there is none; the text says what is there.
+        CheckpointError: If the given checkpoint is damaged.
+    """
+    path = Path(init_from)
+    if (path / _STATE).is_file():
+        store = CheckpointStore(path.parent, keep=1)
+        checkpoint = next((kept for kept in store.kept() if kept.path == path), None)
+        missing = f"a checkpoint that is damaged: its {_STATE} is not whole"
+    elif (folder := RunDir(path)).spec.is_file():
+        store = CheckpointStore(folder.checkpoints, keep=1)
+        checkpoint = store.latest()
+        missing = "which holds no whole checkpoint"
+    else:
+        raise InitFromError(_no_run(path))
+    if checkpoint is None:
+        raise InitFromError(f"init_from is {path}, {missing}.")
+    tensors, _ = store.load(checkpoint)
+    model = cast("Mapping[str, Tensor]", tensors["model"])
+    return Weights(init_from, checkpoint.round, checkpoint.update, model)
+
+
+def take_over(agent: nn.Module, weights: Weights, name: str) -> Initialization:
+    """Load another agent's tensors where name and shape match; return what became of each.
+
+    Statistics (a module's own buffers) only make sense together: a step count without the mean it
+    counts for would freeze the mean. They are taken over if all of their module match, else none.
+
+    Args:
+        agent: Where to; unchanged where nothing matches.
+        weights: Where from.
+        name: What the run that is being initialised is called, for the message.
+
+    Raises:
+        InitFromError: If no trained tensor matches.
+    """
+    here, there = agent.state_dict(), weights.tensors
+    fresh = {key: _misfit(tensor, there.get(key)) for key, tensor in here.items()}
+    fresh = {key: why for key, why in fresh.items() if why}
+    fresh |= _incomplete(agent, here.keys(), fresh)
+    matched = tuple(key for key in here if key not in fresh)
+    trained = dict(agent.named_parameters())
+    if not trained.keys() & set(matched):
+        raise InitFromError(
+            f"init_from: no weight of {weights.source} (round {weights.round}) fits the agent of run "
+            f"'{name}'. {_closest(trained, there)} Compare the agent in its spec.yaml with this one, "
+            "or write init_from=null to begin anew."
+        )
+    agent.load_state_dict(here | {key: there[key] for key in matched})
+    unused = tuple(sorted(there.keys() - here.keys()))
+    return Initialization(
+        weights.source, weights.round, weights.update, matched, dict(sorted(fresh.items())), unused
+    )
+
+
+def _misfit(here: Tensor, there: Tensor | None) -> str:
+    if there is None:
+        return "not there"
+    return "" if here.shape == there.shape else _shapes(here, there)
+
+
+def _shapes(here: Tensor, there: Tensor) -> str:
+    return f"{tuple(there.shape)} there, {tuple(here.shape)} here"
+
+
+def _incomplete(agent: nn.Module, stored: Collection[str], fresh: Mapping[str, str]) -> dict[str, str]:
+    """Return the statistics that match beside some of the same module that do not."""
+    held_back: dict[str, str] = {}
+    for path, module in agent.named_modules():
+        names = [name for name, _ in module.named_buffers(path, recurse=False) if name in stored]
+        amiss = [name for name in names if name in fresh]
+        if amiss:
+            why = f"goes with {amiss[0].rpartition('.')[2]}"
+            held_back |= {name: why for name in names if name not in fresh}
+    return held_back
+
+
+def _closest(here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:
+    """Say what came nearest to fitting."""
+    shared = [name for name in here if name in there]
+    if not shared:
+        return f"They share no name: it has {min(there)}, here is {min(here)}."
+
+    def distance(name: str) -> tuple[bool, float]:
+        new, old = here[name], there[name]
+        sizes = max(1, new.numel()), max(1, old.numel())
+        return new.dim() != old.dim(), abs(math.log(sizes[0] / sizes[1]))
+
+    nearest = min(shared, key=distance)
+    return f"The closest is {nearest}: {_shapes(here[nearest], there[nearest])}."
+
+
+def _no_run(path: Path) -> str:
+    """Say why a path is no run, and what is close to it."""
+    if path.exists():
+        runs = sorted(spec.parent.name for spec in path.glob("*/spec.yaml"))
+        inside = f" Runs in it: {_some(runs)}." if runs else ""
+        return (
+            f"init_from is {path}, which is no run (it holds no spec.yaml) and no checkpoint "
+            f"(it holds no {_STATE}).{inside}"
+        )
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    close = did_you_mean(str(path), [str(other) for other in beside if other.is_dir()])
+    where = (
+        "" if path.is_absolute() else f" A relative path begins in the working directory, {Path.cwd()}."
+    )
+    return f"init_from is {path}, which does not exist.{close}{where}"
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _some(items: Sequence[str]) -> str:
+    """Return the first few, and how many more there are."""
+    more = len(items) - _NAMED
+    shown: Iterable[str] = [*items[:_NAMED], f"and {more} more"] if more > 0 else items
+    return "; ".join(shown)

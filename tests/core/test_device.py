@@ -1,0 +1,42 @@
+"""Where networks run, and what cannot run there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from toys import tiny
+
+from amago_core.compose import device_of
+from amago_core.errors import AmagoError
+from amago_core.spec import load_spec
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "given"),
+    [(False, "auto", "cpu"), (True, "auto", "cuda"), (True, "cpu", "cpu"), (True, "cuda", "cuda")],
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_device_is_given_as_asked_and_bf16_on_cuda(
+    monkeypatch: pytest.MonkeyPatch, found: bool, asked: str, given: str, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
+    spec = load_spec(tiny(running={"device": asked, "precision": precision}))
+    if precision == "fp32" or given == "cuda":
+        assert device_of(spec).type == given
+        return
+    with pytest.raises(AmagoError) as caught:
+        device_of(spec)
+    why = "running.device is cpu" if asked == "cpu" else "this torch finds no CUDA device"
+    assert str(caught.value) == (
+        f"running.precision is bf16, which needs a CUDA device, and {why}: write "
+        "running.precision=fp32."
+    )
+
+
+def test_cuda_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(AmagoError) as caught:
+        device_of(load_spec(tiny(running={"device": "cuda"})))
+    assert str(caught.value) == (
+        "running.device is cuda, and this torch finds no CUDA device; use auto or cpu."
+    )
