@@ -91,7 +91,7 @@ class Learner:
                 value = value * (len(batch.rows_M) / here) if len(batches) > 1 else value
                 metrics[name] = metrics[name] + value if name in metrics else value
         self._share_gradients()
-        metrics["batch"] = torch.tensor(float(everywhere))
+        metrics["valid_timesteps"] = torch.tensor(float(everywhere))
         metrics |= self._clip()
         if bool(torch.stack([metrics["loss"], metrics["gradient_norm"]]).isfinite().all()):
             self._step()

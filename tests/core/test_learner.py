@@ -47,6 +47,10 @@ def learner(*overrides: str, seed: int = 0) -> Learner:
 
 
 def batch(seed: int, *, spoil: str | None = None) -> PackedBatch:
+    return pack(slices(seed, spoil=spoil), SPACE)
+
+
+def slices(seed: int, *, spoil: str | None = None) -> list[Slice]:
     rng = np.random.default_rng(seed)
     columns: dict[str, Any] = {
         "obs.observation": rng.normal(size=(7, 2)).astype(np.float32),
@@ -58,8 +62,7 @@ def batch(seed: int, *, spoil: str | None = None) -> PackedBatch:
     if spoil is not None:
         columns[spoil][2] = np.nan
     trajectory = Trajectory(columns, seed=0)
-    slices: list[Slice] = [trajectory.slice(0, 6), trajectory.slice(2, 5)]
-    return pack(slices, SPACE)
+    return [trajectory.slice(0, 6), trajectory.slice(2, 5)]
 
 
 def everything(learner: Learner) -> bytes:
@@ -228,3 +231,84 @@ def test_skipped_updates_in_a_row_are_counted_across_a_state() -> None:
     again.load_state(decode_tree(encode_tree(tensors)), facts)
     with pytest.raises(DivergedError):
         again.update(batch(0, spoil="reward"))
+
+
+def gradients(learner: Learner) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in learner.agent.named_parameters() if p.grad is not None}
+
+
+def exact(*overrides: str) -> Learner:
+    """Return a learner in float64 in which nothing is drawn."""
+    trained = learner("agent.backbone.dropout=0.0", "agent.objective.target_members=4", *overrides)
+    trained.agent.double()
+    trained.objective.double()
+    return trained
+
+
+def test_two_accumulated_batches_give_the_gradient_of_one_of_both() -> None:
+    accumulated, whole = exact("agent.encoder.normalize=false"), exact("agent.encoder.normalize=false")
+    for trained in (accumulated, whole):
+        trained.agent.critic.observe = lambda target_NG: None  # type: ignore[assignment]
+    accumulated_metrics = accumulated.update(batch(0), batch(1))
+    whole_metrics = whole.update(pack(slices(0) + slices(1), SPACE))
+    for name, gradient in gradients(whole).items():
+        torch.testing.assert_close(gradients(accumulated)[name], gradient, rtol=1e-9, atol=1e-12)
+    for name in ("loss", "loss/critic", "q", "entropy", "valid_timesteps"):
+        torch.testing.assert_close(accumulated_metrics[name], whole_metrics[name], check_dtype=False)
+
+
+def test_accumulated_batches_are_weighed_by_their_transitions() -> None:
+    """One transition beside nine: a mean of two means would count it nine times."""
+    short = slices(1)[1:]
+    accumulated, whole = exact("agent.encoder.normalize=false"), exact("agent.encoder.normalize=false")
+    for trained in (accumulated, whole):
+        trained.agent.critic.observe = lambda target_NG: None  # type: ignore[assignment]
+    accumulated.update(batch(0), pack(short, SPACE))
+    whole.update(pack(slices(0) + short, SPACE))
+    for name, gradient in gradients(whole).items():
+        torch.testing.assert_close(gradients(accumulated)[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_half_precision_is_for_products_alone() -> None:
+    """Autocast on the CPU stands for that on a GPU: what is kept and compared stays in fp32."""
+    single = learner()
+    half = learner()
+    half._half = True
+    metrics = half.update(batch(0))
+    wanted = single.update(batch(0))
+    assert {value.dtype for value in metrics.values()} == {torch.float32}
+    assert {gradient.dtype for gradient in gradients(half).values()} == {torch.float32}
+    coarse = (metrics["loss"] - wanted["loss"]).abs() / wanted["loss"].abs()
+    assert 0 < float(coarse) < 0.05
+    for name, buffer in half.agent.named_buffers():
+        if name.endswith(("left_E", "right_D", "normalizer.moments.mean_D")):
+            assert torch.equal(buffer, dict(single.agent.named_buffers())[name])
+
+
+@pytest.mark.parametrize("objective", ["amago", "amago2", "behavior-cloning"])
+def test_gradient_norms_are_told_for_every_part_and_make_up_the_whole(objective: str) -> None:
+    trained = learner(f"agent.objective={objective}")
+    metrics = trained.update(batch(0))
+    parts = [metrics[f"gradient_norm/{part}"] for part in ("encoder", "backbone", "actor", "critic")]
+    squares = sum(float(norm) ** 2 for norm in parts)
+    assert float(metrics["gradient_norm"]) == pytest.approx(squares**0.5, rel=1e-5)
+    assert (float(parts[3]) == 0) == (objective == "behavior-cloning")
+    assert float(metrics["valid_timesteps"]) == 9
+
+
+def test_parts_report_their_state_under_their_names() -> None:
+    trained = learner("agent.critic={use: two-hot, hidden_dims: [8]}")
+    trained.update(batch(0))
+    assert trained.report() == {"critic/beyond_limits": 0.0}
+    names = learner().report()
+    assert {"critic/popart_mean/0.999", "critic/popart_std/0.1"} <= names.keys()
+
+
+def test_a_loss_of_infinity_is_skipped_also_where_its_gradient_is_finite() -> None:
+    trained = learner()
+    before = everything(trained)
+    honest = trained._loss
+    trained._loss = lambda *given: (honest(*given)[0] + torch.inf, honest(*given)[1])
+    trained.update(batch(0))
+    assert trained.skipped == 1
+    assert everything(trained) == before

@@ -18,6 +18,7 @@ from amago_registry.layout import SequenceLayout
 from amago_registry.protocols import Attention, State
 from amago_standard.backbones.options import TransformerOptions
 from amago_standard.layers.positions import sinusoidal_positions
+from amago_standard.layers.precision import at_least_single
 from amago_standard.layers.sigma import SigmaLinear
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -120,5 +121,6 @@ class Transformer(nn.Module):
         }
 
     def _embed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
-        position_NE = sinusoidal_positions(time_N, self.out_dim).to(x_ND.dtype)
-        return cast(Tensor, self.dropout(self.embed(x_ND) + position_NE))
+        embedded_NE = at_least_single(self.embed(x_ND))  # What all blocks add to.
+        position_NE = sinusoidal_positions(time_N, self.out_dim).to(embedded_NE.dtype)
+        return cast(Tensor, self.dropout(embedded_NE + position_NE))

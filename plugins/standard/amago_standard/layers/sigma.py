@@ -51,9 +51,10 @@ class SigmaLinear(nn.Module):
         return linear(x, self._training_weight() if self.training else self._acting_weight(), self.bias)
 
     def _training_weight(self) -> Tensor:
-        weight = self.weight.detach()
-        left_E = normalize(torch.mv(weight, self.right_D), dim=0)
-        right_D = normalize(torch.mv(weight.T, left_E), dim=0)
+        with self._single_precision():
+            weight = self.weight.detach()
+            left_E = normalize(torch.mv(weight, self.right_D), dim=0)
+            right_D = normalize(torch.mv(weight.T, left_E), dim=0)
         self._proposed = (left_E, right_D)
         return self._effective(left_E, right_D)
 
@@ -67,8 +68,13 @@ class SigmaLinear(nn.Module):
         return self._cached[1]
 
     def _effective(self, left_E: Tensor, right_D: Tensor) -> Tensor:
-        sigma = torch.dot(left_E, torch.mv(self.weight, right_D))
-        return (self.gamma / sigma) * self.weight
+        with self._single_precision():
+            sigma = torch.dot(left_E, torch.mv(self.weight, right_D))
+            return (self.gamma / sigma) * self.weight
+
+    def _single_precision(self) -> torch.autocast:
+        """Autocast would iterate in half precision, and sigma never converge."""
+        return torch.autocast(self.weight.device.type, enabled=False)
 
     def commit(self) -> None:
         """Adopt the power iteration's vectors of the last training forward pass."""
