@@ -1,6 +1,6 @@
 """How fast the learner updates, where its time goes, and what padding would cost.
 
-    python -m benchmarks.learner            # the whole table: about 15 minutes
+    python -m benchmarks.learner            # the whole table: about 20 minutes
     python -m benchmarks.learner --quick    # L = 64 and 256 at width 128
 
 Batches of 24 sequences (8 at L = 4096) whose lengths are all L or uniform in [L/8, L]; observations of
@@ -28,6 +28,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+SECONDS, LEAST = 6.0, 4  # Of measuring, and the fewest updates.
 STAGES = ("encoder", "backbone", "heads", "targets", "backward", "optimiser")
 
 
@@ -135,7 +136,7 @@ def measure(case: Case) -> dict[str, float]:
     torch.set_num_threads(case.threads)
     learner, batches, valid = _prepare(case)
     cuda = case.device == "cuda"
-    for batch in batches[:3]:
+    for batch in batches[:2]:
         learner.update(batch)
     stages = _stopwatch(learner, cuda)
     rows = defaultdict(list)
@@ -151,7 +152,7 @@ def measure(case: Case) -> dict[str, float]:
         rows["cpu"].append((time.process_time() - cpu) / valid[update % len(batches)])
         for stage in STAGES:
             rows[stage].append(stages[stage] / taken)
-        if update >= 8 and time.perf_counter() - begun > 8:
+        if update >= LEAST and time.perf_counter() - begun > SECONDS:
             break
     middle = {name: statistics.median(values) for name, values in rows.items()}
     mean_valid = statistics.mean(valid)

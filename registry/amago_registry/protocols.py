@@ -207,7 +207,7 @@ class Objective(Protocol):
     """The loss of an agent; owns its target networks."""
 
     def loss(self, state_NE: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the scalar loss and detached scalar metrics."""
+        """Return the scalar loss and detached metrics: scalars, or one number per discount ``(G,)``."""
 
     def after_step(self) -> None:
         """Called after every optimiser step that was taken: move the targets."""
@@ -232,7 +232,7 @@ class Proposes(Protocol):
 
 @runtime_checkable
 class Reports(Protocol):
-    """A part with something to say about its own state, once per update."""
+    """A part with something to say about its own state, once per round."""
 
     def metrics(self) -> dict[str, Tensor]:
         """Return detached scalars by name; the part's kind is put before the names."""
