@@ -247,7 +247,7 @@ def _stopwatch(learner: Any, cuda: bool) -> dict[str, float]:
     agent.encoder.forward = timed("encoder", agent.encoder.forward)
     agent.backbone.forward = timed("backbone", agent.backbone.forward)
     objective._target = timed("targets", objective._target)
-    objective.loss = timed("heads", objective.loss, without="targets")
+    learner._loss = timed("heads", learner._loss, without="targets")
     torch.Tensor.backward = timed("backward", torch.Tensor.backward)  # type: ignore[method-assign]
     learner._clip = timed("optimiser", learner._clip)
     learner._step = timed("optimiser", learner._step)

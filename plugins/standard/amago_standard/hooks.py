@@ -40,6 +40,12 @@ def amago_register_environments() -> Iterable[Component]:
             "several attempts at one unseen frozen lake",
         ),
         Component(
+            "mixture",
+            f"{room}.mixture:MixturePart",
+            environments.MixtureOptions,
+            "one of several tasks per trajectory, whatever their rewards: multi-task learning",
+        ),
+        Component(
             "gymnasium",
             f"{room}.registered:RegisteredEnvironment",
             environments.GymnasiumOptions,

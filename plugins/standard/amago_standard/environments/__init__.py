@@ -1,4 +1,4 @@
-"""Environments: tasks of memory and of adaptation, and whatever gymnasium has registered."""
+"""Environments: memory, adaptation, mixtures of both, and whatever gymnasium has registered."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from amago_standard.environments.bandit import Bandit
     from amago_standard.environments.errors import EnvironmentMakeError, UnknownEnvironmentError
     from amago_standard.environments.frozen_lake import MetaFrozenLake
+    from amago_standard.environments.mixture import MixedTask, Mixture
     from amago_standard.environments.registered import RegisteredEnvironment
     from amago_standard.environments.t_maze import TMaze
 
@@ -17,6 +18,8 @@ __all__ = [
     "Bandit",
     "EnvironmentMakeError",
     "MetaFrozenLake",
+    "MixedTask",
+    "Mixture",
     "RegisteredEnvironment",
     "TMaze",
     "UnknownEnvironmentError",
@@ -28,6 +31,8 @@ __getattr__ = lazy_exports(
         "Bandit": "bandit",
         "EnvironmentMakeError": "errors",
         "MetaFrozenLake": "frozen_lake",
+        "MixedTask": "mixture",
+        "Mixture": "mixture",
         "RegisteredEnvironment": "registered",
         "TMaze": "t_maze",
         "UnknownEnvironmentError": "errors",

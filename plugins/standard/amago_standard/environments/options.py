@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import JsonValue, field_validator
+from pydantic import JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from amago_registry.options import Field, Options
+from amago_registry.options import Field, Options, Part
+
+Tasks = Annotated[tuple[Part[Literal["environment"]], ...], Field(strict=False)]
+Weights = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False)]
+Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)]
 
 
 class TMazeOptions(Options):
@@ -110,3 +114,45 @@ class GymnasiumOptions(Options):
             "amago_core.train(spec, environment=make)",
             context,
         )
+
+
+class MixtureOptions(Options):
+    """Options of ``use: mixture``."""
+
+    tasks: Tasks = Field(
+        min_length=1,
+        description="Environments, one of which is drawn per trajectory: all with Discrete actions, or "
+        " all with the same Box.",
+    )
+    weights: Weights | None = Field(
+        None,
+        description="How often each task is drawn; 0 leaves it out, without changing a space. "
+        "Null: all alike.",
+    )
+    reward_scales: Scales | None = Field(
+        None, description="What each task's rewards are multiplied by. Null: 1."
+    )
+    show_task: bool = Field(
+        True, description="Observe which task it is; false leaves the agent to find out."
+    )
+
+    @field_validator("weights", "reward_scales")
+    @classmethod
+    def _one_for_each_task(
+        cls, value: tuple[float, ...] | None, info: ValidationInfo
+    ) -> tuple[float, ...] | None:
+        count = len(info.data.get("tasks", value or ()))
+        if value is None or len(value) == count:
+            return value
+        raise PydanticCustomError(
+            "one_for_each",
+            "has {given} numbers for {count} tasks; write one for each, in their order",
+            {"given": len(value), "count": count},
+        )
+
+    @field_validator("weights")
+    @classmethod
+    def _something_is_drawn(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is None or any(value):
+            return value
+        raise PydanticCustomError("no_weight", "leaves no task to draw; let one be above 0")
