@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import pytest
 import torch
-from batches import DISCOUNTS, SPACES, PackedTransitions, random_batch
+from batches import ALL_SPACES, CRITICS, DISCOUNTS, PackedTransitions, random_batch
 from gymnasium import spaces
 from torch import Tensor, nn
 
@@ -23,8 +23,8 @@ from amago_standard.backbones import GRU, MLPBackbone, Transformer
 from amago_standard.backbones.options import GRUOptions, MLPBackboneOptions, TransformerOptions
 from amago_standard.encoders import MLPEncoder
 from amago_standard.encoders.options import MLPEncoderOptions
-from amago_standard.heads import EnsembleCritic, MLPActor
-from amago_standard.heads.options import EnsembleCriticOptions, MLPActorOptions
+from amago_standard.heads import MLPActor
+from amago_standard.heads.options import MLPActorOptions
 from amago_standard.objectives import AmagoObjective
 from amago_standard.objectives.options import AmagoOptions
 
@@ -45,7 +45,9 @@ Inputs: TypeAlias = tuple[Tensor, Tensor, Tensor]
 class Agent(nn.Module):
     """Everything that is trained, in float64."""
 
-    def __init__(self, space: spaces.Space[Any], backbone: tuple[Any, Any]) -> None:
+    def __init__(
+        self, space: spaces.Space[Any], backbone: tuple[Any, Any], critic: str = "ensemble"
+    ) -> None:
         super().__init__()
         torch.manual_seed(0)
         observations = spaces.Dict({"x": spaces.Box(-9, 9, (3,))})
@@ -60,9 +62,8 @@ class Agent(nn.Module):
         self.backbone: Backbone = part(context, options)
         of_heads = {"in_dim": 16, "action_space": space, "discounts": DISCOUNTS}
         self.actor = MLPActor(ActorContext(**of_heads), MLPActorOptions(hidden_dims=(8,)))
-        self.critic = EnsembleCritic(
-            CriticContext(**of_heads), EnsembleCriticOptions(members=3, hidden_dims=(8,))
-        )
+        of_critic, options = CRITICS[critic]
+        self.critic = of_critic(CriticContext(**of_heads), options)
         self.objective = AmagoObjective(
             ObjectiveContext(
                 in_dim=self.backbone.out_dim,
@@ -71,7 +72,15 @@ class Agent(nn.Module):
                 action_space=space,
                 discounts=DISCOUNTS,
             ),
-            AmagoOptions(target_members=3, offline_coef=1.0),
+            # A smooth filter: where the policy draws the stored action, rounding decides the binary one.
+            AmagoOptions.model_validate(
+                {
+                    "target_members": 3,
+                    "offline_coef": 1.0,
+                    "n_step": 3,
+                    "filter": {"kind": "exponential"},
+                }
+            ),
         )
         # The spread of the targets is that of the whole batch by definition.
         self.critic.observe = lambda target_NG: None  # type: ignore[method-assign]
@@ -88,13 +97,29 @@ class Agent(nn.Module):
         return [p.grad.clone() for p in self.parameters() if p.grad is not None]
 
 
-@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_a_packed_batch_is_the_mean_of_its_sequences_by_their_transitions(
-    space: spaces.Space[Any], backbone: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def _nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "randn_like", lambda x: torch.full_like(x, 0.3))
-    agent, batch = Agent(space, backbone), random_batch(LENGTHS, space, seed=0)
+    monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.4))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+@pytest.mark.parametrize("space", ALL_SPACES.values(), ids=ALL_SPACES)
+def test_a_packed_batch_is_the_mean_of_its_sequences_by_their_transitions(
+    space: spaces.Space[Any], backbone: tuple[Any, Any]
+) -> None:
+    check_against_one_by_one(Agent(space, backbone), random_batch(LENGTHS, space, seed=0))
+
+
+@pytest.mark.parametrize("critic", CRITICS)
+def test_so_it_is_with_every_critic_and_under_masks(critic: str) -> None:
+    space = ALL_SPACES["discrete"]
+    batch = random_batch(LENGTHS, space, seed=0, masked=True)
+    check_against_one_by_one(Agent(space, BACKBONES["transformer"], critic), batch)
+
+
+def check_against_one_by_one(agent: Agent, batch: PackedTransitions) -> None:
+    """Compare loss and every gradient with the weighted sum over sequences run one by one."""
     generator = torch.Generator().manual_seed(1)
     rows = batch.layout.timesteps
     inputs = tuple(
@@ -116,7 +141,7 @@ def test_a_packed_batch_is_the_mean_of_its_sequences_by_their_transitions(
 
 
 def test_the_order_of_sequences_in_a_pack_changes_nothing() -> None:
-    space, backbone = SPACES["discrete"], BACKBONES["transformer"]
+    space, backbone = ALL_SPACES["discrete"], BACKBONES["transformer"]
     agent, batch = Agent(space, backbone), random_batch((3, 6), space, seed=0)
     generator = torch.Generator().manual_seed(1)
     inputs = tuple(
