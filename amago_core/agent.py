@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from amago_core.masks import action_mask
+from amago_registry.actions import policy_of
 from amago_registry.layout import SequenceLayout
 from amago_registry.protocols import Actor, Backbone, Distribution, Encoder, State
 
@@ -64,9 +65,8 @@ class Agent(nn.Module):
         return cast(Backbone, self.backbone)(x_ND, layout)
 
     def policy(self, state_NE: Tensor, action_mask_NA: Tensor | None) -> Distribution:
-        """Return the distribution over actions; actors that know no masks are not passed None."""
-        actor = cast(Actor, self.actor)
-        return actor(state_NE) if action_mask_NA is None else actor(state_NE, action_mask_NA)
+        """Return the distribution over actions."""
+        return policy_of(cast(Actor, self.actor), state_NE, action_mask_NA)
 
     @torch.inference_mode()
     def initial_state(self, batch: int) -> State:

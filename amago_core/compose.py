@@ -124,9 +124,7 @@ def compose(
         AmagoError: If a part cannot be built, cannot run here, or does not fit the others.
     """
     device = device_of(spec)
-    if device.type == "cuda":
-        # fp32 products in TF32 where the card has it: ten bits of mantissa, several times the speed.
-        torch.set_float32_matmul_precision("high")
+    check_precision(spec, device)
     weights = read_weights(spec.init_from) if initialize and spec.init_from else None
     task = compose_task(spec.environment, spec.seed, environment)
     evaluation_task = task
@@ -139,7 +137,7 @@ def compose(
     # Before the objective is composed: its targets begin as copies of the actor and critic.
     taken = None if weights is None else take_over(agent, weights, spec.name)
     objective = compose_objective(spec.agent, agent, task).to(device)
-    rehearse(agent, objective, task, spec.agent)
+    rehearse(agent, objective, task, spec.agent, half=spec.running.precision == "bf16")
     return Composition(task, evaluation_task, agent, objective, exploration, relabeler, taken)
 
 
@@ -147,7 +145,7 @@ def device_of(spec: RunSpec) -> torch.device:
     """Return where a spec's networks live.
 
     Raises:
-        AmagoError: If it asks for CUDA where there is none, or for what only CUDA can do elsewhere.
+        AmagoError: If it asks for CUDA where there is none.
     """
     asked = spec.running.device
     if asked == "cuda" and not torch.cuda.is_available():
@@ -155,14 +153,22 @@ def device_of(spec: RunSpec) -> torch.device:
             "running.device is cuda, and this torch finds no CUDA device; use auto or cpu."
         )
     found = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(found if asked == "auto" else asked)
+    return torch.device(found if asked == "auto" else asked)
+
+
+def check_precision(spec: RunSpec, device: torch.device) -> None:
+    """Refuse to train in a precision that the device is not for.
+
+    Raises:
+        AmagoError: If bf16 is asked for where there is no CUDA.
+    """
     if spec.running.precision == "bf16" and device.type != "cuda":
-        why = "running.device is cpu" if asked == "cpu" else "this torch finds no CUDA device"
+        on_cpu = spec.running.device == "cpu"
+        why = "running.device is cpu" if on_cpu else "this torch finds no CUDA device"
         raise AmagoError(
             f"running.precision is bf16, which needs a CUDA device, and {why}: write "
             "running.precision=fp32."
         )
-    return device
 
 
 def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment | None = None) -> Task:

@@ -60,7 +60,16 @@ class Learner:
             # Sizes are symbols, so that one graph serves every packed length. The backbone is left as
             # it is: where its sequences lie is different in every batch, and would be a graph each.
             self._loss = torch.compile(self._loss, dynamic=True)
+        if agent.device.type == "cuda":
+            # fp32 products in TF32 where the card has it: coarser, and several times as fast.
+            torch.set_float32_matmul_precision("high")
+        rates = spec.part_rates.model_dump()
+        self._frozen = [part for name, part in agent.named_children() if not rates[name]]
+        for part in self._frozen:
+            part.requires_grad_(False)
         self._parameters = [p for p in agent.parameters() if p.requires_grad]
+        if not self._parameters:
+            raise AmagoError("training.part_rates leaves nothing to train: every part's rate is 0.")
         self._optimizer = build_optimizer(agent, spec)
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
         modules = (*agent.modules(), *objective.modules())
@@ -72,28 +81,30 @@ class Learner:
         return self.spec.learning_rate * rate_factor(self.spec, self.updates)
 
     def update(self, *batches: PackedBatch) -> Metrics:
-        """Take one optimiser step on batches whose gradients add up; return its metrics.
+        """Take one optimiser step on batches whose gradients add up; return this rank's metrics.
 
-        Every transition counts alike, whichever batch and rank it is in.
+        Every transition counts alike, whichever batch and rank it is in. Statistics that normalise are
+        those of the batches up to and including the one they normalise, on all ranks; those that are
+        adopted are of all batches.
 
         Raises:
             DivergedError: If the loss or the gradient was not finite too many times in a row.
         """
         self.agent.train()
+        for part in self._frozen:
+            part.eval()
         self.objective.train()
         self._optimizer.zero_grad(set_to_none=True)
         here = sum(len(batch.rows_M) for batch in batches)
         everywhere = self._count_everywhere(here)
         metrics: Metrics = {}
         for batch in batches:
-            share = len(batch.rows_M) / everywhere
-            for name, value in self._accumulate(batch, share).items():
-                value = value * (len(batch.rows_M) / here) if len(batches) > 1 else value
-                metrics[name] = metrics[name] + value if name in metrics else value
+            rows = len(batch.rows_M)
+            _merge(metrics, self._accumulate(batch, rows / everywhere), rows / here)
         self._share_gradients()
         metrics["valid_timesteps"] = torch.tensor(float(everywhere))
         metrics |= self._clip()
-        if bool(torch.stack([metrics["loss"], metrics["gradient_norm"]]).isfinite().all()):
+        if self._finite_everywhere(metrics):
             self._step()
         else:
             self._skip(metrics)
@@ -125,17 +136,25 @@ class Learner:
         return int(sum_over_ranks(torch.tensor(here, device=self.agent.device)))
 
     def _share_gradients(self) -> None:
-        """Add up the gradients of all ranks, in one message."""
+        """Add up the gradients of all ranks, in one message; what has none anywhere keeps none."""
         if ranks() == 1:
             return
-        for parameter in self._parameters:
+        have = [float(parameter.grad is not None) for parameter in self._parameters]
+        anywhere = sum_over_ranks(torch.tensor(have, device=self.agent.device)).tolist()
+        learning = [p for p, count in zip(self._parameters, anywhere, strict=True) if count]
+        for parameter in learning:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        gradients = [cast(Tensor, parameter.grad) for parameter in self._parameters]
-        joint: Tensor = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
+        gradients = [cast(Tensor, parameter.grad) for parameter in learning]
+        joint = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
         pieces = torch.split(joint, [gradient.numel() for gradient in gradients])
         for gradient, piece in zip(gradients, pieces, strict=True):
             gradient.copy_(piece.view_as(gradient))
+
+    def _finite_everywhere(self, metrics: Metrics) -> bool:
+        """Whether loss and gradient are finite on all ranks, which skip or step together."""
+        finite = torch.stack([metrics["loss"], metrics["gradient_norm"]]).isfinite().all()
+        return not bool(sum_over_ranks((~finite).float()))
 
     def _clip(self) -> Metrics:
         """Scale the gradient down to its limit; return its norm before, of each part and in all."""
@@ -165,9 +184,9 @@ class Learner:
         if self._skipped_in_a_row >= PATIENCE:
             broken = [name for name, value in metrics.items() if not bool(value.isfinite().all())]
             raise DivergedError(
-                f"{PATIENCE} updates in a row, up to update {self.updates}, had a loss or a gradient "
-                f"that is not finite. The first term that is not: {broken[0]} (all of them, in the "
-                f"order in which they are computed: {', '.join(broken)}). "
+                f"{PATIENCE} updates in a row, up to update {self.updates + 1}, had a loss or a "
+                f"gradient that is not finite. The first term that is not: {broken[0]} (all of them, "
+                f"in the order in which they are computed: {', '.join(broken)}). "
                 "A lower training.learning_rate may help."
             )
 
@@ -205,3 +224,14 @@ class Learner:
             torch.cuda.set_rng_state(tensors["cuda-generator"], self.agent.device)
         self.updates, self.skipped = facts["updates"], facts["skipped"]
         self._skipped_in_a_row = facts["skipped_in_a_row"]
+
+
+def _merge(metrics: Metrics, new: Metrics, share: float) -> None:
+    """Add a batch's metrics to those of the batches before: means by its share, extremes as such."""
+    for name, value in new.items():
+        if name == "state" or name.endswith("_max"):
+            metrics[name] = metrics.get(name, value).maximum(value)
+        elif name.endswith("_min"):
+            metrics[name] = metrics.get(name, value).minimum(value)
+        else:
+            metrics[name] = metrics.get(name, 0.0) + share * value

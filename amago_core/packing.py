@@ -67,11 +67,11 @@ def pack(
         device: Where the batch will be.
 
     Raises:
-        ValueError: If there is no slice.
+        ValueError: If there is no slice, or one without a transition.
         UnsupportedSpaceError: If the action space is not canonical.
     """
-    if not slices:
-        raise ValueError("a batch needs at least one slice")
+    if not slices or min(piece.length for piece in slices) < 1:
+        raise ValueError("a batch needs at least one slice, and a slice at least one transition")
     width, discrete = action_width(action_space), bool(choices(action_space))
     lengths_S = np.array([piece.length for piece in slices])
     rows_M = np.arange(lengths_S.sum()) + np.repeat(np.arange(len(slices)), lengths_S)

@@ -47,11 +47,20 @@ def blaming(kind: str, use: str, doing: str) -> Iterator[None]:
         raise AmagoError(f"the {kind} {use} cannot be used: {doing} raised {reason(error)}") from error
 
 
-def rehearse(agent: Agent, objective: nn.Module, task: Task, spec: AgentSpec) -> None:
-    """Take one step and one loss with made-up timesteps, where the agent is.
+def rehearse(
+    agent: Agent, objective: nn.Module, task: Task, spec: AgentSpec, *, half: bool = False
+) -> None:
+    """Take one step and one loss with its gradient with made-up timesteps, where the agent is.
 
     Parts that cannot run on this machine, or do not fit together, say so now and not after an hour of
     collecting. Nothing is committed; global random state is left as it was.
+
+    Args:
+        agent: The networks.
+        objective: What trains them.
+        task: Where observations and actions are made up for.
+        spec: Names the parts.
+        half: Whether the run's products are in bfloat16.
 
     Raises:
         AmagoError: Naming the part that raised something, or returned another shape than it must.
@@ -59,7 +68,8 @@ def rehearse(agent: Agent, objective: nn.Module, task: Task, spec: AgentSpec) ->
     batch = _made_up(task, agent.device)
     with torch.random.fork_rng(), torch.no_grad():
         try:
-            _learn(agent.train(), objective, batch, task, spec)
+            with torch.autocast(agent.device.type, torch.bfloat16, enabled=half):
+                _learn(agent.train(), objective, batch, task, spec)
             _act(agent.eval(), batch, spec)
         finally:
             for module in (*agent.modules(), *objective.modules()):
@@ -93,8 +103,26 @@ def _learn(agent: Agent, objective: nn.Module, batch: PackedBatch, task: Task, s
         )
     with _trying("critic", spec.critic.use):
         _judge(cast(Critic, agent.critic), state_NE, action_vector(action, task.acted))
-    with _trying("objective", spec.objective.use):
-        cast(Objective, objective).loss(state_NE, batch)
+    with _trying("objective", spec.objective.use), torch.enable_grad():
+        state_NE = agent.represent(batch.obs, batch.prev_action_NA, batch.prev_reward_N, batch.layout)
+        loss, metrics = cast(Objective, objective).loss(state_NE, batch)
+        _check_shapes(loss, metrics, spec)
+        trained = [parameter for parameter in agent.parameters() if parameter.requires_grad]
+        torch.autograd.grad(loss, trained, allow_unused=True)
+
+
+def _check_shapes(loss: Tensor, metrics: dict[str, Tensor], spec: AgentSpec) -> None:
+    discounts = len(spec.discounts)
+    shapes = {"loss": tuple(loss.shape)} | {name: tuple(m.shape) for name, m in metrics.items()}
+    for name, shape in shapes.items():
+        if shape != () and (name == "loss" or shape != (discounts,)):
+            allowed = (
+                "one number" if name == "loss" else f"one number, or one per discount ({discounts},)"
+            )
+            raise AmagoError(
+                f"the objective {spec.objective.use} returned {name!r} of the shape {shape}; it must "
+                f"be {allowed}."
+            )
 
 
 def _represent(agent: Agent, batch: PackedBatch, spec: AgentSpec) -> Tensor:

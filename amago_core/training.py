@@ -18,6 +18,7 @@ from amago_core.environments import EnvironmentFault, MakeEnvironment
 from amago_core.errors import SpecError
 from amago_core.evaluation import Evaluation, Evaluator
 from amago_core.interruption import Interruption
+from amago_core.learner import DivergedError
 from amago_core.memory import keep_freed_memory
 from amago_core.packing import PackedBatch, pack
 from amago_core.progress import Reporter, make_reporter
@@ -41,7 +42,7 @@ class Result:
     Args:
         run: Its folder.
         evaluation: Of the last round; None if the run was interrupted before it was evaluated.
-        updates: Optimiser steps.
+        updates: Updates, skipped ones included.
         env_steps: Steps of all environments together.
         seconds: Wall time of all rounds, those before a resume included.
         cpu_seconds: Processor time of the same.
@@ -184,7 +185,8 @@ class Training:
 
     def _reason_to_stop(self) -> str | None:
         state, stop = self.state, self.spec.training.stop
-        if stop.return_ is not None and (state.mean_return or -np.inf) >= stop.return_:
+        reached = state.mean_return
+        if stop.return_ is not None and reached is not None and reached >= stop.return_:
             return "return"
         if stop.seconds is not None and state.seconds >= stop.seconds:
             return "seconds"
@@ -200,7 +202,16 @@ class Training:
             state.save(acting=False)
             self.reporter.note(f"what was trained so far is saved in {self.folder.path}")
             raise
-        losses = self._update()
+        self._tell_of_endless_tasks()
+        try:
+            losses = self._update()
+        except DivergedError:
+            state.save(acting=False)
+            self.reporter.note(
+                f"the last weights that were finite are saved in {self.folder.path}; a new run with "
+                f"init_from={self.folder.path} and a lower training.learning_rate can go on from them"
+            )
+            raise
         state.round += 1
         self._tell_time()
         evaluation, fault = self._try_to_evaluate() if self._evaluation_due() else (None, None)
@@ -212,6 +223,15 @@ class Training:
             self.reporter.note(f"what was trained so far is saved in {self.folder.path}")
             raise fault
         return evaluation
+
+    def _tell_of_endless_tasks(self) -> None:
+        """Say so once if nothing can be learned because no trajectory has ended."""
+        waits = self.state.round == 0 and self.spec.training.updates_per_round > 0
+        if waits and not self.state.replay.visible():
+            self.reporter.note(
+                f"no trajectory has ended in {self.state.collector.steps:,} steps of each environment: "
+                "there is nothing to learn from until a task ends"
+            )
 
     def _tell_time(self) -> None:
         wall, cpu = self._clock.lap()
@@ -261,9 +281,10 @@ class Training:
 
     def _batches(self) -> list[PackedBatch]:
         """Return what the next update learns from: ``accumulate`` batches."""
-        state, size = self.state, self.spec.training.batch
-        slices = state.sampler.sample(state.learner.updates, size * self.spec.training.accumulate)
-        parts = (slices[first : first + size] for first in range(0, len(slices), size))
+        state, count = self.state, self.spec.training.accumulate
+        slices = state.sampler.sample(state.learner.updates, self.spec.training.batch * count)
+        # Dealt out: slices come longest first, and one batch must not hold all of the long ones.
+        parts = (slices[first::count] for first in range(count))
         return [pack(part, self.parts.task.acted, self.parts.agent.device) for part in parts]
 
     def _record(self, metrics: Metrics) -> None:

@@ -90,7 +90,7 @@ Rate = Annotated[float, Field(ge=0.0, le=100.0)]
 
 
 class PartRates(Options):
-    """Factors on the learning rate, one for each part of the agent; 0 freezes its weights."""
+    """Factors on the learning rate of each part; one with 0 stays as it began, statistics and all."""
 
     encoder: Rate = Field(1.0, description="Factor for what fuses a timestep; 0 freezes it.")
     backbone: Rate = Field(
@@ -104,7 +104,9 @@ class PartRates(Options):
 class TrainingSpec(Options):
     """How long and how fast to learn."""
 
-    batch: int = Field(24, ge=1, description="Sequences per update.")
+    batch: int = Field(
+        24, ge=1, description="Sequences per batch; an update takes ``accumulate`` batches."
+    )
     accumulate: int = Field(
         1,
         ge=1,
@@ -197,8 +199,8 @@ class RunningSpec(Options):
     )
     compile: bool = Field(
         False,
-        description="Whether to compile the update with torch.compile: minutes at the start, then "
-        "faster updates.",
+        description="Whether to compile heads and loss with torch.compile: about a minute at the "
+        "start, then faster updates.",
     )
 
 

@@ -5,13 +5,16 @@ Shape suffixes: A = action features, X = axes of the action space.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
 from amago_registry.errors import UnsupportedSpaceError
+
+if TYPE_CHECKING:
+    from amago_registry.protocols import Actor, Distribution
 
 CanonicalAction = spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box
 """``Discrete(n)`` and ``MultiDiscrete`` with one axis from 0, flat ``MultiBinary``, flat ``Box``."""
@@ -52,14 +55,19 @@ def action_width(space: spaces.Space[Any]) -> int:
 def action_vector(action: Tensor, space: spaces.Space[Any]) -> Tensor:
     """Return stored actions ``(...)`` (Discrete) or ``(..., X)`` as float vectors ``(..., A)``."""
     if isinstance(space, spaces.Discrete):
-        return _one_hot(action, int(space.n))
+        return one_hot(action, int(space.n))
     if isinstance(space, spaces.MultiDiscrete):
         factors = enumerate(choices(space))
-        return torch.cat([_one_hot(action[..., axis], n) for axis, n in factors], -1)
+        return torch.cat([one_hot(action[..., axis], n) for axis, n in factors], -1)
     return action if action.is_floating_point() else action.float()
 
 
-def _one_hot(index: Tensor, n: int) -> Tensor:
-    """Return ``(..., n)`` in fp32; torch's own goes by way of int64."""
+def one_hot(index: Tensor, n: int) -> Tensor:
+    """Return indices ``(...)`` as ``(..., n)`` in fp32; torch's own goes by way of int64."""
     zeros = torch.zeros(*index.shape, n, device=index.device)
     return zeros.scatter_(-1, index.long()[..., None], 1.0)
+
+
+def policy_of(actor: Actor, state_NE: Tensor, action_mask_NA: Tensor | None = None) -> Distribution:
+    """Return an actor's distribution; one that knows nothing of masks is not passed None."""
+    return actor(state_NE) if action_mask_NA is None else actor(state_NE, action_mask_NA)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toys import tiny
 
-from amago_core.compose import device_of
+from amago_core.compose import check_precision, device_of
 from amago_core.errors import AmagoError
 from amago_core.spec import load_spec
 
@@ -21,11 +21,13 @@ def test_a_device_is_given_as_asked_and_bf16_on_cuda(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
     spec = load_spec(tiny(running={"device": asked, "precision": precision}))
+    device = device_of(spec)
+    assert device.type == given
     if precision == "fp32" or given == "cuda":
-        assert device_of(spec).type == given
+        check_precision(spec, device)
         return
     with pytest.raises(AmagoError) as caught:
-        device_of(spec)
+        check_precision(spec, device)
     why = "running.device is cpu" if asked == "cpu" else "this torch finds no CUDA device"
     assert str(caught.value) == (
         f"running.precision is bf16, which needs a CUDA device, and {why}: write "

@@ -158,7 +158,8 @@ def test_packing_copies_what_is_stored() -> None:
 
 
 def test_a_batch_needs_a_slice() -> None:
-    with pytest.raises(ValueError, match=r"^a batch needs at least one slice$"):
+    message = "^a batch needs at least one slice, and a slice at least one transition$"
+    with pytest.raises(ValueError, match=message):
         pack([], BOX)
 
 

@@ -17,10 +17,14 @@ from amago_core.spec import load_spec
 
 pytestmark = pytest.mark.slow
 
-OBSERVED, ACTED = spaces.Box(-np.inf, np.inf, (2,), np.float32), spaces.Discrete(3)
+OBSERVED = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+SPACES: dict[str, spaces.Discrete | spaces.Box] = {
+    "discrete": spaces.Discrete(3),
+    "continuous": spaces.Box(-1.0, 1.0, (2,)),
+}
 
 
-def learner(*, compiled: bool) -> Learner:
+def learner(space: spaces.Space[Any], *, compiled: bool) -> Learner:
     torch.manual_seed(0)
     small: dict[str, Any] = {
         "agent": {
@@ -28,42 +32,56 @@ def learner(*, compiled: bool) -> Learner:
             "backbone": {"use": "transformer", "layers": 1, "width": 8, "heads": 2, "dropout": 0.0},
             "actor": {"use": "mlp", "hidden_dims": [8]},
             "critic": {"use": "ensemble", "hidden_dims": [8]},
-            "objective": {"use": "amago", "target_members": 4},
+            "objective": {"use": "amago", "target_members": 4, "n_step": 2},
         },
         "running": {"compile": compiled},
     }
     spec = load_spec(small, local_environment=True)
-    task = Task("walk", lambda: None, OBSERVED, ACTED, None)  # type: ignore[arg-type,return-value]
+    task = Task("walk", lambda: None, OBSERVED, space, None)  # type: ignore[arg-type,return-value]
     agent = compose_agent(spec.agent, task)
     return Learner(agent, compose_objective(spec.agent, agent, task), spec.training, spec.running)
 
 
-def batch(seed: int) -> PackedBatch:
+def batch(space: spaces.Space[Any], seed: int) -> PackedBatch:
     rng = np.random.default_rng(seed)
     slices = []
     for length in rng.integers(3, 30, 4):
         columns = {
             "obs.observation": rng.normal(size=(length + 1, 2)).astype(np.float32),
-            "action": rng.integers(0, 3, length),
+            "action": _actions(space, rng, length),
             "reward": rng.normal(size=length).astype(np.float32),
             "terminated": np.arange(length) == length - 1,
             "truncated": np.zeros(length, bool),
         }
         slices.append(Trajectory(columns, seed=0).slice(0, int(length)))
-    return pack(slices, ACTED)
+    return pack(slices, space)
+
+
+def _actions(space: spaces.Space[Any], rng: np.random.Generator, length: int) -> Any:
+    if isinstance(space, spaces.Discrete):
+        return rng.integers(0, int(space.n), length)
+    return rng.uniform(-1, 1, (length, 2)).astype(np.float32)
 
 
 @pytest.mark.filterwarnings("ignore")  # Of torch's compiler about itself.
-def test_a_compiled_update_is_the_update_and_lengths_do_not_compile_it_again() -> None:
+@pytest.mark.parametrize("name", SPACES)
+def test_a_compiled_update_is_the_update_and_lengths_do_not_compile_it_again(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torch._dynamo.utils import counters
 
+    monkeypatch.setattr(
+        torch, "randn_like", lambda x: torch.full_like(x, 0.3)
+    )  # Compiled draws differ.
     counters.clear()
-    compiled, eager = learner(compiled=True), learner(compiled=False)
+    space = SPACES[name]
+    compiled, eager = learner(space, compiled=True), learner(space, compiled=False)
     graphs = []
     for update in range(8):
-        ours, theirs = (trained.update(batch(update)) for trained in (compiled, eager))
-        assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=1e-4)
+        batches = [batch(space, 2 * update), batch(space, 2 * update + 1)]
+        ours, theirs = (trained.update(*batches) for trained in (compiled, eager))
+        assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=1e-3)
         graphs.append(counters["stats"]["unique_graphs"])
-    assert graphs[-1] == graphs[1] > 0
-    for name, tensor in eager.agent.state_dict().items():
-        torch.testing.assert_close(compiled.agent.state_dict()[name], tensor, rtol=1e-3, atol=1e-4)
+    assert graphs[-1] == graphs[2] > 0
+    for parameter, tensor in eager.agent.state_dict().items():
+        torch.testing.assert_close(compiled.agent.state_dict()[parameter], tensor, rtol=1e-2, atol=1e-3)

@@ -87,7 +87,8 @@ def test_values_are_a_perceptron_on_state_action_and_horizon(
             for k in range(2):
                 for g, discount in enumerate(DISCOUNTS):
                     horizon = torch.tensor([math.log1p(1 / (1 - discount))], dtype=torch.float64)
-                    given = torch.cat([action[n, k, g].clamp(-0.999, 0.999), horizon])
+                    edge = 0.999 if isinstance(space, spaces.Box) else 1.0
+                    given = torch.cat([action[n, k, g].clamp(-edge, edge), horizon])
                     net = module.net
                     y = state[n] @ net.state.weight[c] + net.state.bias[c, 0]
                     y = y + given @ net.action.weight[c]
@@ -194,3 +195,23 @@ def test_a_space_that_is_not_canonical_is_refused(
         f"parts do not take the action space {space}; they take Discrete and MultiDiscrete that count "
         "from 0, MultiBinary and Box, all but Discrete with one axis."
     )
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.Discrete(2), spaces.MultiDiscrete([2]), spaces.MultiBinary(1)]
+)
+def test_a_straight_through_choice_keeps_its_gradient(space: spaces.Space[Any]) -> None:
+    """A clip at 0.999 would leave only the gradients of what was not chosen."""
+    module = critic(space, enumerate_actions=False)
+    action = torch.ones(1, 3, action_width(space)).double().requires_grad_()
+    module.predict(torch.randn(1, 5).double(), action).sum().backward()
+    assert action.grad is not None
+    assert bool((action.grad != 0).all())
+
+
+def test_a_continuous_action_at_the_border_is_not_pulled_beyond_it() -> None:
+    module = critic(spaces.Box(-1.0, 1.0, (2,)))
+    action = torch.ones(1, 3, 2).double().requires_grad_()
+    module.predict(torch.randn(1, 5).double(), action).sum().backward()
+    assert action.grad is not None
+    assert not action.grad.any()

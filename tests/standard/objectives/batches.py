@@ -15,10 +15,15 @@ from torch import Tensor
 
 from amago_registry import ActorContext, CriticContext, ObjectiveContext, SequenceLayout
 from amago_registry.actions import action_width
-from amago_standard.heads import EnsembleCritic, MLPActor, TwoHotCritic
-from amago_standard.heads.options import EnsembleCriticOptions, MLPActorOptions, TwoHotOptions
+from amago_standard.heads import EnsembleCritic, HLGaussCritic, MLPActor, TwoHotCritic
+from amago_standard.heads.options import (
+    EnsembleCriticOptions,
+    HLGaussOptions,
+    MLPActorOptions,
+    TwoHotOptions,
+)
 from amago_standard.objectives import AmagoObjective
-from amago_standard.objectives.options import AmagoOptions
+from amago_standard.objectives.options import Amago2Options, AmagoOptions
 
 DISCOUNTS = (0.5, 0.9, 0.99)
 WIDTH = 5
@@ -37,6 +42,7 @@ CRITICS = {
         EnsembleCriticOptions(members=3, hidden_dims=(8,), enumerate_actions=False),
     ),
     "two-hot": (TwoHotCritic, TwoHotOptions(members=3, hidden_dims=(8,), bins=9, low=-40, high=40)),
+    "hl-gauss": (HLGaussCritic, HLGaussOptions(members=3, hidden_dims=(8,), low=-40, high=40)),
     "two-hot of all actions": (
         TwoHotCritic,
         TwoHotOptions(members=3, hidden_dims=(8,), bins=9, low=-40, high=40, enumerate_actions=True),
@@ -126,7 +132,8 @@ def agent(
         for parameter in built.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     context = ObjectiveContext(actor=actor, critic=built, **of_heads)
-    objective = AmagoObjective(context, AmagoOptions.model_validate({"target_members": 3, **options}))
+    kind = Amago2Options if options.pop("multi_task", False) else AmagoOptions
+    objective = AmagoObjective(context, kind.model_validate({"target_members": 3, **options}))
     with torch.no_grad():
         for parameter in objective.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -72,15 +72,7 @@ class Agent(nn.Module):
                 action_space=space,
                 discounts=DISCOUNTS,
             ),
-            # A smooth filter: where the policy draws the stored action, rounding decides the binary one.
-            AmagoOptions.model_validate(
-                {
-                    "target_members": 3,
-                    "offline_coef": 1.0,
-                    "n_step": 3,
-                    "filter": {"kind": "exponential"},
-                }
-            ),
+            AmagoOptions(target_members=3, offline_coef=1.0, n_step=3),
         )
         # The spread of the targets is that of the whole batch by definition.
         self.critic.observe = lambda target_NG: None  # type: ignore[method-assign]

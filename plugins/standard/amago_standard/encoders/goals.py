@@ -148,6 +148,8 @@ class GoalTokens(nn.Module):
     """
 
     offset_X: Tensor
+    low_X: Tensor
+    high_X: Tensor
 
     def __init__(self, key: str, space: spaces.Space[Any], options: GoalRNNOptions) -> None:
         super().__init__()
@@ -157,13 +159,17 @@ class GoalTokens(nn.Module):
         starts = np.cumsum([0, *counts[:-1]])
         self.coordinates = len(counts)
         self.places = int(np.prod(space.shape or ())) // self.coordinates
+        self.register_buffer("low_X", torch.tensor(low_X), persistent=False)
+        self.register_buffer("high_X", torch.tensor(high_X), persistent=False)
         self.register_buffer("offset_X", torch.tensor(starts - np.array(low_X)), persistent=False)
         self.tokens = nn.Embedding(sum(counts), options.token_dim)
         self.gru = nn.GRU(self.coordinates * options.token_dim, options.goal_dim, batch_first=True)
 
     def forward(self, goals: Tensor) -> Tensor:
         """Return features ``(N, goal_dim)`` of whole numbers ``(N, K, X)`` or ``(N, K)``."""
-        rows_NKX = goals.long().reshape(-1, self.places, self.coordinates) + self.offset_X
+        # A value outside its space reads as the nearest inside, never as another coordinate's.
+        goals_NKX = goals.long().reshape(-1, self.places, self.coordinates)
+        rows_NKX = goals_NKX.clamp(self.low_X, self.high_X) + self.offset_X
         _, last = self.gru(self.tokens(rows_NKX).flatten(2))
         y: Tensor = last[0]
         return y

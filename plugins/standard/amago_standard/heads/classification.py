@@ -5,7 +5,7 @@ Shape suffixes: N = timesteps, C = ensemble members, G = discounts, K = bins.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from amago_standard.layers.bins import bin_positions, gaussian_label, sharpened_
 from amago_standard.layers.symlog import symexp, symlog
 
 
-class ClassificationCritic(CriticBody):
+class ClassificationCritic(CriticBody, ABC):
     """C independent critics whose predictions are logits over K bins of return.
 
     Cross-entropy has gradients of the same size whatever the scale of the returns, so one critic learns

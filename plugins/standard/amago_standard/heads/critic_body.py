@@ -55,8 +55,10 @@ class CriticBody(nn.Module):
             self.net = ActionEnsemble(context, options, actions, math.prod(outputs))
 
     def predict(self, state_NE: Tensor, action: Tensor) -> Tensor:
-        """Return predictions ``(N, C, G, ...)`` of action vectors ``(N, G, A)``, clipped to +-0.999.
+        """Return predictions ``(N, C, G, ...)`` of action vectors ``(N, G, A)``.
 
+        Continuous actions are clipped to +-0.999, which takes away the pull to the border. Others are
+        not: the clip would stop the gradient of straight-through samples at the choice that was made.
         Several actions per timestep, ``(N, K, G, A)``, give ``(N, C, K, G, ...)``. An action that is
         the same under all discounts, expanded or ``(N, 1, A)``, is multiplied once.
         """
@@ -104,6 +106,7 @@ class ActionEnsemble(nn.Module):
         first, *rest = (*options.hidden_dims, outputs)
         # The columns of one linear layer over state, action and horizon.
         fan_in = context.in_dim + action_dim + 1
+        self.clips = isinstance(context.action_space, spaces.Box)
         self.state = EnsembleLinear(options.members, context.in_dim, first, fan_in=fan_in)
         self.action = EnsembleLinear(options.members, action_dim + 1, first, fan_in=fan_in, bias=False)
         self.rest = EnsembleMLP(options.members, first, rest[:-1], rest[-1]) if rest else None
@@ -114,7 +117,9 @@ class ActionEnsemble(nn.Module):
         """Return ``(C, N, G, O)``, or ``(C, N, K, G, O)`` for actions ``(N, K, G, A)``."""
         if action.stride(-2) == 0:
             action = action[..., :1, :]
-        action = action.to(state_NE.dtype).clamp(-0.999, 0.999)
+        action = action.to(state_NE.dtype)
+        if self.clips:
+            action = action.clamp(-0.999, 0.999)
         from_state_CNH = cast(Tensor, self.state(state_NE))
         per_action = [1] * (action.dim() - 2)
         hidden = self._first_layer(torch.unflatten(from_state_CNH, 1, [-1, *per_action]), action)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
 from amago_registry.options import Field, Options, Widths
 
 
@@ -21,7 +24,7 @@ class PolicyOptions(Options):
     min_probability: float = Field(
         0.001,
         ge=0,
-        lt=0.5,
+        le=0.025,
         description="Least probability of a Discrete or MultiDiscrete choice, at most 0.05 / those "
         "allowed; 0 lets it die.",
     )
@@ -31,6 +34,17 @@ class PolicyOptions(Options):
         le=1,
         description="Ceiling of a Discrete or MultiDiscrete choice before renormalising.",
     )
+
+    @model_validator(mode="after")
+    def _components_belong_to_a_mixture(self) -> PolicyOptions:
+        unused = self.mixture_components != type(self).model_fields["mixture_components"].default
+        if unused and self.distribution != "gaussian-mixture":
+            raise PydanticCustomError(
+                "value_error",
+                "mixture_components belongs to distribution gaussian-mixture, not to {distribution}",
+                {"distribution": self.distribution},
+            )
+        return self
 
 
 class MLPActorOptions(PolicyOptions):
@@ -105,11 +119,12 @@ class HLGaussOptions(ClassificationOptions):
     bins: int = Field(
         64,
         ge=32,
-        description="Classes of return; fewer learn faster, and read returns less exactly.",
+        description="Classes of return; fewer learn faster, and read returns less exactly: at worst "
+        "4 % off with 32 and a sigma of 1.",
     )
     sigma: float = Field(
         0.75,
         ge=0.5,
-        le=1.5,
+        le=1.0,
         description="Spread of a return's label in bin widths; more is smoother and less sharp.",
     )

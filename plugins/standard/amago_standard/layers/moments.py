@@ -14,9 +14,9 @@ from amago_registry.ranks import ranks, sum_over_ranks
 
 
 class Moments(NamedTuple):
-    """Number, mean and variance of some rows."""
+    """Number, mean and variance of some rows; the number too a tensor, as compilers like it."""
 
-    rows: float
+    rows: Tensor
     mean_D: Tensor
     variance_D: Tensor
 
@@ -36,13 +36,13 @@ def moments_of(x_ND: Tensor) -> Moments:
     """Return the moments of rows, those of all ranks included."""
     variance_D, mean_D = torch.var_mean(x_ND, dim=0, correction=0)
     if ranks() == 1:
-        return Moments(len(x_ND), mean_D, variance_D)
+        return Moments(mean_D.new_full((), len(x_ND)), mean_D, variance_D)
     mean, variance, rows = mean_D.double(), variance_D.double(), len(x_ND)
     sums = [torch.full_like(mean, rows), rows * mean, rows * (variance + mean.square())]
     count, first, second = sum_over_ranks(torch.stack(sums))
     mean = first / count
     variance = (second / count - mean.square()).clamp_min(0)
-    return Moments(float(count[0]), mean.to(mean_D.dtype), variance.to(mean_D.dtype))
+    return Moments(*(x.to(mean_D.dtype) for x in (count[0], mean, variance)))
 
 
 class MovingMoments(nn.Module):

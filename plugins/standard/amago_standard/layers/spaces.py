@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from torch import Tensor
-from torch.nn.functional import one_hot
 
+from amago_registry.actions import one_hot
 from amago_registry.errors import UnsupportedSpaceError
 
 
@@ -36,9 +36,9 @@ def features(x: Tensor, space: spaces.Space[Any]) -> Tensor:
     Choices become one-hots; those of ``MultiDiscrete`` lie end to end.
     """
     if isinstance(space, spaces.Discrete):
-        return one_hot(x.long() - int(space.start), int(space.n)).float()
+        return one_hot(x.long() - int(space.start), int(space.n))
     flat_NX = torch.flatten(x[:, None], 1)  # A scalar has no axis to flatten.
     if isinstance(space, spaces.MultiDiscrete):
         axes = zip(flat_NX.long().unbind(1), space.start.ravel(), space.nvec.ravel(), strict=True)
-        return torch.cat([one_hot(x_N - int(start), int(n)) for x_N, start, n in axes], -1).float()
+        return torch.cat([one_hot(x_N - int(start), int(n)) for x_N, start, n in axes], -1)
     return flat_NX.float()

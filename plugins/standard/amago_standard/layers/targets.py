@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from itertools import combinations
 from typing import TypeVar
 
 import torch
@@ -52,7 +53,9 @@ def reduce_ensemble(value_MCG: Tensor, members: int, *, pessimistic: bool) -> Te
     """
     rows, ensemble, discounts = value_MCG.shape
     if members < ensemble:
-        subsets = torch.combinations(torch.arange(ensemble, device=value_MCG.device), members)
+        # Not torch.combinations: on a GPU it waits for the device.
+        every = list(combinations(range(ensemble), members))
+        subsets = torch.tensor(every, device=value_MCG.device)
         drawn_MG = torch.randint(len(subsets), (rows, discounts), device=value_MCG.device)
         value_MCG = value_MCG.gather(1, subsets[drawn_MG].transpose(1, 2))
     return value_MCG.amin(1) if pessimistic else value_MCG.mean(1)

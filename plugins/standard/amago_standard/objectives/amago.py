@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
 from amago_registry.actions import action_vector
@@ -27,20 +28,20 @@ from amago_standard.layers.targets import (
 )
 from amago_standard.objectives.filters import make_filter
 from amago_standard.objectives.options import AmagoOptions
+from amago_standard.objectives.policies import entropy_of, policy_at, under_all_discounts
 
 
-class _Estimates(NamedTuple):
-    """What the critics say of the stored actions and of the policy, per transition.
+class _PolicyValue(NamedTuple):
+    """What the critics say of the policy.
 
     Args:
-        prediction: Of the stored actions, with gradients.
-        q_MCG: Its value, in units of return, without.
-        v_MCG: The policy's value, in units of return, with gradients to the actor alone.
+        v_MCKG: Value of each sampled action in units of return, or K = 1 exact expectation; with
+            gradients to the actor alone.
+        same_MKG: True where the sampled action is the stored one; None where that cannot be.
     """
 
-    prediction: Tensor
-    q_MCG: Tensor
-    v_MCG: Tensor
+    v_MCKG: Tensor
+    same_MKG: Tensor | None
 
 
 class AmagoObjective(nn.Module):
@@ -65,6 +66,7 @@ class AmagoObjective(nn.Module):
         super().__init__()
         self.options, self.action_space = options, context.action_space
         self.filter = make_filter(options.filter)
+        self._climbs = options.online_coef > 0
         self.register_buffer("discount_G", torch.tensor(context.discounts), persistent=False)
         # In a tuple, so that the online networks stay the agent's and are saved once.
         self._online: tuple[Actor, Critic] = (context.actor, context.critic)
@@ -82,26 +84,29 @@ class AmagoObjective(nn.Module):
     def loss(self, state_NE: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the scalar loss and detached metrics: scalars, or one number per discount."""
         options, (actor, critic) = self.options, self._online
-        state_ME = state_NE[batch.rows_M]
-        policy = actor(state_ME, _mask(batch, batch.rows_M))
+        state_ME = state_NE.index_select(0, batch.rows_M)
+        policy = policy_at(actor, state_ME, batch, batch.rows_M)
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
-        target_MG = None
-        if options.critic_coef > 0:
-            target_MG = self._target(state_NE, batch)
+        target_MG = self._target(state_NE, batch) if options.critic_coef > 0 else None
+        if target_MG is not None:
             critic.observe(target_MG)
             metrics |= _ranges("target", target_MG)
-        estimates = self._estimate(state_ME, policy, batch) if self._asks_critic else None
-        if estimates is not None:
-            metrics |= _ranges("q", estimates.q_MCG.flatten(0, 1))
+        every, prediction = self._predict(state_ME, batch)
+        q_MCG = None if prediction is None else critic.value(prediction).detach()
+        if prediction is not None and q_MCG is not None:
+            metrics |= _ranges("q", q_MCG.flatten(0, 1))
             if target_MG is not None:
-                terms["critic"] = critic.loss(estimates.prediction, target_MG).mean()
-            if options.online_coef > 0:
-                terms["online"] = -critic.normalize(estimates.v_MCG).amin(1).mean()
+                terms["critic"] = critic.loss(prediction, target_MG).mean()
+        judged = self._judge(state_ME, policy, every, batch)
+        if judged is not None and self._climbs:
+            terms["online"] = -critic.normalize(judged.v_MCKG.mean(2)).amin(1).mean()
         if options.offline_coef > 0:
-            terms["offline"], acceptance = self._imitate(policy, estimates, batch)
+            terms["offline"], acceptance = self._imitate(policy, q_MCG, judged, batch)
             metrics |= acceptance
-        return _sum_up(terms, options, metrics, policy)
+        loss = self._sum_up(terms)
+        metrics |= {f"loss/{name}": term.detach() for name, term in terms.items()}
+        return loss, {**metrics, "loss": loss.detach(), **entropy_of(policy)}
 
     def after_step(self) -> None:
         """Move the target networks."""
@@ -112,29 +117,22 @@ class AmagoObjective(nn.Module):
     def _filters(self) -> bool:
         return self.options.offline_coef > 0 and self.filter is not None
 
-    @property
-    def _asks_critic(self) -> bool:
-        return self.options.critic_coef > 0 or self.options.online_coef > 0 or self._filters
-
     @torch.no_grad()
     def _target(self, state_NE: Tensor, batch: Batch) -> Tensor:
         """Return TD targets ``(M, G)`` in units of return."""
         options, critic, next_M = self.options, self.target_critic, batch.rows_M + 1
-        next_state_ME = state_NE[next_M]
-        policy = self.target_actor(next_state_ME, _mask(batch, next_M))
+        next_state_ME = state_NE.index_select(0, next_M)
+        policy = policy_at(self.target_actor, next_state_ME, batch, next_M)
         if critic.enumerates:
             q_MCGA = critic.value(critic.predict_all(next_state_ME))
             value_MCG = (policy.probs[:, None] * q_MCGA).sum(-1)
         else:
             action = self._sample(policy, options.target_actions)
             value_MCG = critic.value(critic.predict(next_state_ME, action)).mean(2)
-        value_MG = reduce_ensemble(
-            value_MCG, options.target_members, pessimistic=options.online_coef > 0
-        )
-        # The next transition is that of the same sequence where its timestep is the one after this.
-        continues_M = torch.cat(
-            [next_M[:-1] == batch.rows_M[1:], next_M.new_zeros(1, dtype=torch.bool)]
-        )
+        value_MG = reduce_ensemble(value_MCG, options.target_members, pessimistic=self._climbs)
+        # The next transition is of the same sequence where its timestep is the one after this.
+        follows_M = next_M[:-1] == batch.rows_M[1:]
+        continues_M = torch.cat([follows_M, follows_M.new_zeros(1)])
         return n_step_target(
             batch.reward_M * options.reward_scale,
             batch.terminated_M,
@@ -144,41 +142,68 @@ class AmagoObjective(nn.Module):
             continues_M=continues_M,
         )
 
-    def _estimate(self, state_ME: Tensor, policy: Any, batch: Batch) -> _Estimates:
-        options, (_, critic) = self.options, self._online
-        if critic.enumerates:
-            every = critic.predict_all(state_ME)
-            prediction = critic.select(every, batch.action)
+    def _predict(self, state_ME: Tensor, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        """Return predictions of all actions, where there is such a thing, and of the stored ones.
+
+        Only where a term reads them, and with gradients only where the critics are trained.
+        """
+        learns, critic = self.options.critic_coef > 0, self._online[1]
+        with torch.set_grad_enabled(learns):
+            if critic.enumerates and (learns or self._filters or self._climbs):
+                every = critic.predict_all(state_ME)
+                return every, critic.select(every, batch.action)
+            if learns or self._filters:
+                action_MA = action_vector(batch.action, self.action_space)
+                return None, critic.predict(
+                    state_ME, under_all_discounts(action_MA, len(self.discount_G))
+                )
+        return None, None
+
+    def _judge(
+        self, state_ME: Tensor, policy: Any, every: Tensor | None, batch: Batch
+    ) -> _PolicyValue | None:
+        """Return the policy's value; None where no term reads it."""
+        critic = self._online[1]
+        if not (self._climbs or self._filters):
+            return None
+        if every is not None:
             # Detached, the values of all actions are exactly what the policy gradient may see.
             v_MCG = (policy.probs[:, None] * critic.value(every).detach()).sum(-1)
+            return _PolicyValue(v_MCG[:, :, None], None)
+        count = self.options.advantage_actions
+        if self._climbs:
+            action_MKGA = torch.stack([policy.rsample() for _ in range(count)], dim=1)
         else:
-            prediction = critic.predict(
-                state_ME, self._repeat(action_vector(batch.action, self.action_space))
-            )
-            count = options.advantage_actions
-            if options.online_coef > 0:
-                action = torch.stack([policy.rsample() for _ in range(count)], dim=1)
-            else:
-                action = self._sample(policy, count)
-            with torch.set_grad_enabled(options.online_coef > 0), frozen(cast(nn.Module, critic)):
-                v_MCG = critic.value(critic.predict(state_ME.detach(), action)).mean(2)
-        return _Estimates(prediction, critic.value(prediction).detach(), v_MCG)
+            action_MKGA = self._sample(policy, count)
+        with torch.set_grad_enabled(self._climbs), frozen(cast(nn.Module, critic)):
+            v_MCKG = critic.value(critic.predict(state_ME.detach(), action_MKGA))
+        if isinstance(self.action_space, spaces.Box):
+            return _PolicyValue(v_MCKG, None)
+        stored_MA = action_vector(batch.action, self.action_space)
+        return _PolicyValue(v_MCKG, (action_MKGA.detach() == stored_MA[:, None, None]).all(-1))
 
     def _imitate(
-        self, policy: Any, estimates: _Estimates | None, batch: Batch
+        self, policy: Any, q_MCG: Tensor | None, judged: _PolicyValue | None, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of filtered behaviour cloning, and how much was imitated."""
-        log_prob_MG = policy.log_prob(self._repeat(batch.action))
-        if self.filter is None or estimates is None:
+        log_prob_MG = policy.log_prob(under_all_discounts(batch.action, len(self.discount_G)))
+        if self.filter is None or q_MCG is None or judged is None:
             return -log_prob_MG.mean(), {}
-        normalize = self._online[1].normalize
-        q_MCG, v_MCG = normalize(estimates.q_MCG), normalize(estimates.v_MCG.detach())
-        advantage_MG = q_MCG.mean(1) - v_MCG.mean(1)
+        advantage_MG = self._advantage(q_MCG, judged)
         weight_MG = self.filter(advantage_MG)
         accepted = {"accepted": (advantage_MG > 0).float().mean(0)}
         if self.options.filter.kind != "binary":
             accepted["imitation_weight"] = weight_MG.mean(0)
         return -(weight_MG * log_prob_MG).mean(), accepted
+
+    def _advantage(self, q_MCG: Tensor, judged: _PolicyValue) -> Tensor:
+        """Return advantages ``(M, G)`` of the stored actions, in the critic's learning scale."""
+        normalize = self._online[1].normalize
+        q_MC1G, v_MCKG = normalize(q_MCG)[:, :, None], normalize(judged.v_MCKG.detach())
+        if judged.same_MKG is not None:
+            # Nothing is gained over itself; two kernels' roundings would say otherwise at random.
+            v_MCKG = torch.where(judged.same_MKG[:, None], q_MC1G, v_MCKG)
+        return (q_MC1G - v_MCKG).mean((1, 2))
 
     def _sample(self, policy: Any, count: int) -> Tensor:
         """Return action vectors ``(M, K, G, A)`` without gradients."""
@@ -186,37 +211,20 @@ class AmagoObjective(nn.Module):
             drawn = [action_vector(policy.sample(), self.action_space) for _ in range(count)]
         return torch.stack(drawn, dim=1)
 
-    def _repeat(self, action: Tensor) -> Tensor:
-        """Return actions ``(M, ...)`` under every discount: ``(M, G, ...)``."""
-        return action[:, None].expand(-1, len(self.discount_G), *action.shape[1:])
-
-
-def _mask(batch: Batch, rows_M: Tensor) -> Tensor | None:
-    return None if batch.action_mask_NA is None else batch.action_mask_NA[rows_M]
+    def _sum_up(self, terms: dict[str, Tensor]) -> Tensor:
+        options = self.options
+        weights = {
+            "critic": options.critic_coef,
+            "online": options.online_coef,
+            "offline": options.offline_coef,
+        }
+        return cast(Tensor, sum(weights[name] * term for name, term in terms.items()))
 
 
 def _ranges(name: str, value_XG: Tensor) -> dict[str, Tensor]:
     """Return mean, least and greatest per discount."""
     least_G, most_G = value_XG.detach().aminmax(dim=0)
     return {name: value_XG.detach().mean(0), f"{name}_min": least_G, f"{name}_max": most_G}
-
-
-def _sum_up(
-    terms: dict[str, Tensor], options: AmagoOptions, metrics: dict[str, Tensor], policy: Any
-) -> tuple[Tensor, dict[str, Tensor]]:
-    weights = {
-        "critic": options.critic_coef,
-        "online": options.online_coef,
-        "offline": options.offline_coef,
-    }
-    loss = cast(Tensor, sum(weights[name] * term for name, term in terms.items()))
-    metrics |= {f"loss/{name}": term.detach() for name, term in terms.items()}
-    metrics["loss"] = loss.detach()
-    with torch.no_grad():
-        entropy_MG = policy.entropy()
-    if entropy_MG is not None:
-        metrics["entropy"] = entropy_MG.mean(0)
-    return loss, metrics
 
 
 def _check_fit(context: ObjectiveContext, options: AmagoOptions) -> None:
@@ -240,6 +248,7 @@ def _check_fit(context: ObjectiveContext, options: AmagoOptions) -> None:
         )
     if not context.critic.enumerates and options.online_coef > 0 and not hasattr(policy, "rsample"):
         raise AmagoError(
-            f"actor {actor} has no samples that carry gradients, which agent.objective.online_coef > 0 "
-            "needs: set agent.objective.online_coef=0 or choose another actor."
+            f"the distribution of actor {actor} has no samples that carry gradients, which "
+            "agent.objective.online_coef > 0 needs: set agent.objective.online_coef=0 or choose "
+            "another distribution, such as agent.actor.distribution=tanh-gaussian."
         )

@@ -1,16 +1,16 @@
 """Imitation of every stored action; what the other objectives are compared with on offline data.
 
-Shape suffixes: N = timesteps of a packed batch, M = transitions, E = state features, G = discounts.
+Shape suffixes: N = timesteps of a packed batch, E = state features, G = discounts.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from amago_registry.contexts import ObjectiveContext
 from amago_registry.protocols import Actor, Batch
 from amago_standard.objectives.options import BehaviorCloningOptions
+from amago_standard.objectives.policies import entropy_of, policy_at, under_all_discounts
 
 
 class BehaviorCloning(nn.Module):
@@ -29,16 +29,10 @@ class BehaviorCloning(nn.Module):
 
     def loss(self, state_NE: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the negative log-likelihood per transition and head, and detached metrics."""
-        mask_NA, rows_M = batch.action_mask_NA, batch.rows_M
-        policy = self._actor[0](state_NE[rows_M], None if mask_NA is None else mask_NA[rows_M])
-        action = batch.action[:, None].expand(-1, self.discounts, *batch.action.shape[1:])
-        loss = -policy.log_prob(action).mean()
-        metrics = {"loss": loss.detach()}
-        with torch.no_grad():
-            entropy_MG = policy.entropy()
-        if entropy_MG is not None:
-            metrics["entropy"] = entropy_MG.mean(0)
-        return loss, metrics
+        state_ME = state_NE.index_select(0, batch.rows_M)
+        policy = policy_at(self._actor[0], state_ME, batch, batch.rows_M)
+        loss = -policy.log_prob(under_all_discounts(batch.action, self.discounts)).mean()
+        return loss, {"loss/offline": loss.detach(), "loss": loss.detach(), **entropy_of(policy)}
 
     def after_step(self) -> None:
         """Do nothing: there are no targets."""

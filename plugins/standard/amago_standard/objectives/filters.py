@@ -27,13 +27,13 @@ def binary(advantage: Tensor) -> Tensor:
     return (advantage > 0).to(advantage.dtype)
 
 
-def exponential(advantage: Tensor, beta: float, cap: float | None) -> Tensor:
+def exponential(advantage: Tensor, beta: float, cap: float) -> Tensor:
     """Return ``exp(beta A)``, at least 1e-7 and at most ``cap``."""
     return torch.exp(beta * advantage).clamp(MIN_WEIGHT, cap)
 
 
 def leaky_ramp(
-    advantage: Tensor, beta: float, hinge: float, slope: float, start: float, cap: float | None
+    advantage: Tensor, beta: float, hinge: float, slope: float, start: float, cap: float
 ) -> Tensor:
     """Return a ramp of slope ``1 / beta`` above the hinge, ``slope / beta`` below, ``start`` at 0.
 
@@ -49,7 +49,8 @@ def make_filter(options: FilterOptions) -> Filter | None:
         case "binary":
             return binary
         case "exponential":
-            return lambda advantage: exponential(advantage, options.beta or 1.0, options.cap)
+            beta, cap = options.beta or 1.0, options.cap or 100.0
+            return lambda advantage: exponential(advantage, beta, cap)
         case "leaky-ramp":
             return lambda advantage: leaky_ramp(
                 advantage,

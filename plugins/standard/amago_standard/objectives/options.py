@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
 from amago_registry.options import Field, Options
+
+_READ = {
+    "binary": (),
+    "exponential": ("beta", "cap"),
+    "leaky-ramp": ("beta", "hinge", "slope", "start", "cap"),
+    "none": (),
+}
 
 
 class FilterOptions(Options):
@@ -24,8 +34,23 @@ class FilterOptions(Options):
     slope: float = Field(0.05, ge=0, description="leaky-ramp: slope below the hinge, in steep ones.")
     start: float = Field(0.01, ge=0, description="leaky-ramp: weight of an advantage of 0.")
     cap: float | None = Field(
-        None, gt=0, description="Greatest weight; null: 10 for leaky-ramp, none for exponential."
+        None, gt=0, description="Greatest weight; null: 10 for leaky-ramp, 100 for exponential."
     )
+
+    @model_validator(mode="after")
+    def _only_what_the_kind_reads(self) -> FilterOptions:
+        changed = [
+            name
+            for name, field in type(self).model_fields.items()
+            if name != "kind" and getattr(self, name) != field.default
+        ]
+        if unread := [name for name in changed if name not in _READ[self.kind]]:
+            raise PydanticCustomError(
+                "value_error",
+                "the filter {kind} does not read {unread}",
+                {"kind": self.kind, "unread": ", ".join(unread)},
+            )
+        return self
 
 
 class AmagoOptions(Options):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
+from amago_registry.actions import one_hot
 from amago_standard.heads.distributions.drawing import draw, straight_through
 
 FLOOR_SHARE = 0.05
