@@ -66,7 +66,11 @@ class AmagoObjective(nn.Module):
         super().__init__()
         self.options, self.action_space = options, context.action_space
         self.filter = make_filter(options.filter)
+        # Which terms there are; as booleans, because a compiler takes the coefficients for symbols.
+        self._learns = options.critic_coef > 0
         self._climbs = options.online_coef > 0
+        self._imitates = options.offline_coef > 0
+        self._filters = self._imitates and self.filter is not None
         self.register_buffer("discount_G", torch.tensor(context.discounts), persistent=False)
         # In a tuple, so that the online networks stay the agent's and are saved once.
         self._online: tuple[Actor, Critic] = (context.actor, context.critic)
@@ -83,12 +87,12 @@ class AmagoObjective(nn.Module):
 
     def loss(self, state_NE: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the scalar loss and detached metrics: scalars, or one number per discount."""
-        options, (actor, critic) = self.options, self._online
+        actor, critic = self._online
         state_ME = state_NE.index_select(0, batch.rows_M)
         policy = policy_at(actor, state_ME, batch, batch.rows_M)
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
-        target_MG = self._target(state_NE, batch) if options.critic_coef > 0 else None
+        target_MG = self._target(state_NE, batch) if self._learns else None
         if target_MG is not None:
             critic.observe(target_MG)
             metrics |= _ranges("target", target_MG)
@@ -101,7 +105,7 @@ class AmagoObjective(nn.Module):
         judged = self._judge(state_ME, policy, every, batch)
         if judged is not None and self._climbs:
             terms["online"] = -critic.normalize(judged.v_MCKG.mean(2)).amin(1).mean()
-        if options.offline_coef > 0:
+        if self._imitates:
             terms["offline"], acceptance = self._imitate(policy, q_MCG, judged, batch)
             metrics |= acceptance
         loss = self._sum_up(terms)
@@ -112,10 +116,6 @@ class AmagoObjective(nn.Module):
         """Move the target networks."""
         for target, online in zip((self.target_actor, self.target_critic), self._online, strict=True):
             move_towards(target, cast(nn.Module, online), self.options.tau)
-
-    @property
-    def _filters(self) -> bool:
-        return self.options.offline_coef > 0 and self.filter is not None
 
     @torch.no_grad()
     def _target(self, state_NE: Tensor, batch: Batch) -> Tensor:
@@ -147,12 +147,12 @@ class AmagoObjective(nn.Module):
 
         Only where a term reads them, and with gradients only where the critics are trained.
         """
-        learns, critic = self.options.critic_coef > 0, self._online[1]
-        with torch.set_grad_enabled(learns):
-            if critic.enumerates and (learns or self._filters or self._climbs):
+        critic = self._online[1]
+        with torch.set_grad_enabled(self._learns):
+            if critic.enumerates and (self._learns or self._filters or self._climbs):
                 every = critic.predict_all(state_ME)
                 return every, critic.select(every, batch.action)
-            if learns or self._filters:
+            if self._learns or self._filters:
                 action_MA = action_vector(batch.action, self.action_space)
                 return None, critic.predict(
                     state_ME, under_all_discounts(action_MA, len(self.discount_G))
