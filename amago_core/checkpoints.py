@@ -116,7 +116,7 @@ class CheckpointStore:
         found = []
         for path in self._paths():
             try:
-                found.append(_read_state(path))
+                found.append(read_checkpoint(path))
             except CheckpointError as error:
                 _log.warning("%s", error)
         return found
@@ -133,7 +133,7 @@ class CheckpointStore:
         reasons = []
         for path in reversed(self._paths()):
             try:
-                checkpoint = _read_state(path)
+                checkpoint = read_checkpoint(path)
                 for part in checkpoint.parts:
                     _read_part(checkpoint, part)
             except CheckpointError as error:
@@ -237,7 +237,7 @@ def _crc32(state: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(state, sort_keys=True, allow_nan=False).encode())
 
 
-def _read_state(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     try:
         sealed = json.loads((path / _STATE).read_bytes())
         state = sealed["state"]

@@ -11,7 +11,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from amago_core.checkpoints import CheckpointStore
+from amago_core.checkpoints import Checkpoint, CheckpointStore, read_checkpoint
 from amago_core.durability import replace_file
 from amago_core.run_dir import RunDir
 from amago_registry.errors import AmagoError, did_you_mean
@@ -90,7 +90,7 @@ class Initialization:
 
 
 def read_weights(init_from: str) -> Weights:
-    """Read the newest checkpoint of a run, or a given checkpoint of one.
+    """Read the newest checkpoint of a run, or a given checkpoint, whatever its folder is called.
 
     Args:
         init_from: Its folder; a relative path begins in the working directory.
@@ -100,21 +100,20 @@ def read_weights(init_from: str) -> Weights:
         CheckpointError: If the given checkpoint is damaged.
     """
     path = Path(init_from)
-    if (path / _STATE).is_file():
-        store = CheckpointStore(path.parent, keep=1)
-        checkpoint = next((kept for kept in store.kept() if kept.path == path), None)
-        missing = f"a checkpoint that is damaged: its {_STATE} is not whole"
-    elif (folder := RunDir(path)).spec.is_file():
-        store = CheckpointStore(folder.checkpoints, keep=1)
-        checkpoint = store.latest()
-        missing = "which holds no whole checkpoint"
-    else:
-        raise InitFromError(_no_run(path))
-    if checkpoint is None:
-        raise InitFromError(f"init_from is {path}, {missing}.")
+    store = CheckpointStore(RunDir(path).checkpoints, keep=1)
+    checkpoint = read_checkpoint(path) if (path / _STATE).is_file() else _newest(path, store)
     tensors, _ = store.load(checkpoint)
     model = cast("Mapping[str, Tensor]", tensors["model"])
     return Weights(init_from, checkpoint.round, checkpoint.update, model)
+
+
+def _newest(run: Path, store: CheckpointStore) -> Checkpoint:
+    if not RunDir(run).spec.is_file():
+        raise InitFromError(_no_run(run))
+    checkpoint = store.latest()
+    if checkpoint is None:
+        raise InitFromError(f"init_from is {run}, which holds no whole checkpoint.")
+    return checkpoint
 
 
 def take_over(agent: nn.Module, weights: Weights, name: str) -> Initialization:

@@ -51,10 +51,23 @@ def check_mask(observed: spaces.Dict, acted: CanonicalAction) -> None:
         raise UnsupportedSpaceError(f"its {MASK_KEY} is in {len(parts)} parts; {wanted}.")
     space = observed[MASK_KEY]
     size = int(np.prod(space.shape or ()))
-    if not isinstance(space, spaces.MultiBinary | spaces.Box) or size != width:
+    if isinstance(space, spaces.Discrete):
+        raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, which is no array; {wanted}.")
+    if size != width:
         raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, of {size} values; {wanted}.")
-    if isinstance(space, spaces.Box) and not ((space.low >= 0).all() and (space.high <= 1).all()):
+    if not _is_binary(space):
         raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, which has other values; {wanted}.")
+
+
+def _is_binary(space: spaces.Space[Any]) -> bool:
+    match space:
+        case spaces.MultiBinary():
+            return True
+        case spaces.MultiDiscrete():
+            return bool((space.nvec == 2).all()) and not space.start.any()
+        case spaces.Box():
+            return bool((space.low >= 0).all() and (space.high <= 1).all())
+    return False
 
 
 def check_takes_mask(part: Any, kind: str, use: str, parameters: tuple[str, ...], task: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from amago_core.spec.schema import TrainingSpec
 
 _NORM = re.compile(r"\w*Norm(\dd)?")
+_PARAMETRIZED = re.compile(r"(?P<path>(.+\.)?)parametrizations\.(?P<own>\w+)\.original(?P<index>\d*)")
 
 
 def build_optimizer(agent: Agent, spec: TrainingSpec) -> torch.optim.AdamW:
@@ -58,17 +59,30 @@ def is_decayed(module: nn.Module, name: str) -> bool:
     its module is neither an embedding nor one whose class, or a base of it, is called ``...Norm``. A
     part keeps a matrix from decaying by giving it another name, such as ``scale``.
 
+    What torch's parametrizations are computed from goes by the name of what they compute:
+    ``parametrizations.weight.original`` is a ``weight``. The magnitudes of ``weight_norm`` are scales.
+
     Args:
         module: Owner of all parameters, such as an agent.
         name: As in ``module.named_parameters()``.
     """
     path, _, own = name.rpartition(".")
+    if computed := _PARAMETRIZED.fullmatch(name):
+        if computed["index"] == "0" and _is_weight_norm(module.get_submodule(path)):
+            return False
+        path, own = computed["path"].rstrip("."), computed["own"]
     owner = module.get_submodule(path)
     if isinstance(owner, nn.Embedding | nn.EmbeddingBag):
         return False
     if any(_NORM.fullmatch(base.__name__) for base in type(owner).__mro__):
         return False
     return "weight" in own.split("_") and module.get_parameter(name).dim() >= 2
+
+
+def _is_weight_norm(parametrizations: nn.Module) -> bool:
+    """Return whether the originals are a direction and its magnitudes, the magnitudes first."""
+    first = next(parametrizations.children(), None)
+    return type(first).__name__ == "_WeightNorm"  # torch has no public name for it.
 
 
 def rate_factor(spec: TrainingSpec, update: int) -> float:

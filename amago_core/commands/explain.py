@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any, TypeGuard
+from collections.abc import Iterator, Mapping
+from inspect import cleandoc
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeGuard, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from amago_core.spec.describing import type_words
 from amago_core.spec.schema import RunSpec
@@ -32,6 +35,10 @@ _KEYS = {
 """Where a spec names a part of each kind."""
 
 _INDENT = "  "
+
+Defaults: TypeAlias = Mapping[str, Any]
+
+_NONE: Defaults = MappingProxyType({})
 
 
 @click.command("explain")
@@ -59,7 +66,7 @@ def _section(catalog: Catalog, key: str) -> str:
     """
     sections = dict(_sections(RunSpec, ""))
     if key in sections:
-        return f"{key}: {sections[key].__doc__}\n\n{_options(sections[key], key)}"
+        return f"{key}: {sections[key].__doc__}\n\n{_options(sections[key], see=f'see {key}.{{}}')}"
     if key in KINDS:
         names = ", ".join(catalog.short_name(entry) for entry in catalog.entries(key))
         raise CatalogError(f"which {key}? Write `amago explain {key} NAME`, with one of: {names}.")
@@ -94,29 +101,48 @@ def _explanation(catalog: Catalog, entry: Entry) -> str:
             f"{entry.kind} {entry.name}: {component.summary}",
             table(facts, indent="  "),
             _options(component.options),
+            *_nested(component.options),
             f"In a spec:\n{_snippet(entry, catalog.short_name(entry))}",
         ]
     )
 
 
-def _options(options: type[Options], key: str = "") -> str:
+def _options(
+    options: type[Options], *, see: str = "see below", prefix: str = "", given: Defaults = _NONE
+) -> str:
+    """Return a table of options.
+
+    Args:
+        options: Their model.
+        see: What stands for the default of a section; ``{}`` is its key.
+        prefix: Of their keys.
+        given: Defaults that the owner of a section sets; see :func:`_fields`.
+    """
     rows = []
-    for name, field in options.model_fields.items():
-        own = field.alias or name
-        words = "section" if _is_section(field.annotation) else type_words(field)
-        default = f"see {key}.{own}" if words == "section" else _default(field)
-        rows.append((own, words, default, field.description or ""))
+    for own, field, value in _fields(options, given):
+        words, default = type_words(field), _shown(value)
+        if (model := _model(field.annotation)) is not None:
+            words = words.replace(model.__name__, "section")
+            default = see.format(own) if isinstance(value, Mapping) else default
+        rows.append((f"{prefix}{own}", words, default, field.description or ""))
     if not rows:
         return "It has no options."
     return table(rows, header=("option", "type", "default", "consequence"))
 
 
+def _nested(options: type[Options], prefix: str = "", given: Defaults = _NONE) -> Iterator[str]:
+    """Yield what each section inside a part's options is, and a table of its options."""
+    for own, field, value in _fields(options, given):
+        if (model := _model(field.annotation)) is not None:
+            key, inner = f"{prefix}{own}", value if isinstance(value, Mapping) else _NONE
+            summary = cleandoc(model.__doc__ or field.description or "").partition("\n\n")[0]
+            yield f"{key}: {' '.join(summary.split())}"
+            yield _options(model, prefix=f"{key}.", given=inner)
+            yield from _nested(model, f"{key}.", inner)
+
+
 def _snippet(entry: Entry, short: str) -> str:
     """Return YAML that chooses the part, with its options at their defaults."""
-    options = [
-        f"{field.alias or name}: {'...' if field.is_required() else _default(field)}"
-        for name, field in entry.component.options.model_fields.items()
-    ]
     keys = _KEYS[entry.kind].split(".")
     above = [f"{_INDENT * depth}{key}:" for depth, key in enumerate(keys, start=1)]
     body = _INDENT * (len(keys) + 1)
@@ -124,17 +150,44 @@ def _snippet(entry: Entry, short: str) -> str:
         first, body = f"{body}- use: {short}", body + _INDENT
     else:
         first = f"{body}use: {short}"
-    return "\n".join([*above, first, *(body + option for option in options)])
+    return "\n".join([*above, first, *_lines(entry.component.options, body)])
 
 
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "none: must be given"
-    return _shown(field.get_default(call_default_factory=True))
+def _lines(options: type[Options], indent: str, given: Defaults = _NONE) -> Iterator[str]:
+    """Yield the YAML of options at their defaults."""
+    for own, field, value in _fields(options, given):
+        model = _model(field.annotation)
+        if model is not None and model.model_fields and isinstance(value, Mapping):
+            yield f"{indent}{own}:"
+            yield from _lines(model, indent + _INDENT, value)
+        else:
+            yield f"{indent}{own}: {'...' if value is PydanticUndefined else _shown(value)}"
+
+
+def _fields(options: type[Options], given: Defaults) -> Iterator[tuple[str, FieldInfo, Any]]:
+    """Yield every option by its key in a spec, with its default or ``PydanticUndefined``.
+
+    The default of a section, ``given``, goes before those of the options in it.
+    """
+    for name, field in options.model_fields.items():
+        own = field.alias or name
+        value = given[own] if own in given else field.get_default(call_default_factory=True)
+        yield own, field, value.model_dump(by_alias=True) if isinstance(value, Options) else value
+
+
+def _model(annotation: Any) -> type[Options] | None:
+    """Return the model of a section, of one that may be null, or of a list of them."""
+    if _is_section(annotation):
+        return annotation
+    if get_origin(annotation) is dict:
+        return None  # Its keys are no options.
+    return next((model for model in map(_model, get_args(annotation)) if model is not None), None)
 
 
 def _shown(value: Any) -> str:
     """Return a default as a spec writes it."""
+    if value is PydanticUndefined:
+        return "none: must be given"
     if isinstance(value, str):
         return value if value else '""'
     return json.dumps(value, default=str)

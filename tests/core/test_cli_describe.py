@@ -1,9 +1,10 @@
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from fake_catalog import CATALOG, CATALOG_WITH_BROKEN, GRUOptions
 
@@ -13,8 +14,9 @@ from amago_core.commands import check, train
 from amago_core.errors import SpecError
 from amago_core.spec.schema import TrainingSpec
 from amago_core.tables import table
-from amago_registry import Catalog, Component, Plugin
+from amago_registry import Catalog, Component, Field, Options, Plugin
 from amago_registry import catalog as registry_catalog
+from amago_registry.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,6 +88,132 @@ def test_explain_shows_options_and_what_to_write(amago: Any) -> None:
         "      width: 256\n"
         "      attention: auto\n"
     )
+
+
+class Bells(Options):
+    """Bells that ring.
+
+    This is said nowhere else.
+    """
+
+    count: int = Field(2, ge=1, description="How many.")
+    name: str = Field(description="What is engraved.")
+
+
+class Tower(Options):
+    """Where the bells hang."""
+
+    height: float = Field(30.0, gt=0, description="In metres.")
+    bells: Bells = Field(
+        default_factory=lambda: {"count": 5, "name": "Anna"},
+        validate_default=True,
+        description="What rings.",
+    )
+
+
+class ChurchOptions(Options):
+    tower: Tower = Field(Tower(height=50.0), description="What is seen from afar.")
+    chapel: Tower | None = Field(None, description="A second one.")
+    towers: list[Tower] = Field([], description="More of them.")
+    doors: dict[str, Tower] = Field({}, description="Found by name.")
+
+
+CHURCH = Plugin(
+    "town", "amago-town", "1", (("environment", Component("church", "m:C", ChurchOptions, "tall")),)
+)
+
+
+def test_explain_has_a_table_for_every_section_of_a_parts_options(amago: Any) -> None:
+    assert amago("explain", "environment", "church", catalog=Catalog([CHURCH])).stdout == (
+        "environment town/church: tall\n\n"
+        "  plugin  town\n"
+        "  target  m:C\n\n"
+        "option  type              default    consequence\n"
+        "tower   section           see below  What is seen from afar.\n"
+        "chapel  section or null   null       A second one.\n"
+        "towers  list of: section  []         More of them.\n"
+        "doors   mapping           {}         Found by name.\n\n"
+        "tower: Where the bells hang.\n\n"
+        "option        type             default    consequence\n"
+        "tower.height  number, above 0  50.0       In metres.\n"
+        "tower.bells   section          see below  What rings.\n\n"
+        "tower.bells: Bells that ring.\n\n"
+        "option             type                 default  consequence\n"
+        "tower.bells.count  integer, at least 1  5        How many.\n"
+        "tower.bells.name   text                 Anna     What is engraved.\n\n"
+        + "".join(
+            f"{key}: Where the bells hang.\n\n"
+            "option         type             default    consequence\n"
+            f"{key}.height  number, above 0  30.0       In metres.\n"
+            f"{key}.bells   section          see below  What rings.\n\n"
+            f"{key}.bells: Bells that ring.\n\n"
+            "option              type                 default  consequence\n"
+            f"{key}.bells.count  integer, at least 1  5        How many.\n"
+            f"{key}.bells.name   text                 Anna     What is engraved.\n\n"
+            for key in ("chapel", "towers")
+        )
+        + "In a spec:\n"
+        "  environment:\n"
+        "    use: church\n"
+        "    tower:\n"
+        "      height: 50.0\n"
+        "      bells:\n"
+        "        count: 5\n"
+        "        name: Anna\n"
+        "    chapel: null\n"
+        "    towers: []\n"
+        "    doors: {}\n"
+    )
+
+
+def sections(annotation: Any) -> list[type[Options]]:
+    """Return the models of options that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, Options):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in sections(argument)]
+
+
+def nested_keys(options: type[Options], prefix: str = "") -> list[str]:
+    """Return the keys of all options inside the sections of a part's options."""
+    below = [
+        (f"{prefix}{field.alias or name}.", model)
+        for name, field in options.model_fields.items()
+        for model in sections(field.annotation)
+    ]
+    own = [f"{key}{f.alias or name}" for key, model in below for name, f in model.model_fields.items()]
+    return own + [key for above, model in below for key in nested_keys(model, above)]
+
+
+NESTED = {
+    (entry.kind, entry.name): keys
+    for kind in KINDS
+    for entry in registry_catalog.installed().entries(kind)
+    if (keys := nested_keys(entry.component.options))
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), NESTED)
+def test_every_option_inside_a_section_of_an_installed_part_is_explained(
+    kind: str, name: str, amago: Any
+) -> None:
+    shown = amago("explain", kind, name, catalog=registry_catalog.installed()).stdout
+    rows = [line.split("  ")[0] for line in shown.splitlines()]
+    assert [key for key in NESTED[kind, name] if rows.count(key) != 1] == []
+    spec = yaml.safe_load(shown.partition("In a spec:\n")[2])
+    assert installed_part(kind, spec) == installed_part(kind, name)
+
+
+def installed_part(kind: str, written: Any) -> Options:
+    """Return the options of a part that a spec names, at the end of its only branch."""
+    while isinstance(written, dict) and "use" not in written:
+        (written,) = written.values()
+    given = dict(written) if isinstance(written, dict) else {"use": written}
+    entry = registry_catalog.installed().find(kind, given.pop("use"))
+    return entry.component.options.model_validate(given)
+
+
+def test_the_filter_of_the_objectives_is_among_those() -> None:
+    assert "filter.kind" in NESTED["objective", "standard/amago"]
 
 
 def test_explain_says_which_options_must_be_given(amago: Any) -> None:

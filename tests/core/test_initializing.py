@@ -78,6 +78,34 @@ def test_a_given_checkpoint_is_taken_in_place_of_the_newest(trained: Path) -> No
     assert (weights.source, weights.update) == (f"{first}/", 0)
 
 
+def test_a_checkpoint_is_read_under_any_name_and_from_anywhere(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "best"
+    shutil.copytree(trained / "checkpoints" / "round-00000002", copy)
+    monkeypatch.chdir(copy)
+    for path in (str(copy), ".", "../best"):
+        weights = read_weights(path)
+        assert (weights.source, weights.round, weights.update) == (path, 2, 4)
+        assert same(dict(weights.tensors), newest(trained)[1]["model"])
+
+
+def test_what_is_wrong_with_a_copied_checkpoint_is_named(trained: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "best"
+    shutil.copytree(trained / "checkpoints" / "round-00000002", copy)
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError) as caught:
+        read_weights(str(copy))
+    assert str(caught.value) == f"the checkpoint {copy} is damaged: model.safetensors is missing"
+    state = (copy / "state.json").read_text()
+    (copy / "state.json").write_text(state.replace('"round": 2', '"round": 3'))
+    with pytest.raises(CheckpointError) as caught:
+        read_weights(str(copy))
+    assert str(caught.value) == (
+        f"the checkpoint {copy} is damaged: state.json does not have the checksum it was written with"
+    )
+
+
 def test_what_fits_is_taken_and_the_rest_is_named_and_begins_anew(
     trained: Path, tmp_path: Path
 ) -> None:
@@ -219,10 +247,10 @@ def test_a_run_or_checkpoint_that_is_not_whole_is_refused(trained: Path, tmp_pat
         "model.safetensors does not have the checksum it was written with"
     )
     (checkpoint / "state.json").write_text("{}")
-    with pytest.raises(InitFromError) as caught:
+    with pytest.raises(CheckpointError) as damaged:
         read_weights(str(checkpoint))
-    assert str(caught.value) == (
-        f"init_from is {checkpoint}, a checkpoint that is damaged: its state.json is not whole."
+    assert str(damaged.value) == (
+        f"the checkpoint {checkpoint} is damaged: state.json is not what a checkpoint holds"
     )
     assert read_weights(str(run)).round == 0
     shutil.rmtree(run / "checkpoints")

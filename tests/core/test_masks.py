@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -10,8 +11,9 @@ import pytest
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
-from toys import Walk
+from toys import Choosy, Listener, Walk, tiny
 
+import amago_core
 from amago_core.compose import compose_task
 from amago_core.errors import AmagoError
 from amago_core.masks import action_mask, check_mask, check_takes_mask, shows_mask
@@ -49,6 +51,8 @@ def test_a_mask_is_read_as_booleans_from_arrays_and_tensors(dtype: Any) -> None:
         (spaces.Box(0, 1, (3,), np.int8), MOVES),
         (spaces.Box(0, 1, (3, 1), np.float32), MOVES),
         (spaces.MultiBinary(5), DIALS),
+        (spaces.MultiDiscrete([2, 2, 2]), MOVES),
+        (spaces.MultiDiscrete([[2], [2], [2]]), MOVES),
         (spaces.Box(-9, 9, (7,)), FORCE),
         (spaces.Discrete(2), SWITCHES),
     ],
@@ -80,17 +84,58 @@ def test_a_mask_has_one_value_per_choice_and_is_free_elsewhere(mask: Any, acted:
             "a mask over Discrete(3) is one array of 3 values 0 or 1, such as MultiBinary(3).",
         ),
         (
-            spaces.MultiDiscrete([2, 2, 2]),
+            spaces.MultiDiscrete([2, 2]),
             MOVES,
-            "its action_mask is MultiDiscrete([2 2 2]), of 3 values; "
+            "its action_mask is MultiDiscrete([2 2]), of 2 values; "
             "a mask over Discrete(3) is one array of 3 values 0 or 1, such as MultiBinary(3).",
         ),
+        (
+            spaces.MultiDiscrete([2, 3, 2]),
+            MOVES,
+            "its action_mask is MultiDiscrete([2 3 2]), which has other values; "
+            "a mask over Discrete(3) is one array of 3 values 0 or 1, such as MultiBinary(3).",
+        ),
+        (
+            spaces.MultiDiscrete([2, 2, 2], start=[1, 1, 1]),
+            MOVES,
+            "its action_mask is MultiDiscrete([2 2 2], start=[1 1 1]), which has other values; "
+            "a mask over Discrete(3) is one array of 3 values 0 or 1, such as MultiBinary(3).",
+        ),
+        (
+            spaces.Discrete(2),
+            spaces.Discrete(1),
+            "its action_mask is Discrete(2), which is no array; "
+            "a mask over Discrete(1) is one array of 1 values 0 or 1, such as MultiBinary(1).",
+        ),
     ],
+    ids=lambda value: "" if isinstance(value, str) else str(value),
 )
 def test_a_mask_that_cannot_be_one_is_refused(mask: Any, acted: Any, message: str) -> None:
     with pytest.raises(UnsupportedSpaceError) as caught:
         check_mask(seeing(mask), acted)
     assert str(caught.value) == message
+
+
+class Counting(Choosy):
+    """Its mask is made of numbers that count to 2."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(3))
+        self.observation_space = seeing(spaces.MultiDiscrete([2, 2, 2]))
+
+    def _observe(self) -> Any:
+        seen = super()._observe()
+        return {**seen, "action_mask": seen["action_mask"].astype(np.int64), "clock": self.time % 9}
+
+
+def test_a_mask_of_numbers_that_count_to_two_is_obeyed_in_training_and_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment refuses what is forbidden; ten steps pay 10."""
+    monkeypatch.setattr("amago_core.plots.plot_run", lambda folder, evaluation: None)
+    spec, run = tiny(environment=None), tmp_path / "run"
+    amago_core.train(spec, environment=Counting, run=run, reporter=Listener())
+    assert amago_core.evaluate(run, environment=Counting).mean_return == 10
 
 
 class Wrong(Walk):

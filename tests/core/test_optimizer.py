@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 from toys import tiny
 
 from amago_core.agent import Agent
@@ -77,6 +78,44 @@ def decayed(module: nn.Module) -> list[str]:
 )
 def test_only_weights_that_mix_features_decay(module: nn.Module, expected: list[str]) -> None:
     assert decayed(module) == expected
+
+
+class LowRank(nn.Module):
+    """A matrix as a product of two, with a scale of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(2, 2))
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.scale * (left @ right)
+
+    def right_inverse(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones(2, 1), torch.ones(1, 2)
+
+
+def low_rank(module: nn.Linear) -> nn.Module:
+    return parametrize.register_parametrization(module, "weight", LowRank())
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        (parametrizations.orthogonal(nn.Linear(2, 2)), ["original"]),
+        (parametrizations.spectral_norm(nn.Linear(2, 2)), ["original"]),
+        (parametrizations.weight_norm(nn.Linear(2, 2)), ["original1"]),
+        (parametrizations.weight_norm(nn.LayerNorm((2, 2))), []),
+        (parametrizations.weight_norm(nn.Embedding(2, 2)), []),
+        (low_rank(nn.Linear(2, 2)), ["original0", "original1"]),
+    ],
+    ids=["orthogonal", "spectral", "weight_norm", "of a norm", "of an embedding", "low rank"],
+)
+def test_what_a_weight_is_computed_from_decays_except_for_magnitudes(
+    module: nn.Module, expected: list[str]
+) -> None:
+    assert decayed(module) == [f"parametrizations.weight.{own}" for own in expected]
+    deep = nn.ModuleDict({"part": nn.Sequential(module)})
+    assert decayed(deep) == [f"part.0.parametrizations.weight.{own}" for own in expected]
 
 
 def test_a_norm_of_another_name_is_known_by_its_base() -> None:

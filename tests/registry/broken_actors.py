@@ -5,6 +5,7 @@ Shape suffixes: N = timesteps, G = discounts, A = features of an action vector.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class Choice:
     def log_prob(self, action: Tensor) -> Tensor:
         return self._probs.gather(-1, action[..., None]).squeeze(-1).clamp_min(1e-30).log()
 
-    def entropy(self) -> None:
+    def entropy(self) -> Any:
         return None
 
 
@@ -52,6 +53,9 @@ class OpenChoice(Choice):
     @property
     def probs(self) -> Tensor:
         return self._probs
+
+    def entropy(self) -> Any:
+        return torch.special.entr(self._probs).sum(-1)
 
 
 class Choices:
@@ -72,7 +76,7 @@ class Choices:
     def log_prob(self, action: Tensor) -> Tensor:
         return sum(f.log_prob(a) for f, a in zip(self.factors, action.unbind(-1), strict=True))
 
-    def entropy(self) -> None:
+    def entropy(self) -> Any:
         return None
 
 
@@ -94,8 +98,9 @@ class Coins:
     def log_prob(self, action: Tensor) -> Tensor:
         return torch.where(action == 1, self._heads, 1 - self._heads).log().sum(-1)
 
-    def entropy(self) -> None:
-        return None
+    def entropy(self) -> Any:
+        tails = 1 - self._heads
+        return (torch.special.entr(self._heads) + torch.special.entr(tails)).sum(-1)
 
 
 class Aim:
@@ -113,7 +118,7 @@ class Aim:
     def log_prob(self, action: Tensor) -> Tensor:
         return -50 * (action - self.mean).square().sum(-1)
 
-    def entropy(self) -> None:
+    def entropy(self) -> Any:
         return None
 
 
@@ -177,6 +182,13 @@ class ActorOfBoxes(Actor):
         if not isinstance(space, spaces.Box):
             raise UnsupportedSpaceError(f"no {space}")
         return super().family(space)
+
+
+class ActorWithoutMasks(Actor):
+    """Obeys every law too: where the environment shows a mask, the composer refuses it."""
+
+    def forward(self, state_NE: Tensor) -> Any:
+        return super().forward(state_NE)
 
 
 class TakesNothing(Actor):
@@ -383,3 +395,136 @@ class PassesAnotherGradient(Actor):
     """Steps of another size than the probabilities ask for."""
 
     multi_binary = SteepCoins
+
+
+class CarelessChoice(OpenChoice):
+    """Every action is drawn as often as any other that is allowed."""
+
+    def sample(self) -> Tensor:
+        allowed = (self._probs > 0).to(self._probs.dtype)
+        return torch.multinomial(allowed.flatten(0, 1), 1).view(self._probs.shape[:2])
+
+
+class ActsAtRandom(Actor):
+    """What it learns never shows."""
+
+    discrete = CarelessChoice
+
+
+class HastyChoice(OpenChoice):
+    """Draws from the policy of another timestep where gradients are wanted."""
+
+    def rsample(self) -> Tensor:
+        drawn = one_hot(self.sample().roll(1, 0), self._probs.shape[-1])
+        return drawn + self._probs - self._probs.detach()
+
+
+class MixesTimesteps(Actor):
+    """Gradients of what would have been done elsewhere."""
+
+    discrete = HastyChoice
+
+
+class SharedChoice(OpenChoice):
+    """One random number for all."""
+
+    def sample(self) -> Tensor:
+        reached = self._probs.detach().cumsum(-1)
+        return (reached > torch.rand(()) * reached[..., -1:]).byte().argmax(-1)
+
+
+class ThrowsOneDie(Actor):
+    """All environments explore the same."""
+
+    discrete = SharedChoice
+
+
+class ByteDraw(OpenChoice):
+    """The 257th action is drawn as the first."""
+
+    def sample(self) -> Tensor:
+        return super().sample() % 256
+
+
+class DrawsBytes(Actor):
+    """Never does what comes late in a long list."""
+
+    discrete = ByteDraw
+
+
+class ContraryChoice(OpenChoice):
+    """What is least likely, of what is allowed."""
+
+    def mode(self) -> Tensor:
+        return torch.where(self._probs > 0, self._probs, torch.inf).argmin(-1)
+
+
+class EvaluatesItsWorst(Actor):
+    """Learns well, and nobody notices."""
+
+    discrete = ContraryChoice
+
+
+class TailsUp(Coins):
+    """The other side of every coin."""
+
+    def mode(self) -> Tensor:
+        return 1 - super().mode()
+
+
+class EvaluatesTheOtherSide(Actor):
+    """As bad, bit by bit."""
+
+    multi_binary = TailsUp
+
+
+class VagueChoice(OpenChoice):
+    """One number per timestep, and no entropy."""
+
+    def entropy(self) -> Tensor:
+        return -torch.ones(len(self._probs))
+
+
+class InventsItsEntropy(Actor):
+    """A bonus for nothing."""
+
+    discrete = VagueChoice
+
+
+class BinaryChoice(OpenChoice):
+    """Bits, not nats."""
+
+    def entropy(self) -> Tensor:
+        return super().entropy() / math.log(2)
+
+
+class CountsBits(Actor):
+    """Its entropy is in another unit than everybody's."""
+
+    discrete = BinaryChoice
+
+
+class UndefinedChoice(OpenChoice):
+    """0 times minus infinity."""
+
+    def entropy(self) -> Tensor:
+        return -(self._probs * self._probs.log()).sum(-1)
+
+
+class HasNoEntropyUnderMasks(Actor):
+    """One action that was masked, and the metric is lost."""
+
+    discrete = UndefinedChoice
+
+
+class LooseAim(SteadyAim):
+    """A density has no log at its edge."""
+
+    def entropy(self) -> Tensor:
+        return torch.full(self.mean.shape[:-1], torch.inf)
+
+
+class HasEndlessEntropy(Actor):
+    """Nothing can be said of it."""
+
+    continuous = LooseAim

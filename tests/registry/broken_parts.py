@@ -225,6 +225,34 @@ class DetachesItsLoss(Critic):
         return super().loss(prediction.detach().requires_grad_(), target_NG)
 
 
+class IgnoresTheTarget(Critic):
+    """Learns that nothing is ever paid."""
+
+    def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
+        return (prediction / self.latest_G()).square()
+
+
+class ClimbsItsLoss(Critic):
+    """The further from the target, the better."""
+
+    def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
+        return -super().loss(prediction, target_NG)
+
+
+class SwapsDiscounts(Critic):
+    """Each discount learns the targets of the one before it."""
+
+    def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
+        return super().loss(prediction, target_NG.roll(1, -1))
+
+
+class LearnsOneDiscount(Critic):
+    """The others stay as they are: all losses are the first's."""
+
+    def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
+        return super().loss(prediction, target_NG)[..., :1].expand_as(prediction)
+
+
 class FlattensValues(Critic):
     """Rows and discounts in one heap."""
 

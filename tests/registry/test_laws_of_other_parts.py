@@ -31,6 +31,7 @@ STEPPED = {
     "a_full_cache_forgets_the_oldest",
     "a_window_limits_what_steps_see",
 }
+APPROACH = "a_step_down_the_loss_moves_the_value_towards_the_target"
 BROKEN = {
     "ForgetsToScale": PACKED,
     "DetachesKeys": PACKED,
@@ -45,8 +46,12 @@ BROKEN = {
     "PutsActionsLast": {"several_actions_are_valued_as_each_alone"},
     "NeverForgets": {"what_is_forgotten_leaves_no_trace"},
     "SelectsTheFirst": {"values_have_a_place_per_member_and_discount"},
-    "AveragesItsLoss": {"values_have_a_place_per_member_and_discount"},
-    "DetachesItsLoss": {"a_critic_learns_in_every_parameter"},
+    "AveragesItsLoss": {"values_have_a_place_per_member_and_discount", APPROACH},
+    "DetachesItsLoss": {"a_critic_learns_in_every_parameter", APPROACH},
+    "IgnoresTheTarget": {APPROACH},
+    "ClimbsItsLoss": {APPROACH},
+    "SwapsDiscounts": {APPROACH},
+    "LearnsOneDiscount": {APPROACH},
     "FlattensValues": {"normalize_keeps_shape_and_order"},
     "TurnsValuesAround": {"normalize_keeps_shape_and_order"},
     "TakesMembersForDiscounts": {"normalize_keeps_shape_and_order"},

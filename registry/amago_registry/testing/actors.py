@@ -1,11 +1,14 @@
 """Laws of actors, each on every kind of action space that the actor takes.
 
 Shape suffixes: N = timesteps, E = state features, G = discounts, A = features of an action vector,
-J = all actions of a space, X = axes of the action space.
+J = all actions of a space, X = axes of the action space, R = draws.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -31,12 +34,30 @@ from amago_registry.testing.building import (
     require_protocol,
     seeded,
 )
-from amago_registry.testing.heads import ACTION_SPACES, DISCOUNTS, DOUBLE, ROWS, heads, states
+from amago_registry.testing.heads import (
+    ACTION_SPACES,
+    DISCOUNTS,
+    DOUBLE,
+    ROWS,
+    gradients,
+    heads,
+    states,
+    with_moved_weights,
+)
 
 MANY = spaces.Discrete(300)
 """More actions than a byte counts."""
 
 DRAWS = 50
+
+COPIES = 100
+"""How often a batch has every timestep in it where draws are counted."""
+
+BATCHES = 20
+"""Batches of draws that are counted."""
+
+SURPRISE = 1e-9
+"""Chance that an honest count is further from what is expected than a law allows."""
 
 Actors = list[tuple[spaces.Space[Any], Any]]
 
@@ -98,6 +119,34 @@ def likelihoods_of_all_actions_add_up_to_one(
         require_close(total_NG, torch.ones_like(total_NG), component, sentence)
 
 
+def the_mode_is_the_likeliest_action(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """In a finite space, no action has a higher ``log_prob`` than the mode."""
+    for space, actor in _finite(component, device, dtype):
+        policy = _policy(actor, space, component)
+        likelihood_NGJ = _likelihoods(policy, space, component)
+        mode = policy.mode()
+        _require_stored(mode, space, component)
+        mode_NG = likelihood_NGJ.gather(-1, _place(mode, space)[..., None]).squeeze(-1)
+        sentence = f"in {space}, the mode is not the likeliest action."
+        require_close(mode_NG, likelihood_NGJ.amax(-1), component, sentence)
+
+
+def entropy_is_that_of_the_probabilities(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """It is None, or finite ``(N, G)``; in a finite space ``-sum(p log p)`` of all actions, in nats.
+
+    So it is under a mask, where 0 log 0 is 0.
+    """
+    for space, actor in _actors(component, device, dtype):
+        _require_entropy(_policy(actor, space, component), space, component, f"in {space}")
+    for space, actor in _maskable(component, device, dtype):
+        masked = _policy(actor, space, component, _mask(space, device))
+        _require_entropy(masked, space, component, f"in {space} under a mask")
+
+
 def masked_actions_are_never_taken(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
@@ -142,10 +191,10 @@ def reparameterised_samples_carry_gradients(
         with seeded(0):
             action_NGA = _policy(actor.train(), space, component).rsample()
         _require_vector(action_NGA, space, component)
-        gradients = _gradients(_weighed(action_NGA), actor)
-        some = any(bool(gradient.any()) for gradient in gradients)
+        arrived = gradients(_weighed(action_NGA), actor)
+        some = any(bool(gradient.any()) for gradient in arrived)
         require(some, component, f"in {space}, no gradient comes through rsample.")
-        finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
+        finite = all(bool(gradient.isfinite().all()) for gradient in arrived)
         require(finite, component, f"in {space}, the gradient through rsample is not finite.")
 
 
@@ -157,16 +206,28 @@ def straight_through_gradients_are_those_of_the_probabilities(
         if isinstance(space, spaces.Box):
             continue
         policy = _policy(actor.train(), space, component)
-        likelihood_NGJ = _likelihoods(policy, space, component)
-        if isinstance(policy, DiscreteDistribution):
-            likelihood_NGJ = policy.probs
-        probability_NGA = likelihood_NGJ @ _vectors(space, device).to(likelihood_NGJ.dtype)
+        probability_NGJ = _probabilities(policy, space, component)
+        probability_NGA = probability_NGJ @ _vectors(space, device).to(probability_NGJ.dtype)
         with seeded(0):
-            actual = _gradients(_weighed(policy.rsample()), actor)
-        expected = _gradients(_weighed(probability_NGA), actor)
+            actual = gradients(_weighed(policy.rsample()), actor)
+        expected = gradients(_weighed(probability_NGA), actor)
         sentence = f"in {space}, the gradient through rsample is not that of the probabilities."
         for ours, theirs in zip(actual, expected, strict=True):
             require_close(ours, theirs, component, sentence)
+
+
+def actions_are_drawn_as_often_as_they_are_likely(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """In a finite space: by ``sample`` and, where it exists, by ``rsample``."""
+    for space, actor in _finite(component, device, dtype):
+        probability_NGJ = _probabilities(_policy(actor, space, component), space, component)
+        policy = _policy(actor, space, component, copies=COPIES)
+        for name, draw in _ways_to_draw(policy, space).items():
+            with seeded(0):
+                place_RNG = torch.cat([_places(draw(), space, component) for _ in range(BATCHES)])
+            sentence = f"in {space}, {name} does not draw actions as often as they are likely"
+            _require_frequencies(place_RNG, probability_NGJ.detach(), component, sentence)
 
 
 def an_actor_learns_in_every_parameter(
@@ -186,22 +247,46 @@ ACTOR_LAWS: tuple[Law, ...] = (
     samples_are_legal_and_likely,
     probabilities_agree_with_log_prob,
     likelihoods_of_all_actions_add_up_to_one,
+    the_mode_is_the_likeliest_action,
+    entropy_is_that_of_the_probabilities,
     masked_actions_are_never_taken,
     a_mask_that_allows_nothing_allows_everything,
     reparameterised_samples_carry_gradients,
     straight_through_gradients_are_those_of_the_probabilities,
+    actions_are_drawn_as_often_as_they_are_likely,
     an_actor_learns_in_every_parameter,
 )
 """What every actor obeys, in each action space that it does not refuse as unsupported."""
 
 
 def _actors(component: Component, device: str, dtype: torch.dtype) -> Actors:
+    """Return the actor for every action space it takes, its weights moved a little."""
     tried = (*ACTION_SPACES, MANY)
-    return heads(component, ActorContext, Actor, device=device, dtype=dtype, action_spaces=tried)
+    return with_moved_weights(
+        heads(component, ActorContext, Actor, device=device, dtype=dtype, action_spaces=tried)
+    )
+
+
+def _finite(component: Component, device: str, dtype: torch.dtype) -> Actors:
+    actors = _actors(component, device, dtype)
+    return [(space, actor) for space, actor in actors if not isinstance(space, spaces.Box)]
 
 
 def _maskable(component: Component, device: str, dtype: torch.dtype) -> Actors:
-    return [(space, actor) for space, actor in _actors(component, device, dtype) if choices(space)]
+    actors = _actors(component, device, dtype)
+    return [(space, actor) for space, actor in actors if _takes_mask(actor, space)]
+
+
+def _takes_mask(actor: Any, space: spaces.Space[Any]) -> bool:
+    """Return whether it can be called with a mask; one that cannot is refused where there are masks."""
+    if not choices(space):
+        return False
+    call = actor.forward if isinstance(actor, nn.Module) else actor
+    try:
+        inspect.signature(call).bind("state", "mask")
+    except TypeError:
+        return False
+    return True
 
 
 def _reparameterised(component: Component, device: str, dtype: torch.dtype) -> Actors:
@@ -213,10 +298,15 @@ def _reparameterised(component: Component, device: str, dtype: torch.dtype) -> A
 
 
 def _policy(
-    actor: Any, space: spaces.Space[Any], component: Component, mask_NA: Tensor | None = None
+    actor: Any,
+    space: spaces.Space[Any],
+    component: Component,
+    mask_NA: Tensor | None = None,
+    copies: int = 1,
 ) -> Any:
+    """Return the policy of every timestep, or of all timesteps so many times in turn."""
     like = next(actor.parameters())
-    state_NE = states(like.device, like.dtype)
+    state_NE = states(like.device, like.dtype).repeat(copies, 1)
     policy = actor(state_NE) if mask_NA is None else actor(state_NE, mask_NA)
     discrete = isinstance(space, spaces.Discrete)
     require_protocol(policy, DiscreteDistribution if discrete else Distribution, component)
@@ -254,6 +344,69 @@ def _likelihoods(policy: Any, space: spaces.Space[Any], component: Component) ->
     return log_prob_NGJ.exp()
 
 
+def _probabilities(policy: Any, space: spaces.Space[Any], component: Component) -> Tensor:
+    """``probs`` where there are any, else :func:`_likelihoods`."""
+    if isinstance(policy, DiscreteDistribution):
+        return policy.probs
+    return _likelihoods(policy, space, component)
+
+
+def _place(action: Tensor, space: spaces.Space[Any]) -> Tensor:
+    """Return where stored actions of a finite space lie among :func:`_every_action`."""
+    if isinstance(space, spaces.Discrete):
+        return action.long()
+    place = torch.zeros_like(action[..., 0], dtype=torch.long)
+    for axis, n in enumerate(choices(space) or (2,) * action.shape[-1]):
+        place = place * n + action[..., axis].long()
+    return place
+
+
+def _ways_to_draw(policy: Any, space: spaces.Space[Any]) -> dict[str, Callable[[], Tensor]]:
+    """Return what draws actions of a finite space, in stored form."""
+    draws: dict[str, Callable[[], Tensor]] = {"sample": policy.sample}
+    if isinstance(policy, ReparameterizedDistribution):
+        draws["rsample"] = lambda: _stored(policy.rsample(), space)
+    return draws
+
+
+def _places(action: Tensor, space: spaces.Space[Any], component: Component) -> Tensor:
+    """Return the places of drawn actions, ``(COPIES, N, G)``."""
+    _require_stored(action, space, component, ROWS * COPIES)
+    return _place(action, space).view(COPIES, ROWS, -1)
+
+
+def _stored(vector: Tensor, space: spaces.Space[Any]) -> Tensor:
+    """Return action vectors of a finite space in stored form."""
+    if isinstance(space, spaces.MultiBinary):
+        return (vector > 0.5).long()
+    factors = [factor.argmax(-1) for factor in torch.split(vector, list(choices(space)), -1)]
+    return factors[0] if isinstance(space, spaces.Discrete) else torch.stack(factors, -1)
+
+
+def _require_frequencies(
+    place_RNG: Tensor, probability_NGJ: Tensor, component: Component, sentence: str
+) -> None:
+    """Require that counts of draws stay within what chance explains.
+
+    Counted for each timestep, and for all of them together: where there are many actions, each is drawn
+    too seldom to tell. Chance: a sum of R independent draws is further than t from its expectation with
+    a probability of at most ``2 exp(-t^2 / (2 (variance + t / 3)))`` (Bernstein's inequality).
+    """
+    place_NGR = place_RNG.movedim(0, -1)
+    ones_NGR = torch.ones_like(place_NGR, dtype=probability_NGJ.dtype)
+    count_NGJ = torch.zeros_like(probability_NGJ).scatter_add_(-1, place_NGR, ones_NGR)
+    expected_NGJ = len(place_RNG) * probability_NGJ
+    alone = count_NGJ, expected_NGJ, expected_NGJ * (1 - probability_NGJ)
+    rare = math.log(2 / SURPRISE)
+    for count, expected, variance in (alone, tuple(each.sum(0) for each in alone)):
+        allowed = rare / 3 + (rare**2 / 9 + 2 * rare * variance).sqrt()
+        worst = ((count - expected).abs() - allowed).argmax()
+        times, fair = count.flatten()[worst].item(), expected.flatten()[worst].item()
+        within = abs(times - fair) <= allowed.flatten()[worst].item()
+        counted = f"{times:.0f} times instead of about {fair:.0f}"
+        require(within, component, f"{sentence}; one was drawn {counted}.")
+
+
 def _weighed(action_NGA: Tensor) -> Tensor:
     """A number to which every feature counts differently: the features of one-hots sum to 1."""
     generator = torch.Generator().manual_seed(0)
@@ -261,13 +414,17 @@ def _weighed(action_NGA: Tensor) -> Tensor:
     return (weight.to(action_NGA) * action_NGA).sum()
 
 
-def _gradients(value: Tensor, actor: nn.Module) -> list[Tensor]:
-    """Gradients of ``value``, zeros where none arrives."""
-    weights = [weight for weight in actor.parameters() if weight.requires_grad]
-    if not value.requires_grad:
-        return [torch.zeros_like(weight) for weight in weights]
-    found = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
+def _require_entropy(policy: Any, space: spaces.Space[Any], component: Component, where: str) -> None:
+    entropy_NG = policy.entropy()
+    if entropy_NG is None:
+        return
+    legal = entropy_NG.shape == (ROWS, len(DISCOUNTS)) and bool(entropy_NG.isfinite().all())
+    require(legal, component, f"{where}, entropy is neither None nor finite (N, G).")
+    if isinstance(space, spaces.Box):
+        return
+    expected_NG = torch.special.entr(_probabilities(policy, space, component)).sum(-1)
+    sentence = f"{where}, entropy is not -sum(p log p) of the probabilities."
+    require_close(entropy_NG, expected_NG, component, sentence)
 
 
 def _require_finite(log_prob: Tensor, space: spaces.Space[Any], component: Component) -> None:
@@ -275,9 +432,11 @@ def _require_finite(log_prob: Tensor, space: spaces.Space[Any], component: Compo
     require(finite, component, f"in {space}, log_prob of an action of the space is not finite (N, G).")
 
 
-def _require_stored(action: Tensor, space: spaces.Space[Any], component: Component) -> None:
+def _require_stored(
+    action: Tensor, space: spaces.Space[Any], component: Component, rows: int = ROWS
+) -> None:
     """Require an action as it is stored: indices, bits, or numbers in [-1, 1]."""
-    shape = (ROWS, len(DISCOUNTS), *(space.shape or ()))
+    shape = (rows, len(DISCOUNTS), *(space.shape or ()))
     low, high = 0 * action, torch.ones_like(action)
     if isinstance(space, spaces.Box):
         low = -high

@@ -6,6 +6,8 @@ K = actions per timestep, A = features of an action vector.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,17 +18,25 @@ from amago_registry.actions import action_vector, choices
 from amago_registry.component import Component
 from amago_registry.contexts import CriticContext
 from amago_registry.protocols import Critic, Proposes
-from amago_registry.testing.building import (
-    Law,
-    require,
-    require_close,
-    require_finite_gradients,
-    seeded,
+from amago_registry.testing.building import Law, require, require_close, require_finite_gradients
+from amago_registry.testing.heads import (
+    DISCOUNTS,
+    DOUBLE,
+    ROWS,
+    gradients,
+    heads,
+    states,
+    with_moved_weights,
 )
-from amago_registry.testing.heads import DISCOUNTS, DOUBLE, ROWS, heads, states
 
 SEVERAL = 3
 """Actions per timestep."""
+
+FAR = 100.0
+"""A target that no critic starts near."""
+
+STEP = 1e-3
+"""Length of a gradient step that counts as small."""
 
 Critics = list[tuple[spaces.Space[Any], Any]]
 
@@ -96,6 +106,20 @@ def a_critic_learns_in_every_parameter(
         critic.observe(target)
         critic.loss(prediction, target).sum().backward()
         require_finite_gradients(critic, component)
+
+
+def a_step_down_the_loss_moves_the_value_towards_the_target(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """A target far above leaves the values of its discount higher than one far below.
+
+    The two are compared with each other and not with the value before: the first steps of a classifier
+    may have more to do with the classes that are wrong for both. The weights are as they were built.
+    """
+    for space, critic in heads(component, CriticContext, Critic, device=device, dtype=dtype):
+        for g, approach in enumerate(_approaches(critic, space, component)):
+            sentence = f"in {space}, a small step down the loss does not move values towards the target"
+            require(bool(approach > 0), component, f"{sentence}, under discount {DISCOUNTS[g]}.")
 
 
 def normalize_keeps_shape_and_order(
@@ -177,6 +201,7 @@ CRITIC_LAWS: tuple[Law, ...] = (
     values_have_a_place_per_member_and_discount,
     several_actions_are_valued_as_each_alone,
     a_critic_learns_in_every_parameter,
+    a_step_down_the_loss_moves_the_value_towards_the_target,
     normalize_keeps_shape_and_order,
     statistics_wait_for_a_commit,
     what_is_forgotten_leaves_no_trace,
@@ -186,16 +211,54 @@ CRITIC_LAWS: tuple[Law, ...] = (
 
 
 def _critics(component: Component, device: str, dtype: torch.dtype) -> Critics:
-    """Return the critic for every action space it takes, its weights moved a little.
+    """Return the critic for every action space it takes, its weights moved a little."""
+    return with_moved_weights(heads(component, CriticContext, Critic, device=device, dtype=dtype))
 
-    A critic may start at zero everywhere, where one action is like another.
+
+def _approaches(critic: Any, space: spaces.Space[Any], component: Component) -> Iterator[Tensor]:
+    """Yield for every discount how much higher targets far above leave its values than ones far below.
+
+    Rows and members may share weights, so that only their sum must move. What is up for one row or
+    discount is down for the next: whoever confuses them moves the wrong way.
     """
-    critics = heads(component, CriticContext, Critic, device=device, dtype=dtype)
-    with seeded(1), torch.no_grad():
-        for _, critic in critics:
-            for weight in critic.parameters():
-                weight.add_(0.1 * torch.randn(weight.shape, dtype=DOUBLE).to(weight))
-    return critics
+    like = next(critic.parameters())
+    state_NE = states(like.device, like.dtype)
+    odd_NG = (torch.arange(ROWS)[:, None] + torch.arange(len(DISCOUNTS))) % 2
+    up_NG = (1 - 2 * odd_NG).to(state_NE)
+    critic.observe(FAR * up_NG)
+    prediction, value = _predict(critic, state_NE, space)
+    above, below = (critic.loss(prediction, sign * FAR * up_NG) for sign in (1, -1))
+    shaped = above.shape == below.shape == value.shape and above.requires_grad and below.requires_grad
+    require(shaped, component, f"in {space}, loss has no gradient, or another shape than value.")
+    pairs = [
+        [gradients(loss_NCG[..., g].sum(), critic) for loss_NCG in (above, below)]
+        for g in range(len(DISCOUNTS))
+    ]  # All of them before the first step, which changes the weights in place.
+    for g, pair in enumerate(pairs):
+        rate = STEP / max(_length(gradient) for gradient in pair)
+        values = []
+        for gradient in pair:
+            with _stepped(critic, gradient, rate):
+                values.append(_predict(critic, state_NE, space)[1])
+        yield (up_NG[:, None] * (values[0] - values[1]))[..., g].sum()
+
+
+def _length(gradient: list[Tensor]) -> float:
+    """Return the length of a gradient, above 0 also where it vanishes."""
+    return sum(part.square().sum().item() for part in gradient) ** 0.5 or 1.0
+
+
+@contextmanager
+def _stepped(critic: nn.Module, gradient: list[Tensor], rate: float) -> Iterator[None]:
+    """Have the critic's weights a step down a gradient, and then where they were."""
+    weights = [weight for weight in critic.parameters() if weight.requires_grad]
+    before = [weight.detach().clone() for weight in weights]
+    with torch.no_grad():
+        for weight, part in zip(weights, gradient, strict=True):
+            weight.sub_(rate * part)
+        yield
+        for weight, value in zip(weights, before, strict=True):
+            weight.copy_(value)
 
 
 def _commit(critic: nn.Module) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from torch import Tensor
+from torch import Tensor, nn
 
 from amago_registry.component import Component
 from amago_registry.contexts import ActorContext, CriticContext
 from amago_registry.errors import UnsupportedSpaceError
-from amago_registry.testing.building import build, require, require_protocol
+from amago_registry.testing.building import build, require, require_protocol, seeded
 
 ROWS = 6
 IN_DIM = 5
@@ -55,7 +55,30 @@ def heads(
     return taken
 
 
+def with_moved_weights(
+    parts: list[tuple[spaces.Space[Any], Any]],
+) -> list[tuple[spaces.Space[Any], Any]]:
+    """Return the parts with their weights moved a little.
+
+    Many start out where one action is like another, and there whoever confuses them goes unnoticed.
+    """
+    with seeded(1), torch.no_grad():
+        for _, part in parts:
+            for weight in part.parameters():
+                weight.add_(0.1 * torch.randn(weight.shape, dtype=DOUBLE).to(weight))
+    return parts
+
+
 def states(device: str | torch.device, dtype: torch.dtype) -> Tensor:
     """Return the states ``(N, E)`` that every law looks at."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(ROWS, IN_DIM, generator=generator, dtype=DOUBLE).to(device, dtype)
+
+
+def gradients(value: Tensor, part: nn.Module) -> list[Tensor]:
+    """Return the gradients of ``value`` in every trained weight, zeros where none arrives."""
+    weights = [weight for weight in part.parameters() if weight.requires_grad]
+    if not value.requires_grad:
+        return [torch.zeros_like(weight) for weight in weights]
+    found = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
