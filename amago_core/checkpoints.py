@@ -238,6 +238,11 @@ def _crc32(state: Mapping[str, Any]) -> int:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
+    """Return the checkpoint in a folder, whatever the folder is called.
+
+    Raises:
+        CheckpointError: If it is damaged, or of a format that this version does not read.
+    """
     try:
         sealed = json.loads((path / _STATE).read_bytes())
         state = sealed["state"]

@@ -18,7 +18,12 @@ _PATIENCE = 1000
 
 
 class Sampler:
-    """Draws slices: first a trajectory, all alike, then where the slice begins, all alike.
+    """Draws slices: first a trajectory, all alike, then a place in it.
+
+    With starts drawn evenly, the last transition of a long trajectory would be in a slice L times more
+    rarely than one in its middle, and that is the one which says how the task ended. So a window of L
+    transitions is laid evenly over the trajectory and beyond both ends, where it is pushed back
+    inside: every one of T transitions is in a slice with a chance of at least L / (T + L - 1).
 
     What is drawn for an update depends on the seed, the update and the visible trajectories alone, not
     on earlier draws; batches may be drawn ahead or again.
@@ -76,6 +81,8 @@ class Sampler:
         if self._relabeler is not None:
             columns = self._relabeler(trajectory.columns, rng)
             trajectory = Trajectory(columns, trajectory.seed, trajectory.start_time)
-        spare = trajectory.length - self._context_length
-        start = int(rng.integers(0, spare + 1)) if spare > 0 else 0
-        return trajectory.slice(start, min(trajectory.length, start + self._context_length))
+        length, window = trajectory.length, self._context_length
+        if length <= window:
+            return trajectory.slice(0, length)
+        start = min(max(int(rng.integers(1 - window, length)), 0), length - window)
+        return trajectory.slice(start, start + window)

@@ -61,7 +61,8 @@ def test_a_batch_is_what_the_slow_version_draws(tmp_path: Path) -> None:
     expected = []
     for _ in range(50):
         number = int(rng.integers(1, 5))
-        start = int(rng.integers(0, lengths[number] - 4 + 1)) if lengths[number] > 4 else 0
+        latest = max(lengths[number] - 4, 0)
+        start = min(max(int(rng.integers(-3, lengths[number])), 0), latest) if latest else 0
         stop = min(lengths[number], start + 4)
         expected.append([100 * number + time for time in range(start, stop + 1)])
     drawn = places(Sampler(replay, 7, context_length=4).sample(30, 50))
@@ -85,12 +86,23 @@ def test_a_batch_depends_on_nothing_but_seed_update_and_what_is_visible(tmp_path
     assert places(Sampler(replay, 2, 3).sample(5, 20, limit=8)) != expected
 
 
-def test_trajectories_and_starts_are_drawn_alike(tmp_path: Path) -> None:
+def test_trajectories_are_drawn_alike(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [2, 6]), capacity=9)
     drawn = Counter(piece[0] for piece in places(Sampler(replay, 0, context_length=4).sample(0, 6000)))
     assert drawn.keys() == {0, 100, 101, 102}
     assert abs(drawn[0] - 3000) < 160  # four standard deviations
-    assert all(abs(drawn[place] - 1000) < 120 for place in (100, 101, 102))
+
+
+def test_no_transition_is_drawn_more_rarely_than_the_others_the_last_least_of_all(
+    tmp_path: Path,
+) -> None:
+    replay = Replay(stored(tmp_path, [20]), capacity=1)
+    pieces = places(Sampler(replay, 0, context_length=5).sample(0, 6000))
+    assert {len(piece) for piece in pieces} == {6}  # Timesteps: five transitions.
+    drawn = Counter(place for piece in pieces for place in piece[:-1])
+    # Of 24 places of the window, so many reach each transition; 5 standard deviations are 188.
+    reached = [5, 6, 7, 8, 9, *[5] * 10, 9, 8, 7, 6, 5]
+    assert all(abs(drawn[place] - 250 * reached[place]) < 188 for place in range(20))
 
 
 def test_a_relabeler_sees_whole_trajectories_and_its_result_is_sliced(tmp_path: Path) -> None:

@@ -63,3 +63,26 @@ def test_the_bandit_agent_adapts_within_its_context(tmp_path: Path, seed: int) -
     returns = [attempt["total"] for attempt in attempts]
     tenth = len(returns) // 10
     assert sum(returns[-tenth:]) >= 1.3 * sum(returns[:tenth])
+
+
+def test_the_default_objective_balances_the_cart_pole(tmp_path: Path) -> None:
+    last = trained("cartpole.yaml", tmp_path / "run", "running.threads=1", "training.stop.return=450")
+    assert last["eval/return"] >= 400
+
+
+def test_the_default_objective_swings_the_pendulum_up_with_continuous_actions(tmp_path: Path) -> None:
+    last = trained("pendulum.yaml", tmp_path / "run", "running.threads=1", "training.stop.return=-220")
+    assert last["eval/return"] >= -250
+
+
+def test_one_agent_learns_two_tasks_whose_rewards_differ_a_thousandfold(tmp_path: Path) -> None:
+    trained("multi-task.yaml", tmp_path / "run")
+    returns = []
+    for weights in ("[1, 0]", "[0, 1]"):
+        words = (f"environment.weights={weights}", "evaluation.episodes=200")
+        amago("evaluate", str(tmp_path / "run"), *words)
+        returns.append(json.loads((tmp_path / "run" / "evaluation.json").read_text())["mean_return"])
+    t_maze, bandit = returns
+    # At best 1000, at a coin toss 500. Random arms pay 6, arms well chosen about 8.
+    assert t_maze >= 900
+    assert bandit >= 6.9

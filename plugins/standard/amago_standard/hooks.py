@@ -202,7 +202,7 @@ def amago_register_objectives() -> Iterable[Component]:
             "amago2",
             "amago_standard.objectives.amago:AmagoObjective",
             objectives.Amago2Options,
-            "filtered imitation alone, for tasks of unlike reward: with a two-hot critic",
+            "its multi-task form, for rewards of unlike scale: set critic two-hot with it",
         ),
         Component(
             "behavior-cloning",
