@@ -128,7 +128,7 @@ class Learner:
             )
             loss, metrics = self._loss(state_NE, batch)
         (loss * share).backward()  # type: ignore[no-untyped-call]
-        return {"state": state_NE.detach().abs().amax(), **metrics, "loss": loss.detach()}
+        return {"state_max": state_NE.detach().abs().amax(), **metrics, "loss": loss.detach()}
 
     def _count_everywhere(self, here: int) -> int:
         if ranks() == 1:
@@ -229,7 +229,7 @@ class Learner:
 def _merge(metrics: Metrics, new: Metrics, share: float) -> None:
     """Add a batch's metrics to those of the batches before: means by its share, extremes as such."""
     for name, value in new.items():
-        if name == "state" or name.endswith("_max"):
+        if name.endswith("_max"):
             metrics[name] = metrics.get(name, value).maximum(value)
         elif name.endswith("_min"):
             metrics[name] = metrics.get(name, value).minimum(value)

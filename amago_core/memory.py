@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
 
     An update allocates and frees the same large tensors each time. By default glibc hands each back to
     the system, which must clear every page of it anew: a tenth of an update's time on the CPU
-    (``benchmarks/learner.py``). The memory the process holds at its peak is the same.
+    (``benchmarks/learner.py --return-memory``). The memory the process holds at its peak is the same.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -10,8 +10,10 @@ Batches of 24 sequences (8 at L = 4096) whose lengths are all L or uniform in [L
 Every row is measured in a process of its own, so that its peak memory is its own. Packed and padded
 take turns in neighbouring processes.
 
-One line per case: updates per second, valid timesteps per second of wall and of processor time, peak
-memory, how often the packed side's speed is the padded one's, and shares of the wall time.
+One line per case: updates per second, valid timesteps per second of wall and of processor time, the
+share of the machine's own speed (the matrix products of an update against one large product, in the
+same process and precision), peak memory, how often the packed side's speed is the padded one's, and
+shares of the wall time.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class Case:
         threads: Of torch.
         device: ``cpu`` or ``cuda``.
         precision: ``fp32`` or ``bf16``.
-        compiled: Whether the update is compiled.
+        compiled: Whether heads and loss are compiled.
+        keeps_memory: Whether freed memory is kept, as in every run.
     """
 
     longest: int
@@ -55,6 +58,7 @@ class Case:
     device: str = "cpu"
     precision: str = "fp32"
     compiled: bool = False
+    keeps_memory: bool = True
 
     @property
     def sequences(self) -> int:
@@ -72,6 +76,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=None, help="L, instead of all")
     parser.add_argument("--widths", type=int, nargs="+", default=None)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--return-memory", action="store_true", help="as glibc does by itself")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
@@ -92,13 +97,15 @@ def main() -> None:
                         device=arguments.device,
                         precision=arguments.precision,
                         compiled=arguments.compile,
+                        keeps_memory=not arguments.return_memory,
                     )
                     print(_row(case), flush=True)
 
 
 _HEADER = (
     f"{'threads':>7} {'width':>5} {'L':>5} {'lengths':>7} {'updates/s':>9} {'valid/s':>8} "
-    f"{'valid/cpu s':>11} {'peak MiB':>8} {'padded':>7}  " + " ".join(f"{s:>9}" for s in STAGES)
+    f"{'valid/cpu s':>11} {'of peak':>7} {'peak MiB':>8} {'padded':>7}  "
+    + " ".join(f"{s:>9}" for s in STAGES)
 )
 
 
@@ -113,7 +120,8 @@ def _row(case: Case) -> str:
     return (
         f"{case.threads:>7} {case.width:>5} {case.longest:>5} {lengths:>7} "
         f"{packed['updates_per_second']:>9.2f} {packed['valid_per_second']:>8.0f} "
-        f"{packed['valid_per_cpu_second']:>11.0f} {packed['peak_mib']:>8.0f} {ratio:>7}  {shares}"
+        f"{packed['valid_per_cpu_second']:>11.0f} {packed['of_peak']:>7.0%} "
+        f"{packed['peak_mib']:>8.0f} {ratio:>7}  {shares}"
     )
 
 
@@ -128,21 +136,44 @@ def _in_a_process(case: Case) -> dict[str, float]:
 def measure(case: Case) -> dict[str, float]:
     """Return one case's numbers; the median update of several different batches."""
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     from amago_core.memory import keep_freed_memory
     from amago_core.training import peak_memory
 
-    keep_freed_memory()
+    if case.keeps_memory:
+        keep_freed_memory()
     torch.set_num_threads(case.threads)
     learner, batches, valid = _prepare(case)
     cuda = case.device == "cuda"
-    for batch in batches[:2]:
-        learner.update(batch)
-    stages = _stopwatch(learner, cuda)
+    with FlopCounterMode(display=False) as counter:
+        learner.update(batches[0])
+    learner.update(batches[1])
+    middle = _medians(learner, batches, valid, None, cuda)
+    peak = torch.cuda.max_memory_allocated() if cuda else peak_memory()
+    # In updates of their own: on a GPU, timing a stage waits for it.
+    shares = _medians(learner, batches, valid, _stopwatch(learner, cuda), cuda)
+    products = counter.get_total_flops() / valid[0] / middle["wall"]
+    return {
+        "updates_per_second": 1 / (middle["wall"] * statistics.mean(valid)),
+        "valid_per_second": 1 / middle["wall"],
+        "valid_per_cpu_second": 1 / middle["cpu"],
+        "of_peak": products / _machine_speed(case),
+        "peak_mib": peak / 2**20,
+        **{stage: shares[stage] for stage in STAGES},
+    }
+
+
+def _medians(
+    learner: Any, batches: list[Any], valid: list[int], stages: dict[str, float] | None, cuda: bool
+) -> dict[str, float]:
+    """Return median seconds per valid timestep, and the stages' shares where a stopwatch is given."""
+    import torch
+
     rows = defaultdict(list)
     begun = time.perf_counter()
     for update in range(400):
-        stages.clear()
+        (stages or {}).clear()
         wall, cpu = time.perf_counter(), time.process_time()
         learner.update(batches[update % len(batches)])
         if cuda:
@@ -150,20 +181,29 @@ def measure(case: Case) -> dict[str, float]:
         taken = time.perf_counter() - wall
         rows["wall"].append(taken / valid[update % len(batches)])
         rows["cpu"].append((time.process_time() - cpu) / valid[update % len(batches)])
-        for stage in STAGES:
-            rows[stage].append(stages[stage] / taken)
-        if update >= LEAST and time.perf_counter() - begun > SECONDS:
+        if stages is not None:
+            for stage in STAGES:
+                rows[stage].append(stages[stage] / taken)
+        if update >= LEAST and time.perf_counter() - begun > (SECONDS if stages is None else 2):
             break
-    middle = {name: statistics.median(values) for name, values in rows.items()}
-    mean_valid = statistics.mean(valid)
-    peak = torch.cuda.max_memory_allocated() if cuda else peak_memory()
-    return {
-        "updates_per_second": 1 / (middle["wall"] * mean_valid),
-        "valid_per_second": 1 / middle["wall"],
-        "valid_per_cpu_second": 1 / middle["cpu"],
-        "peak_mib": peak / 2**20,
-        **{stage: middle[stage] for stage in STAGES},
-    }
+    return {name: statistics.median(values) for name, values in rows.items()}
+
+
+def _machine_speed(case: Case) -> float:
+    """Return the floating-point operations per second of one large matrix product."""
+    import torch
+
+    size = 8192 if case.device == "cuda" else 2048
+    dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
+    x = torch.randn(size, size, device=case.device, dtype=dtype)
+    taken = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        x @ x
+        if case.device == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begin)
+    return 2 * size**3 / min(taken)
 
 
 def _prepare(case: Case) -> tuple[Any, list[Any], list[int]]:

@@ -149,7 +149,8 @@ def test_too_many_skipped_updates_in_a_row_stop_with_what_is_not_finite() -> Non
         trained.update(batch(0, spoil="reward"))
     assert str(caught.value) == (
         "10 updates in a row, up to update 20, had a loss or a gradient that is not finite. The first "
-        f"term that is not: state (all of them, in the order in which they are computed: {broken}). "
+        "term that is not: state_max (all of them, in the order in which they are computed: "
+        f"{broken}). "
         "A lower training.learning_rate may help."
     )
     assert {"loss", "loss/critic", "gradient_norm"} <= set(broken.split(", "))

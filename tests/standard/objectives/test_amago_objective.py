@@ -521,6 +521,10 @@ def test_cloning_is_the_mean_log_likelihood_of_a_loop(
     assert metrics["loss"] == metrics["loss/offline"] == loss
 
 
+def test_a_filter_can_be_named_by_a_word() -> None:
+    assert AmagoOptions.model_validate({"filter": "exponential"}).filter.kind == "exponential"
+
+
 @pytest.mark.parametrize(
     ("options", "unread"),
     [

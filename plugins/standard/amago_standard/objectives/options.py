@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -36,6 +36,11 @@ class FilterOptions(Options):
     cap: float | None = Field(
         None, gt=0, description="Greatest weight; null: 10 for leaky-ramp, 100 for exponential."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_word_is_a_kind(cls, given: Any) -> Any:
+        return {"kind": given} if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _only_what_the_kind_reads(self) -> FilterOptions:
