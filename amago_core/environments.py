@@ -95,7 +95,7 @@ def make_environments(make: MakeEnvironment, name: str, count: int) -> SyncVecto
     """Return ``count`` checked environments that are stepped together and reset by mask.
 
     Raises:
-        EnvironmentFault: If an environment cannot be constructed.
+        EnvironmentFault: If an environment cannot be constructed, or two are one.
     """
 
     def checked() -> gymnasium.Env[Any, Any]:
@@ -108,7 +108,13 @@ def make_environments(make: MakeEnvironment, name: str, count: int) -> SyncVecto
                 f"environment {name} could not be constructed: {type(error).__name__}: {error}."
             ) from error
 
-    return SyncVectorEnv([checked] * count, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+    vector = SyncVectorEnv([checked] * count, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+    if len({id(env.unwrapped) for env in vector.envs}) < count:
+        raise EnvironmentFault(
+            f"environment {name}: making it {count} times gave the same object twice; each call must "
+            "return a new environment, for they are stepped side by side."
+        )
+    return vector
 
 
 def check_finite(name: str, step_B: np.ndarray, **fields: np.ndarray) -> None:

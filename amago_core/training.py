@@ -90,6 +90,8 @@ def train(
         spec = load_spec(spec, overrides, local_environment=environment is not None)
     elif overrides:
         raise SpecError("overrides change a file or a mapping; this spec is finished already.")
+    if environment is not None:
+        spec = spec.model_copy(update={"environment": None})  # What the run's folder should say.
     folder = RunDir(Path(run) if run is not None else Path("runs") / (spec.name or "run"))
     reporter = reporter or make_reporter()
     if resume:

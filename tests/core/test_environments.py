@@ -162,3 +162,14 @@ def test_nested_observations_are_stepped_side_by_side() -> None:
     obs, _ = vector.reset(seed=[1, 2, 3])
     assert obs["eye"]["cell"].shape == (3, 2, 2)
     assert obs["eye"]["pair"][1].tolist() == [[0, 1]] * 3
+
+
+def test_a_function_that_returns_one_environment_again_and_again_is_refused() -> None:
+    only = Walk()
+    make_environments(lambda: only, "walk", 1).close()
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(lambda: only, "walk", 2)
+    assert str(caught.value) == (
+        "environment walk: making it 2 times gave the same object twice; each call must return a new "
+        "environment, for they are stepped side by side."
+    )
