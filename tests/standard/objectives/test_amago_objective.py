@@ -335,7 +335,7 @@ def test_what_a_masked_action_is_worth_changes_nothing() -> None:
         ({"critic_coef": 0.0, "online_coef": 0.0, "filter": {"kind": "none"}}, set()),
         ({"online_coef": 0.0, "filter": {"kind": "none"}}, {"critic", "target", "sample"}),
     ],
-    ids=str,
+    ids=["critic", "online", "offline", "actor", "all but imitation", "online and filter"],
 )
 def test_a_term_that_is_off_is_not_computed(
     critic: str, off: dict[str, Any], asked: set[str], monkeypatch: pytest.MonkeyPatch
