@@ -74,6 +74,8 @@ class Learner:
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
         modules = (*agent.modules(), *objective.modules())
         self._proposing = [module for module in modules if isinstance(module, Proposes)]
+        frozen = {module for part in self._frozen for module in part.modules()}
+        self._adopting = [module for module in self._proposing if module not in frozen]
 
     @property
     def learning_rate(self) -> float:
@@ -172,17 +174,22 @@ class Learner:
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         self._optimizer.step()
-        for module in self._proposing:
+        for module in self._adopting:
             module.commit()
+        self._forget()
         cast(Objective, self.objective).after_step()
 
-    def _skip(self, metrics: Mapping[str, Tensor]) -> None:
+    def _forget(self) -> None:
         for module in self._proposing:
             module.forget()
+
+    def _skip(self, metrics: Mapping[str, Tensor]) -> None:
+        self._forget()
         self.skipped += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row >= PATIENCE:
             broken = [name for name, value in metrics.items() if not bool(value.isfinite().all())]
+            broken = broken or ["the loss of another rank"]
             raise DivergedError(
                 f"{PATIENCE} updates in a row, up to update {self.updates + 1}, had a loss or a "
                 f"gradient that is not finite. The first term that is not: {broken[0]} (all of them, "

@@ -317,13 +317,14 @@ def test_a_loss_of_infinity_is_skipped_also_where_its_gradient_is_finite() -> No
     assert everything(trained) == before
 
 
-def test_a_part_with_rate_0_stays_as_it_began_and_counts_in_no_norm() -> None:
-    trained = learner("training.part_rates.encoder=0", "training.warmup=0")
-    before = {name: t.clone() for name, t in trained.agent.encoder.state_dict().items()}
+@pytest.mark.parametrize("part", ["encoder", "backbone", "actor", "critic"])
+def test_a_part_with_rate_0_stays_as_it_began_and_counts_in_no_norm(part: str) -> None:
+    trained = learner(f"training.part_rates.{part}=0", "training.warmup=0")
+    frozen = trained.agent.get_submodule(part)
+    before = {name: t.clone() for name, t in frozen.state_dict().items()}
     metrics = trained.update(batch(0))
-    after = trained.agent.encoder.state_dict()
-    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    assert float(metrics["gradient_norm/encoder"]) == 0
+    assert all(torch.equal(frozen.state_dict()[name], tensor) for name, tensor in before.items())
+    assert float(metrics[f"gradient_norm/{part}"]) == 0
 
 
 def test_where_every_rate_is_0_there_is_nothing_to_train() -> None:
@@ -339,3 +340,13 @@ def test_extremes_of_accumulated_batches_are_the_extremes_of_all() -> None:
     alone = [each.update(batch(seed)) for seed, each in enumerate((first, second))]
     for name, extreme in (("target_min", torch.minimum), ("target_max", torch.maximum)):
         torch.testing.assert_close(metrics[name], extreme(alone[0][name], alone[1][name]))
+
+
+def test_a_rank_whose_own_terms_are_finite_says_that_another_rank_is_to_blame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained = learner()
+    monkeypatch.setattr(trained, "_finite_everywhere", lambda metrics: False)
+    with pytest.raises(DivergedError, match="The first term that is not: the loss of another rank"):
+        for update in range(PATIENCE):
+            trained.update(batch(update))
