@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed; return whether there was a glibc to tell.
 
     An update allocates and frees the same large tensors each time. By default glibc hands each back to
-    the system, which must clear every page of it anew: a tenth of an update's time on the CPU
-    (``benchmarks/learner.py --return-memory``). The memory the process holds at its peak is the same.
+    the system, which must clear every page of it anew; ``benchmarks/learner.py --return-memory`` shows
+    what that costs. The memory the process holds at its peak is the same.
     """
     if not sys.platform.startswith("linux"):
         return False
