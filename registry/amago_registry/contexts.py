@@ -68,8 +68,10 @@ class AttentionContext:
         heads: Query heads.
         kv_heads: Key and value heads; divides ``heads``.
         head_dim: Features per head.
-        capacity: Most timesteps a cache remembers, the present one included.
+        capacity: Most timesteps a cache remembers, the present one included, sinks apart.
         window: Most timesteps a query attends to, itself included; None for all.
+        sinks: First timesteps of a sequence (acting: since the reset) that stay visible when the
+            window, or a full cache, has left them behind.
     """
 
     heads: int
@@ -77,6 +79,7 @@ class AttentionContext:
     head_dim: int
     capacity: int
     window: int | None = None
+    sinks: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,12 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A causal sequence model."""
+    """A causal sequence model.
+
+    Two more attributes are claims, which the laws hold it to where they are made:
+    ``constant_state = True``, the acting state is as large at any context length (default: False);
+    ``compiles = False``, it is not for ``torch.compile`` (default: True).
+    """
 
     out_dim: int
 

@@ -6,6 +6,7 @@ T = slots.
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import torch
@@ -143,6 +144,61 @@ class CarriesANumber(MovingSum):
 
     def initial_state(self, batch: int) -> Any:
         return super().initial_state(batch) | {"steps": 0}
+
+
+class KeepsEveryStep(MovingSum):
+    """The acting state grows with every step."""
+
+    def step(self, x_BD: Tensor, time_B: Tensor, state: Any) -> tuple[Tensor, Any]:
+        history = state.get("history", x_BD[:, :0])
+        y_BE, state = super().step(x_BD, time_B, state)
+        return y_BE, state | {"history": torch.cat([history, x_BD[:, :1]], 1)}
+
+
+class ClaimsAConstantState(MovingSum):
+    """The ring is as long as the context."""
+
+    constant_state = True
+
+
+class DrawsItsOwnWeights(MovingSum):
+    """The seed that everybody else uses does not decide them."""
+
+    def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
+        super().__init__(context, options)
+        with torch.no_grad():
+            self.per_step.mul_(random.random())
+
+
+class CountsItsPasses(MovingSum):
+    """The last bits depend on how often it has been asked."""
+
+    passes = 0
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        self.passes += 1
+        return super().forward(x_ND, layout) * (1 + 1e-13 * self.passes)
+
+
+class ForgetsTimeWhenCompiled(MovingSum):
+    """Takes a shortcut under torch.compile."""
+
+    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
+        return super().timed(x_ND, time_N) * (0.0 if torch.compiler.is_compiling() else 1.0)
+
+
+class SaysItDoesNotCompile(ForgetsTimeWhenCompiled):
+    """The same shortcut, and the claim that excuses it."""
+
+    compiles = False
+
+
+class DetachesWhenCompiled(MovingSum):
+    """The right output under torch.compile, and no gradient of it."""
+
+    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
+        extra = (x_ND.sum(-1, keepdim=True) - x_ND.detach().sum(-1, keepdim=True)) * self.per_step
+        return super().timed(x_ND, time_N) + (0 if torch.compiler.is_compiling() else extra)
 
 
 class TrainsInVain(MovingSum):

@@ -6,6 +6,7 @@ per head, T = remembered timesteps, G = discounts, C = ensemble members, A = act
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from amago_registry import (
     CriticContext,
     Options,
     SequenceLayout,
+    UnavailableError,
     UnsupportedSpaceError,
 )
 
@@ -31,6 +33,7 @@ class Kernel:
     def __init__(self, context: AttentionContext, options: NoOptions) -> None:
         self.context = context
         self.window = context.window
+        self.sinks = context.sinks
         self.slots = min(context.capacity, context.window or context.capacity)
 
     def spread(self, x_NKF: Tensor) -> Tensor:
@@ -39,8 +42,9 @@ class Kernel:
     def packed(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
         row_N = torch.arange(layout.timesteps)
         back_NN = row_N[:, None] - row_N
-        seen_NN = (back_NN >= 0) & (back_NN < (self.window or layout.timesteps))
-        seen_NN &= layout.sequence_N[:, None] == layout.sequence_N
+        sink_N = row_N - layout.offsets[layout.sequence_N] < self.sinks
+        seen_NN = (back_NN < (self.window or layout.timesteps)) | sink_N
+        seen_NN &= (back_NN >= 0) & (layout.sequence_N[:, None] == layout.sequence_N)
         return self.attend(q, self.spread(k), self.spread(v), seen_NN)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
@@ -55,7 +59,7 @@ class Kernel:
         outputs = []
         for b, kept in enumerate(cache["kv"]):
             kept.append((k[b], v[b]))
-            del kept[: -self.slots]
+            del kept[self.sinks : -self.slots]
             keys, values = (torch.stack(x) for x in zip(*kept, strict=True))
             seen = torch.ones(1, len(kept), dtype=torch.bool)
             outputs.append(self.attend(q[b : b + 1], self.spread(keys), self.spread(values), seen))
@@ -116,6 +120,48 @@ class IgnoresTheWindow(Kernel):
     def __init__(self, context: AttentionContext, options: NoOptions) -> None:
         super().__init__(context, options)
         self.slots = context.capacity
+
+
+class HasNoSinks(Kernel):
+    """Says so: obeys every law."""
+
+    def __init__(self, context: AttentionContext, options: NoOptions) -> None:
+        if context.sinks:
+            raise UnavailableError("it has no sinks.")
+        super().__init__(context, options)
+
+
+class IgnoresSinks(Kernel):
+    """Takes them and does nothing with them."""
+
+    def __init__(self, context: AttentionContext, options: NoOptions) -> None:
+        super().__init__(context, options)
+        self.sinks = 0
+
+
+class PacksWithoutSinks(Kernel):
+    """Training does not see what acting sees."""
+
+    def packed(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
+        kernel = Kernel(replace(self.context, sinks=0), NoOptions())
+        return kernel.packed(q, k, v, layout)
+
+
+class OverwritesSinks(Kernel):
+    """Acting does not see what training sees."""
+
+    def step(self, q: Tensor, k: Tensor, v: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        for kept in cache["kv"]:
+            del kept[: -(self.slots + self.sinks - 1) or None]
+        return super().step(q, k, v, cache)
+
+
+class KeepsSinksForGood(Kernel):
+    """A reset spares the sinks, as it spares the first steps of a prompt."""
+
+    def reset(self, cache: Any, mask_B: Tensor) -> Any:
+        kv = cache["kv"]
+        return {"kv": [kept[: self.sinks] if mask_B[b] else kept for b, kept in enumerate(kv)]}
 
 
 class Critic(nn.Module):

@@ -11,12 +11,12 @@ HOOKS = """
 from typing import Literal
 from amago_registry import Component, Field, Options, Part, hookimpl
 
-class FFMOptions(Options):
+class FadingOptions(Options):
     traces: int = Field(32, ge=1, description="Memory slots; more remember more at once.")
 
 @hookimpl
 def amago_register_backbones():
-    return [Component("ffm", "zoo_ffm:FFM", FFMOptions, "fast and forgetful memory")]
+    return [Component("fading", "zoo_fading:Fading", FadingOptions, "fast and forgetful memory")]
 """
 
 
@@ -57,17 +57,17 @@ def test_a_plugin_is_found_beside_a_broken_one(site: Path) -> None:
 
 
 def test_its_part_is_explained_without_being_imported(site: Path) -> None:
-    explained = amago(site, "explain", "backbone", "ffm")
+    explained = amago(site, "explain", "backbone", "fading")
     assert explained.stdout == (
-        "backbone memory-zoo/ffm: fast and forgetful memory\n\n"
+        "backbone memory-zoo/fading: fast and forgetful memory\n\n"
         "  plugin  memory-zoo\n"
-        "  target  zoo_ffm:FFM\n\n"
+        "  target  zoo_fading:Fading\n\n"
         "option  type                 default  consequence\n"
         "traces  integer, at least 1  32       Memory slots; more remember more at once.\n\n"
         "In a spec:\n"
         "  agent:\n"
         "    backbone:\n"
-        "      use: ffm\n"
+        "      use: fading\n"
         "      traces: 32\n"
     )
 
@@ -86,10 +86,10 @@ def test_a_spec_that_needs_the_broken_plugin_is_told_why(site: Path, tmp_path: P
 
 def test_a_part_that_cannot_be_imported_is_named(site: Path, tmp_path: Path) -> None:
     spec = tmp_path / "memory.yaml"
-    spec.write_text("environment: bandit\nagent: {backbone: ffm}\n")
+    spec.write_text("environment: bandit\nagent: {backbone: fading}\n")
     checked = amago(site, "check", str(spec))
     assert checked.returncode == 2
     assert checked.stderr == (
-        "Error: the backbone memory-zoo/ffm cannot be used: importing zoo_ffm:FFM raised "
-        "ModuleNotFoundError: No module named 'zoo_ffm'\n"
+        "Error: the backbone memory-zoo/fading cannot be used: importing zoo_fading:Fading raised "
+        "ModuleNotFoundError: No module named 'zoo_fading'\n"
     )

@@ -24,22 +24,29 @@ PACKED = {
     "packed_rows_attend_to_their_past",
     "a_window_limits_what_packed_rows_see",
     "query_heads_share_key_value_heads",
+    "packed_rows_see_their_sinks",
 }
 STEPPED = {
     "query_heads_share_key_value_heads",
     "stepping_attends_to_what_each_environment_saw",
     "a_full_cache_forgets_the_oldest",
     "a_window_limits_what_steps_see",
+    "a_reset_forgets_the_sinks",
 }
+SINKS_OF_STEPS = {"a_full_cache_keeps_its_sinks"}
 APPROACH = "a_step_down_the_loss_moves_the_value_towards_the_target"
 BROKEN = {
     "ForgetsToScale": PACKED,
     "DetachesKeys": PACKED,
-    "LooksOneTooFarBack": {"a_window_limits_what_packed_rows_see"},
-    "InterleavesHeads": {"query_heads_share_key_value_heads"},
+    "LooksOneTooFarBack": {"a_window_limits_what_packed_rows_see", "packed_rows_see_their_sinks"},
+    "InterleavesHeads": {"query_heads_share_key_value_heads", "packed_rows_see_their_sinks"},
     "NeverResets": STEPPED,
-    "ForgetsNothing": {"a_full_cache_forgets_the_oldest"},
-    "IgnoresTheWindow": {"a_window_limits_what_steps_see"},
+    "ForgetsNothing": {"a_full_cache_forgets_the_oldest"} | SINKS_OF_STEPS,
+    "IgnoresTheWindow": {"a_window_limits_what_steps_see"} | SINKS_OF_STEPS,
+    "IgnoresSinks": {"packed_rows_see_their_sinks"} | SINKS_OF_STEPS,
+    "PacksWithoutSinks": {"packed_rows_see_their_sinks"},
+    "OverwritesSinks": SINKS_OF_STEPS,
+    "KeepsSinksForGood": {"a_reset_forgets_the_sinks"},
     "HasNoScale": {law.__name__ for law in CRITIC_LAWS},
     "RefusesEverything": {law.__name__ for law in CRITIC_LAWS},
     "ValuesTheFirstAlone": {"several_actions_are_valued_as_each_alone"},
@@ -83,7 +90,7 @@ def broken_by(name: str) -> set[str]:
     return broken
 
 
-@pytest.mark.parametrize("name", [*LAWS, "CriticOfBoxes"])
+@pytest.mark.parametrize("name", [*LAWS, "CriticOfBoxes", "HasNoSinks"])
 def test_an_honest_part_obeys_every_law(name: str) -> None:
     assert broken_by(name) == set()
 

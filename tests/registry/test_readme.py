@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from amago_registry import testing
+from amago_registry.testing.relabelers import walks
+from amago_standard.hooks import amago_register_environments, amago_register_relabelers
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "registry" / "README.md").read_text("utf-8")
@@ -51,4 +53,15 @@ def test_the_table_of_kinds_lists_the_laws_there_are() -> None:
     listed = re.findall(r"^\| (\w+) \|.*\| `(\w+_LAWS)` \|$", README, flags=re.MULTILINE)
     assert all(laws == f"{kind.upper()}_LAWS" for kind, laws in listed)
     assert sorted(laws for _, laws in listed) == [n for n in testing.__all__ if n.endswith("_LAWS")]
-    assert len(listed) == 5
+    assert len(listed) == 8
+
+
+def test_laws_take_what_a_part_needs_as_the_readme_says() -> None:
+    (block,) = re.findall(r"^```python\n(law\(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    environment, relabeler = block.splitlines()
+    parts = {c.name: c for c in [*amago_register_environments(), *amago_register_relabelers()]}
+    for law in testing.ENVIRONMENT_LAWS:
+        names = {"with_options": testing.with_options, "component": parts["gymnasium"], "law": law}
+        exec(environment, names)
+    for law in testing.RELABELER_LAWS:
+        exec(relabeler, {"component": parts["none"], "columns": walks()[0], "law": law})

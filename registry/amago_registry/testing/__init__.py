@@ -9,7 +9,8 @@ A plugin checks its backbone in two lines of pytest::
 A law builds the part from its :class:`~amago_registry.Component` with the default options
 (:func:`with_options` gives others) and raises ``AssertionError`` with one sentence about what is wrong.
 Laws run on the CPU in float64 unless told otherwise: ``law(component, device="cuda",
-dtype=torch.float32)``. They need torch and safetensors; importing this package loads neither.
+dtype=torch.float32)``; those of environments, explorations and relabelers, which hold no tensors,
+take no notice. They need torch, safetensors and gymnasium; importing this package loads none of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from amago_registry.testing.building import Law, with_options
     from amago_registry.testing.critics import CRITIC_LAWS
     from amago_registry.testing.encoders import ENCODER_LAWS
+    from amago_registry.testing.environments import ENVIRONMENT_LAWS
+    from amago_registry.testing.explorations import EXPLORATION_LAWS
+    from amago_registry.testing.relabelers import RELABELER_LAWS, RelabelerLaw
 
 __all__ = [
     "ACTOR_LAWS",
@@ -32,7 +36,11 @@ __all__ = [
     "BACKBONE_LAWS",
     "CRITIC_LAWS",
     "ENCODER_LAWS",
+    "ENVIRONMENT_LAWS",
+    "EXPLORATION_LAWS",
+    "RELABELER_LAWS",
     "Law",
+    "RelabelerLaw",
     "with_options",
 ]
 
@@ -44,7 +52,11 @@ __getattr__ = lazy_exports(
         "BACKBONE_LAWS": "backbones",
         "CRITIC_LAWS": "critics",
         "ENCODER_LAWS": "encoders",
+        "ENVIRONMENT_LAWS": "environments",
+        "EXPLORATION_LAWS": "explorations",
+        "RELABELER_LAWS": "relabelers",
         "Law": "building",
+        "RelabelerLaw": "relabelers",
         "with_options": "building",
     },
 )

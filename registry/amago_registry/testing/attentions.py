@@ -1,11 +1,16 @@
 """Laws of attention kernels: each agrees with a masked softmax, one row at a time.
 
+A kernel need not be able to do everything. One that has no sinks raises ``UnavailableError`` when it is
+*built* with ``context.sinks``, so that whoever wrote the spec is told before anything has run, and the
+laws of sinks let it pass.
+
 Shape suffixes: N = timesteps of a packed batch, B = environments, T = steps, H = query heads,
 K = key/value heads, F = features per head.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +18,7 @@ from torch import Tensor
 
 from amago_registry.component import Component
 from amago_registry.contexts import AttentionContext
+from amago_registry.errors import UnavailableError
 from amago_registry.layout import SequenceLayout
 from amago_registry.protocols import State
 from amago_registry.testing.building import Law, build, episode_lengths, require_close
@@ -21,14 +27,16 @@ CAPACITY = 7
 HEADS = 4
 HEAD_DIM = 8
 LENGTHS = (3, 1, 7, 7, 2, 1)
+LONG = (3, 150)
 DOUBLE = torch.float64
+FULL = AttentionContext(heads=HEADS, kv_heads=HEADS, head_dim=HEAD_DIM, capacity=CAPACITY)
 
 
 def packed_rows_attend_to_their_past(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
     """Every row attends to its own sequence up to itself; gradients too."""
-    _check_packed(component, device, dtype, kv_heads=HEADS, window=None)
+    _check_packed(component, device, dtype, FULL)
 
 
 def a_window_limits_what_packed_rows_see(
@@ -36,7 +44,8 @@ def a_window_limits_what_packed_rows_see(
 ) -> None:
     """With a window of w, a row sees itself and the w - 1 rows before it."""
     for window in (1, 3, CAPACITY):
-        _check_packed(component, device, dtype, kv_heads=HEADS, window=window)
+        _check_packed(component, device, dtype, replace(FULL, window=window))
+    _check_packed(component, device, dtype, replace(FULL, window=20, capacity=max(LONG)), LONG)
 
 
 def query_heads_share_key_value_heads(
@@ -44,22 +53,23 @@ def query_heads_share_key_value_heads(
 ) -> None:
     """With K key/value heads, query head h reads head h * K // H, packed and stepping."""
     for kv_heads in (1, 2):
-        _check_packed(component, device, dtype, kv_heads=kv_heads, window=None)
-        _check_stepping(component, device, dtype, steps=12, longest=CAPACITY, kv_heads=kv_heads)
+        context = replace(FULL, kv_heads=kv_heads)
+        _check_packed(component, device, dtype, context)
+        _check_stepping(component, device, dtype, context, steps=12, longest=CAPACITY)
 
 
 def stepping_attends_to_what_each_environment_saw(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
     """Every environment attends to its own steps since its own last reset."""
-    _check_stepping(component, device, dtype, steps=20, longest=CAPACITY, kv_heads=HEADS)
+    _check_stepping(component, device, dtype, FULL, steps=20, longest=CAPACITY)
 
 
 def a_full_cache_forgets_the_oldest(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
     """Beyond its capacity the cache holds the last timesteps, whenever environments reset."""
-    _check_stepping(component, device, dtype, steps=40, longest=4 * CAPACITY, kv_heads=HEADS)
+    _check_stepping(component, device, dtype, FULL, steps=40, longest=4 * CAPACITY)
 
 
 def a_window_limits_what_steps_see(
@@ -67,7 +77,42 @@ def a_window_limits_what_steps_see(
 ) -> None:
     """With a window of w, stepping sees the present timestep and the w - 1 before it."""
     for window in (1, 3, 2 * CAPACITY):
-        _check_stepping(component, device, dtype, steps=20, longest=15, kv_heads=HEADS, window=window)
+        _check_stepping(component, device, dtype, replace(FULL, window=window), steps=20, longest=15)
+
+
+def packed_rows_see_their_sinks(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """With s sinks a row also sees the first s rows of its sequence, when its window has left them."""
+    context = replace(FULL, sinks=2)
+    if _refuses(component, context):
+        return
+    for window, sinks in ((1, 1), (3, 2), (2, 4)):
+        _check_packed(component, device, dtype, replace(context, window=window, sinks=sinks))
+    long = replace(context, window=20, sinks=3, capacity=max(LONG), kv_heads=2)
+    _check_packed(component, device, dtype, long, LONG)
+    _check_packed(component, device, dtype, context)  # Without a window there is nothing to add.
+
+
+def a_full_cache_keeps_its_sinks(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Beyond its capacity, and beyond a window, stepping still sees the first s steps of the task."""
+    context = replace(FULL, sinks=2)
+    if _refuses(component, context):
+        return
+    for changed in (context, replace(context, window=3), replace(context, window=1, sinks=4)):
+        _check_stepping(component, device, dtype, changed, steps=3 * CAPACITY, longest=None)
+
+
+def a_reset_forgets_the_sinks(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """After a reset the sinks are the first steps of the new task."""
+    context = replace(FULL, sinks=2)
+    if _refuses(component, context):
+        return
+    _check_stepping(component, device, dtype, context, steps=20, longest=CAPACITY)
 
 
 ATTENTION_LAWS: tuple[Law, ...] = (
@@ -77,12 +122,20 @@ ATTENTION_LAWS: tuple[Law, ...] = (
     stepping_attends_to_what_each_environment_saw,
     a_full_cache_forgets_the_oldest,
     a_window_limits_what_steps_see,
+    packed_rows_see_their_sinks,
+    a_full_cache_keeps_its_sinks,
+    a_reset_forgets_the_sinks,
 )
 """What every attention kernel obeys."""
 
 
 def masked_softmax(
-    q_NHF: Tensor, k_NKF: Tensor, v_NKF: Tensor, lengths: tuple[int, ...], window: int | None
+    q_NHF: Tensor,
+    k_NKF: Tensor,
+    v_NKF: Tensor,
+    lengths: tuple[int, ...],
+    window: int | None,
+    sinks: int = 0,
 ) -> Tensor:
     """Return ``(N, H, F)`` row by row, as the formula says."""
     groups = q_NHF.shape[1] // k_NKF.shape[1]
@@ -92,17 +145,25 @@ def masked_softmax(
         start = len(rows)
         for row in range(start, start + length):
             first = start if window is None else max(start, row - window + 1)
-            seen = slice(first, row + 1)
+            seen = [*range(start, min(start + sinks, first)), *range(first, row + 1)]
             score_HT = torch.einsum("hf,thf->ht", q_NHF[row], k_NHF[seen]) / q_NHF.shape[-1] ** 0.5
             rows.append(torch.einsum("ht,thf->hf", score_HT.softmax(-1), v_NHF[seen]))
     return torch.stack(rows)
 
 
-def _kernel(component: Component, kv_heads: int, window: int | None) -> Any:
-    context = AttentionContext(
-        heads=HEADS, kv_heads=kv_heads, head_dim=HEAD_DIM, capacity=CAPACITY, window=window
-    )
-    return build(component, context)
+def _refuses(component: Component, context: AttentionContext) -> bool:
+    """Return whether the kernel says, when it is built, that it cannot do what is asked."""
+    try:
+        build(component, context)
+    except UnavailableError:
+        return True
+    return False
+
+
+def _named(context: AttentionContext) -> str:
+    heads = f"{context.kv_heads} key/value heads for {context.heads} query heads"
+    window = "no window" if context.window is None else f"a window of {context.window}"
+    return f"with {heads}, {window} and {context.sinks} sinks"
 
 
 def _inputs(rows: int, kv_heads: int, device: str, dtype: torch.dtype) -> list[Tensor]:
@@ -114,13 +175,18 @@ def _inputs(rows: int, kv_heads: int, device: str, dtype: torch.dtype) -> list[T
 
 
 def _check_packed(
-    component: Component, device: str, dtype: torch.dtype, *, kv_heads: int, window: int | None
+    component: Component,
+    device: str,
+    dtype: torch.dtype,
+    context: AttentionContext,
+    lengths: tuple[int, ...] = LENGTHS,
 ) -> None:
-    layout = SequenceLayout.build(LENGTHS, device=device)
-    inputs = [x.requires_grad_() for x in _inputs(layout.timesteps, kv_heads, device, dtype)]
-    actual = _kernel(component, kv_heads, window).packed(*inputs, layout)
-    expected = masked_softmax(inputs[0], inputs[1], inputs[2], LENGTHS, window)
-    which = f"with {kv_heads} key/value heads for {HEADS} query heads and window {window}"
+    layout = SequenceLayout.build(lengths, device=device)
+    inputs = [x.requires_grad_() for x in _inputs(layout.timesteps, context.kv_heads, device, dtype)]
+    actual = build(component, context).packed(*inputs, layout)
+    q_NHF, k_NKF, v_NKF = inputs
+    expected = masked_softmax(q_NHF, k_NKF, v_NKF, lengths, context.window, context.sinks)
+    which = _named(context)
     require_close(actual, expected, component, f"packed attention {which} is not the masked softmax.")
     (toward,) = _inputs(layout.timesteps, HEADS, device, dtype)[:1]
     gradients = torch.autograd.grad(actual, inputs, toward, allow_unused=True)
@@ -138,26 +204,28 @@ def _check_stepping(
     component: Component,
     device: str,
     dtype: torch.dtype,
+    context: AttentionContext,
     *,
     steps: int,
-    longest: int,
-    kv_heads: int,
-    window: int | None = None,
+    longest: int | None,
 ) -> None:
-    episodes = episode_lengths(environments=3, steps=steps, longest=longest, seed=1)
+    """Compare stepping through episodes of up to ``longest`` steps; None for one without a reset."""
+    episodes = [[steps]] * 3
+    if longest is not None:
+        episodes = episode_lengths(environments=3, steps=steps, longest=longest, seed=1)
     lengths = tuple(length for of_one in episodes for length in of_one)
     time_BT = SequenceLayout.build(lengths, device=device).time_N.view(3, steps)
-    inputs = _inputs(3 * steps, kv_heads, device, dtype)
-    seen = min(window or CAPACITY, CAPACITY)
-    expected = masked_softmax(inputs[0], inputs[1], inputs[2], lengths, seen)
-    kernel = _kernel(component, kv_heads, window)
+    inputs = _inputs(3 * steps, context.kv_heads, device, dtype)
+    seen = min(context.window or CAPACITY, CAPACITY)
+    expected = masked_softmax(inputs[0], inputs[1], inputs[2], lengths, seen, context.sinks)
+    kernel = build(component, context)
     stepped = _step_through(kernel, [x.view(3, steps, *x.shape[1:]) for x in inputs], time_BT)
     require_close(
         stepped.flatten(0, 1),
         expected,
         component,
-        f"stepping through episodes of up to {longest} steps, with capacity {CAPACITY}, window {window}"
-        f" and {kv_heads} key/value heads for {HEADS} query heads, is not the masked softmax.",
+        f"stepping through episodes of up to {longest or steps} steps {_named(context)}, at a capacity "
+        f"of {CAPACITY}, is not the masked softmax.",
     )
 
 

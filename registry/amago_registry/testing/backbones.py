@@ -6,6 +6,8 @@ E = state features.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from amago_registry.component import Component
 from amago_registry.contexts import BackboneContext
 from amago_registry.layout import SequenceLayout
+from amago_registry.options import Options, Part
 from amago_registry.protocols import State
 from amago_registry.testing.building import (
     Law,
@@ -112,8 +115,9 @@ def stepping_beyond_the_context_equals_a_window(
     """Longer than the context, acting equals the packed forward under a window in every layer.
 
     A backbone whose options have ``window`` is compared with itself under a window of
-    ``context_length + 1`` (or its own, if that is smaller). Any other is taken to remember without
-    bound: it is compared with its packed forward of the whole trajectory.
+    ``context_length + 1`` (or its own, if that is smaller), and so are parts nested in its options.
+    Any other is taken to remember without bound: it is compared with its packed forward of the whole
+    trajectory.
     """
     backbone = _backbone(component, device, dtype)
     layout = SequenceLayout.build([4 * CONTEXT_LENGTH] * 2, device=device)
@@ -172,6 +176,77 @@ def the_state_holds_everything(
     require_close(
         again, first, component, "going on from a stored acting state gives other representations."
     )
+
+
+def the_state_does_not_grow(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """The acting state has its final size from the start; a constant one at any context length."""
+    backbone = _backbone(component, device, dtype)
+    before = backbone.initial_state(2)
+    steps = 3 * CONTEXT_LENGTH
+    layout = SequenceLayout.build([steps] * 2, device=device)
+    x_BTD = _random(2, steps, IN_DIM, like=layout, dtype=dtype)
+    sizes = _shapes(before)
+    with torch.no_grad():
+        after = _shapes(_walk(backbone, x_BTD, layout.time_N.view(2, -1), before)[1])
+    require(
+        after == sizes,
+        component,
+        f"its acting state does not keep its size over {steps} steps: {_differences(sizes, after)}.",
+    )
+    if getattr(backbone, "constant_state", False):
+        longer = _shapes(_backbone(component, device, dtype, stretch=10).initial_state(2))
+        require(
+            longer == sizes,
+            component,
+            "it claims constant_state, and a context ten times as long changes its acting state: "
+            f"{_differences(sizes, longer)}.",
+        )
+
+
+def it_is_deterministic(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Torch's seed and the inputs decide every bit, whatever was computed before."""
+    backbone, again = (_backbone(component, device, dtype) for _ in range(2))
+    different = [
+        name
+        for name, tensor in backbone.state_dict().items()
+        if not torch.equal(tensor, again.state_dict()[name])
+    ]
+    built = f"built twice from one seed, it differs in {', '.join(different)}."
+    require(not different, component, built)
+    layout = SequenceLayout.build([CONTEXT_LENGTH + 1, 2], device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
+    for training in (False, True):
+        first_NE = _forward(backbone, x_ND, layout, training)
+        _forward(backbone, 1 - x_ND, layout, training)
+        same = torch.equal(_forward(backbone, x_ND, layout, training), first_NE)
+        require(same, component, f"the same forward pass {_mode(training)}, run twice, has other bits.")
+
+
+def compiling_changes_nothing(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """It computes the same under ``torch.compile``, or says ``compiles = False``."""
+    backbone = _backbone(component, device, dtype).train()
+    if not getattr(backbone, "compiles", True):
+        return
+    torch.compiler.reset()
+    compiled = torch.compile(backbone, backend="eager", dynamic=True)
+    for lengths in ([CONTEXT_LENGTH + 1, 2], [1, 4, 4]):
+        layout = SequenceLayout.build(lengths, device=device)
+        x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
+        for what, actual, expected in zip(
+            ("output", "gradient"),
+            _trained(_quiet(compiled), x_ND, layout),
+            _trained(backbone, x_ND, layout),
+            strict=True,
+        ):
+            sentence = f"torch.compile changes its {what}; mend that, or say compiles = False."
+            require_close(actual, expected, component, sentence)
+    torch.compiler.reset()
 
 
 def gradients_reach_every_parameter(
@@ -249,6 +324,7 @@ def single_precision_is_enough(
         _backbone(component, "cpu", torch.float32).double(),
         _backbone(component, device, dtype),
     )
+    rounded.load_state_dict(exact.state_dict())
     layout = SequenceLayout.build([CONTEXT_LENGTH + 1] * 3)
     x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=torch.float32)
     packed_NE = _forward(exact, x_ND.double(), layout)
@@ -269,6 +345,9 @@ BACKBONE_LAWS: tuple[Law, ...] = (
     stepping_beyond_the_context_equals_a_window,
     a_reset_forgets,
     the_state_holds_everything,
+    the_state_does_not_grow,
+    it_is_deterministic,
+    compiling_changes_nothing,
     gradients_reach_every_parameter,
     only_a_commit_changes_what_is_saved,
     a_state_dict_restores_it,
@@ -278,26 +357,42 @@ BACKBONE_LAWS: tuple[Law, ...] = (
 """What every backbone obeys."""
 
 
-def _context() -> BackboneContext:
+def _context(stretch: int) -> BackboneContext:
     return BackboneContext(
-        in_dim=IN_DIM, context_length=CONTEXT_LENGTH, build=lambda part, context: part.build(context)
+        in_dim=IN_DIM,
+        context_length=stretch * CONTEXT_LENGTH,
+        build=lambda part, context: part.build(context),
     )
 
 
-def _backbone(component: Component, device: str, dtype: torch.dtype, seed: int = 0) -> Any:
-    return build(component, _context(), device=device, dtype=dtype, seed=seed)
+def _backbone(
+    component: Component, device: str, dtype: torch.dtype, seed: int = 0, stretch: int = 1
+) -> Any:
+    return build(component, _context(stretch), device=device, dtype=dtype, seed=seed)
 
 
 def _windowed(component: Component, backbone: Any, device: str, dtype: torch.dtype) -> Any:
-    options = component.options()
-    if "window" not in type(options).model_fields:
-        return backbone
-    remembered = CONTEXT_LENGTH + 1
-    window = min(getattr(options, "window", None) or remembered, remembered)
-    options = options.model_copy(update={"window": window})
-    windowed = build(component, _context(), options=options, device=device, dtype=dtype)
+    """Return the backbone under a window in every layer, that of its nested parts too."""
+    options = _within(component.options())
+    windowed = build(component, _context(1), options=options, device=device, dtype=dtype)
     windowed.load_state_dict(backbone.state_dict())
     return windowed
+
+
+def _within(value: Any) -> Any:
+    """Return options, or one option's value, whose windows are no wider than what acting remembers."""
+    if isinstance(value, Part):
+        return Part(value.kind, value.entry, _within(value.options))
+    if isinstance(value, tuple | list):
+        return type(value)(_within(item) for item in value)
+    if not isinstance(value, Options):
+        return value
+    fields = type(value).model_fields
+    update = {name: _within(getattr(value, name)) for name in fields if name != "window"}
+    if "window" in fields:
+        remembered = CONTEXT_LENGTH + 1
+        update["window"] = min(getattr(value, "window", None) or remembered, remembered)
+    return value.model_copy(update=update)
 
 
 def _random(*shape: int, like: SequenceLayout, dtype: torch.dtype, seed: int = 0) -> Tensor:
@@ -312,6 +407,28 @@ def _forward(backbone: Any, x_ND: Tensor, layout: SequenceLayout, training: bool
         y_NE = cast(Tensor, backbone(x_ND, layout))
     backbone.eval()
     return y_NE
+
+
+def _quiet(compiled: Any) -> Callable[..., Tensor]:
+    """Return the call without torch's own warnings, which name nothing that an author could mend."""
+
+    def call(x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return cast(Tensor, compiled(x_ND, layout))
+
+    return call
+
+
+def _trained(backbone: Any, x_ND: Tensor, layout: SequenceLayout) -> tuple[Tensor, Tensor]:
+    """Return the output of a training pass, and the gradient of a random sum of it."""
+    x_ND = x_ND.clone().requires_grad_()
+    with seeded(2):
+        y_NE = backbone(x_ND, layout)
+    weights_NE = _random(*y_NE.shape, like=layout, dtype=x_ND.dtype, seed=1)
+    loss = (y_NE * weights_NE).sum()
+    (gradient_ND,) = torch.autograd.grad(loss, x_ND, materialize_grads=True)
+    return y_NE.detach(), gradient_ND
 
 
 @torch.no_grad()
@@ -342,6 +459,21 @@ def _copy(state: State, component: Component) -> State:
         )
         copied[name] = value.clone() if isinstance(value, Tensor) else _copy(value, component)
     return copied
+
+
+def _shapes(state: State, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            shapes |= _shapes(value, f"{prefix}{name}.")
+        elif isinstance(value, Tensor):
+            shapes[prefix + name] = tuple(value.shape)
+    return shapes
+
+
+def _differences(before: dict[str, tuple[int, ...]], after: dict[str, tuple[int, ...]]) -> str:
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return ", ".join(f"{name} from {before.get(name)} to {after.get(name)}" for name in names)
 
 
 def _mode(training: bool) -> str:

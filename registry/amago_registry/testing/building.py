@@ -88,7 +88,9 @@ def require_protocol(part: object, protocol: Any, component: Component) -> None:
     named = sorted({*dir(protocol), *getattr(protocol, "__annotations__", ())})
     public = [name for name in named if name == "__call__" or not name.startswith("_")]
     lacking = ", ".join(name for name in public if getattr(part, name, None) is None)
-    require(isinstance(part, protocol), component, f"for a {protocol.__name__} it lacks {lacking}.")
+    article = "an" if protocol.__name__[0] in "AEIOU" else "a"
+    sentence = f"for {article} {protocol.__name__} it lacks {lacking}."
+    require(isinstance(part, protocol), component, sentence)
 
 
 def require_close(

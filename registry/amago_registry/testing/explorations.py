@@ -1,0 +1,298 @@
+"""Laws of exploration, in every action space that it does not refuse, with and without a mask.
+
+Shape suffixes: B = environments acting side by side, A = features of an action vector.
+"""
+
+from __future__ import annotations
+
+import inspect
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from gymnasium import spaces
+
+from amago_registry.actions import choices
+from amago_registry.component import Component
+from amago_registry.contexts import ExplorationContext
+from amago_registry.errors import UnsupportedSpaceError
+from amago_registry.protocols import Exploration
+from amago_registry.testing.arrays import (
+    frozen,
+    global_randomness,
+    make_part,
+    without_tensors,
+)
+from amago_registry.testing.building import (
+    Law,
+    episode_lengths,
+    require,
+    require_protocol,
+)
+from amago_registry.testing.heads import ACTION_SPACES
+
+ENVIRONMENTS = 5
+HORIZON = 6
+STEPS = 16
+STORABLE = "biuf"
+"""Kinds of numbers that a checkpoint holds: booleans, integers, floats."""
+
+MANY = spaces.Discrete(300)
+"""More actions than a byte counts."""
+
+Explorations: TypeAlias = list[tuple[spaces.Space[Any], Any]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a collector passes at one step.
+
+    Args:
+        action: The policy's, in stored form; legal under the mask.
+        time_B: Steps since each environment's task began; every environment resets at its own time.
+        step: Steps each environment has taken.
+        masks: The mask ``(B, A)``, or nothing.
+    """
+
+    action: np.ndarray
+    time_B: np.ndarray
+    step: int
+    masks: tuple[np.ndarray, ...] = field(default=())
+
+
+@without_tensors
+def an_exploration_offers_what_collectors_call(component: Component) -> None:
+    """It is an ``Exploration``, in at least one action space."""
+    _explorations(component)
+
+
+@without_tensors
+def actions_stay_in_the_space(component: Component) -> None:
+    """Whatever the policy does: legal actions come back, with their shape and dtype."""
+    for space, part in _explorations(component):
+        for calls in _histories(part, space):
+            for call, action in zip(calls, _act(part, calls), strict=True):
+                _require_stored(action, call.action, space, component)
+
+
+@without_tensors
+def masked_actions_are_never_taken(component: Component) -> None:
+    """Where a mask is given, only what it allows is done; a factor that may do nothing may do all."""
+    for space, part in _explorations(component):
+        if not _takes_mask(part, space):
+            continue
+        calls = _calls(space, masked=True)
+        for call, action in zip(calls, _act(part, calls), strict=True):
+            sentence = f"in {space}, it takes actions that are masked."
+            require(_is_allowed(action, call.masks[0], space), component, sentence)
+
+
+@without_tensors
+def what_it_is_given_stays_as_it_was(component: Component) -> None:
+    """The policy's actions, the times and the mask are not written to."""
+    for space, part in _explorations(component):
+        for calls in _histories(part, space):
+            given = _values(calls)
+            rng = _generator()
+            for call in calls:
+                _pass(part, call, rng)
+            for name, before, after in zip(_ARGUMENTS, given, _values(calls), strict=True):
+                require(after == before, component, f"in {space}, it writes to its argument {name}.")
+
+
+@without_tensors
+def all_randomness_comes_from_the_generator(component: Component) -> None:
+    """Equal generators give equal actions, and the global ones are neither read nor changed."""
+    runs: list[list[Any]] = []
+    for seed in (0, 1):
+        with global_randomness(seed) as touched:
+            explorations = _explorations(component)
+            runs.append([_act(part, _calls(space)) for space, part in explorations])
+            sentence = "it draws from a global generator, or seeds it; draw from rng."
+            require(not touched(), component, sentence)
+    for (space, _), first, second in zip(explorations, *runs, strict=True):
+        sentence = f"in {space}, equal generators give different actions; draw from rng alone."
+        require(frozen(first) == frozen(second), component, sentence)
+
+
+@without_tensors
+def its_state_is_made_of_arrays(component: Component) -> None:
+    """``state()`` is a dictionary of numpy arrays of numbers, at any time."""
+    for space, part in _explorations(component):
+        for call in [None, *_calls(space)]:
+            if call is not None:
+                _act(part, [call])
+            state = part.state()
+            sentence = f"its state is of type {type(state).__name__}, no dictionary."
+            require(isinstance(state, dict), component, sentence)
+            for name, value in state.items():
+                storable = isinstance(value, np.ndarray) and value.dtype.kind in STORABLE
+                sentence = f"its state's {name!r} is {value!r}, no numpy array of numbers."
+                require(storable, component, sentence)
+
+
+@without_tensors
+def a_stored_state_goes_on_exactly(component: Component) -> None:
+    """A part built anew that loads the state acts from then on as the one that stored it."""
+    for space, _ in _explorations(component):
+        calls = _calls(space)
+        for split in range(STEPS):
+            first, second, rng = _build(component, space), _build(component, space), _generator()
+            _act(first, calls[:split], rng)
+            second.load_state(deepcopy(first.state()))
+            expected = _act(first, calls[split:], deepcopy(rng))
+            sentence = (
+                f"in {space}, it does not go on as before with a state stored after {split} steps."
+            )
+            same = frozen(_act(second, calls[split:], rng)) == frozen(expected)
+            require(same, component, sentence)
+
+
+@without_tensors
+def a_stored_state_stays_as_it_was(component: Component) -> None:
+    """Going on changes neither what ``state()`` returned nor what ``load_state`` was given."""
+    for space, part in _explorations(component):
+        calls = _calls(space)
+        for split in range(STEPS):
+            rng = _generator()
+            _act(part, calls[:split], rng)
+            stored = part.state()
+            before, given = frozen(stored), deepcopy(stored)
+            restored = _build(component, space)
+            restored.load_state(given)
+            _act(part, calls[split:], deepcopy(rng))
+            _act(restored, calls[split:], rng)
+            sentence = "going on changes the state that it returned before; return copies."
+            require(frozen(stored) == before, component, sentence)
+            sentence = "going on changes the state that it loaded; keep copies."
+            require(frozen(given) == before, component, sentence)
+
+
+EXPLORATION_LAWS: tuple[Law, ...] = (
+    an_exploration_offers_what_collectors_call,
+    actions_stay_in_the_space,
+    masked_actions_are_never_taken,
+    what_it_is_given_stays_as_it_was,
+    all_randomness_comes_from_the_generator,
+    its_state_is_made_of_arrays,
+    a_stored_state_goes_on_exactly,
+    a_stored_state_stays_as_it_was,
+)
+"""What every exploration obeys, in each action space that it does not refuse as unsupported."""
+
+_ARGUMENTS = ("action", "time_B", "action_mask_BA")
+
+
+def _build(component: Component, space: spaces.Space[Any]) -> Any:
+    context = ExplorationContext(action_space=space, environments=ENVIRONMENTS, horizon=HORIZON)
+    return make_part(component, context)
+
+
+def _explorations(component: Component) -> Explorations:
+    """Return every action space that the part takes, with the part as built for it."""
+    taken: Explorations = []
+    for space in (*ACTION_SPACES, MANY):
+        try:
+            part = _build(component, space)
+        except UnsupportedSpaceError:
+            continue
+        require_protocol(part, Exploration, component)
+        taken.append((space, part))
+    tried = ", ".join(map(str, (*ACTION_SPACES, MANY)))
+    require(bool(taken), component, f"it takes none of the action spaces {tried}.")
+    return taken
+
+
+def _takes_mask(part: Any, space: spaces.Space[Any]) -> bool:
+    """Return whether it can be called with a mask; one that cannot is refused where there are masks."""
+    if not choices(space):
+        return False
+    try:
+        inspect.signature(part).bind("action", "time_B", "step", "rng", "action_mask_BA")
+    except TypeError:
+        return False
+    return True
+
+
+def _histories(part: Any, space: spaces.Space[Any]) -> list[list[Call]]:
+    """Return the calls of a run, and those of one with masks where it takes them."""
+    return [_calls(space, masked) for masked in (False, True)[: 1 + _takes_mask(part, space)]]
+
+
+def _calls(space: spaces.Space[Any], masked: bool = False) -> list[Call]:
+    """Return the calls of a short run, always the same."""
+    rng = np.random.default_rng(0)
+    episodes = episode_lengths(ENVIRONMENTS, STEPS, HORIZON, seed=0)
+    time_BT = np.array([np.concatenate([np.arange(n) for n in lengths]) for lengths in episodes])
+    calls = []
+    for step in range(STEPS):
+        masks = (_mask(space, rng),) if masked else ()
+        calls.append(Call(_policy(space, rng, *masks), time_BT[:, step].copy(), step, masks))
+    return calls
+
+
+def _mask(space: spaces.Space[Any], rng: np.random.Generator) -> np.ndarray:
+    """A mask ``(B, A)`` that allows about a third; in some rows nothing at all."""
+    return rng.random((ENVIRONMENTS, sum(choices(space)))) < 0.3
+
+
+def _policy(space: spaces.Space[Any], rng: np.random.Generator, *masks: np.ndarray) -> np.ndarray:
+    """Return actions as a policy draws them: legal, and at the edges of a box now and then."""
+    if isinstance(space, spaces.Box):
+        return np.clip(rng.normal(size=(ENVIRONMENTS, *space.shape)), -1, 1).astype(np.float32)
+    if isinstance(space, spaces.MultiBinary):
+        return rng.integers(2, size=(ENVIRONMENTS, *space.shape), dtype=np.int8)
+    width = sum(choices(space))
+    mask_BA = masks[0] if masks else np.ones((ENVIRONMENTS, width), bool)
+    picked = [[rng.choice(np.flatnonzero(one)) for one in row] for row in _by_factor(mask_BA, space)]
+    action = np.array(picked, np.int64)
+    return action[:, 0] if isinstance(space, spaces.Discrete) else action
+
+
+def _by_factor(mask_BA: np.ndarray, space: spaces.Space[Any]) -> list[list[np.ndarray]]:
+    """Return for every row what each factor of the action may be."""
+    ends = np.cumsum(choices(space))[:-1]
+    return [[one | ~one.any() for one in np.split(mask_A, ends)] for mask_A in mask_BA]
+
+
+def _is_allowed(action: np.ndarray, mask_BA: np.ndarray, space: spaces.Space[Any]) -> bool:
+    rows = zip(np.reshape(action, (len(mask_BA), -1)), _by_factor(mask_BA, space), strict=True)
+    return all(one[index] for taken, allowed in rows for index, one in zip(taken, allowed, strict=True))
+
+
+def _generator() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def _pass(part: Any, call: Call, rng: np.random.Generator) -> Any:
+    """Return what one call gives."""
+    return part(call.action, call.time_B, call.step, rng, *call.masks)
+
+
+def _act(part: Any, calls: list[Call], rng: np.random.Generator | None = None) -> list[Any]:
+    """Return copies of the actions that each call gives, which is passed copies too."""
+    rng = rng or _generator()
+    return [deepcopy(_pass(part, deepcopy(call), rng)) for call in calls]
+
+
+def _values(calls: list[Call]) -> list[Any]:
+    """Return by value what the calls pass, argument by argument."""
+    columns = [(call.action, call.time_B, call.masks) for call in calls]
+    return [frozen(column) for column in zip(*columns, strict=True)]
+
+
+def _require_stored(
+    action: Any, policys: np.ndarray, space: spaces.Space[Any], component: Component
+) -> None:
+    array = isinstance(action, np.ndarray)
+    sentence = f"in {space}, it returns {type(action).__name__}, no numpy array."
+    require(array, component, sentence)
+    same = action.dtype == policys.dtype and action.shape == policys.shape
+    sentence = (
+        f"in {space}, actions of {policys.dtype} {policys.shape} come back as "
+        f"{action.dtype} {action.shape}."
+    )
+    require(same, component, sentence)
+    legal = all(space.contains(one) for one in action)
+    require(legal, component, f"in {space}, it takes actions outside the space.")

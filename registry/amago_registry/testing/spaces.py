@@ -1,0 +1,135 @@
+"""What laws ask of an environment's spaces, and of what should lie in them.
+
+A fault is the end of a sentence without its full stop; None where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from gymnasium import spaces
+
+from amago_registry.actions import choices
+
+Space: TypeAlias = spaces.Space[Any]
+
+MASK_KEY = "action_mask"
+ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
+
+
+def action_fault(space: Space) -> str | None:
+    """Return why agents do not take actions of a space."""
+    if isinstance(space, spaces.Box) and space.is_bounded():
+        return None
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        return None
+    return (
+        f"agents do not take actions of {space}; use Discrete, MultiDiscrete, MultiBinary "
+        "or a Box with finite bounds"
+    )
+
+
+def observation_fault(space: Space) -> str | None:
+    """Return why agents do not take observations of a space."""
+    leaves = list(_leaves(space))
+    unknown = [str(leaf) for leaf in leaves if not isinstance(leaf, ARRAYS)]
+    if leaves and not unknown:
+        return None
+    return (
+        f"agents do not take observations of {', '.join(unknown) or space}; use Box, Discrete, "
+        "MultiBinary and MultiDiscrete, alone or in a Dict or Tuple"
+    )
+
+
+def shows_mask(seen: Space, acted: Space) -> bool:
+    """Return whether observations say which actions may be taken."""
+    return isinstance(seen, spaces.Dict) and MASK_KEY in seen.spaces and bool(choices(acted))
+
+
+def mask_fault(seen: Space, acted: Space) -> str | None:
+    """Return why the mask in observations of ``seen`` is none over actions of ``acted``."""
+    if not (isinstance(seen, spaces.Dict) and shows_mask(seen, acted)):
+        return None
+    space, width = seen[MASK_KEY], sum(choices(acted))
+    if _is_binary(space) and int(np.prod(space.shape or ())) == width:
+        return None
+    return (
+        f"its {MASK_KEY} is {space}; a mask over {acted} is one array of {width} values 0 or 1, "
+        f"such as MultiBinary({width})"
+    )
+
+
+def misfits(obs: Any, space: Space, path: str = "the observation") -> Iterator[str]:
+    """Yield how an observation, or what lies in it at a path, differs from its space."""
+    match space:
+        case spaces.Dict():
+            if isinstance(obs, Mapping) and obs.keys() == space.spaces.keys():
+                for key, inner in space.spaces.items():
+                    yield from misfits(obs[key], inner, f"{path}/{key}")
+            else:
+                keys = sorted(obs) if isinstance(obs, Mapping) else "no keys"
+                yield f"{path} has {keys} where its space has {sorted(space.spaces)}"
+        case spaces.Tuple():
+            if isinstance(obs, tuple) and len(obs) == len(space.spaces):
+                for place, inner in enumerate(space.spaces):
+                    yield from misfits(obs[place], inner, f"{path}/{place}")
+            else:
+                yield f"{path} is {obs!r}, no tuple of {len(space.spaces)}"
+        case _:
+            fault = _misfit(obs, space)
+            if fault is not None:
+                yield f"{path} {fault}"
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is one finite real number, and no bool."""
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return real and bool(np.isfinite(value))
+
+
+def scribble(obs: Any) -> None:
+    """Write something else into every array of an observation that lets itself be written to."""
+    if isinstance(obs, np.ndarray):
+        if obs.flags.writeable:
+            obs[...] = obs == 0
+    elif isinstance(obs, Mapping):
+        scribble(tuple(obs.values()))
+    elif isinstance(obs, tuple):
+        for member in obs:
+            scribble(member)
+
+
+def _leaves(space: Space) -> Iterator[Space]:
+    """Yield the spaces in a space that hold no others."""
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        yield space
+        return
+    for member in space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces:
+        yield from _leaves(member)
+
+
+def _is_binary(space: Space) -> bool:
+    match space:
+        case spaces.MultiBinary():
+            return True
+        case spaces.MultiDiscrete():
+            return bool((space.nvec == 2).all()) and not space.start.any()
+        case spaces.Box():
+            return bool((space.low >= 0).all() and (space.high <= 1).all())
+    return False
+
+
+def _misfit(obs: Any, space: Space) -> str | None:
+    """Return how what should be an array, or an index, differs from its space."""
+    if isinstance(space, spaces.Discrete):
+        if isinstance(obs, bool) or not isinstance(obs, int | np.integer):
+            return f"is {obs!r}, no integer"
+    elif not isinstance(obs, np.ndarray | np.generic):
+        return f"is of type {type(obs).__name__}, no numpy array"
+    elif (obs.dtype, obs.shape) != (space.dtype, space.shape):
+        return f"is {obs.dtype} {obs.shape} where its space is {space.dtype} {space.shape}"
+    elif not np.isfinite(obs).all():
+        return "is not finite"
+    return None if space.contains(obs) else f"lies outside its space {space}"

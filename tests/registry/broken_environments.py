@@ -1,0 +1,469 @@
+"""Honest environments, small enough to read, and ways of breaking each law.
+
+Each class is a part and the environment that it makes, in one.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from amago_registry import EnvironmentContext, Options
+
+ATTEMPT = 8
+HORIZON = 2 * ATTEMPT
+LATE = 5
+"""Gymnasium's checker does not look as far as this step."""
+
+
+class NoOptions(Options):
+    """No options."""
+
+
+class Walk(gymnasium.Env[Any, Any]):
+    """Two attempts at a hidden target on a line, with noise: obeys every law."""
+
+    metadata = {"render_modes": []}
+    observation_space: Any = spaces.Dict(
+        {"place": spaces.Box(-1, 1, (2,), np.float32), "attempt": spaces.Discrete(3)}
+    )
+    action_space: Any = spaces.Discrete(3)
+    horizon: Any = HORIZON
+
+    def __init__(self, context: EnvironmentContext, options: NoOptions) -> None:
+        self.asked = context, options
+
+    def make(self) -> Any:
+        return type(self)(*self.asked)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.target = self.draw_target()
+        self.time, self.place = 0, 0.0
+        return self.observe(), {}
+
+    def draw_target(self) -> int:
+        return int(self.np_random.integers(-9, 10))
+
+    def step(self, action: Any) -> Any:
+        self.time += 1
+        self.place = min(max(self.place + self.move(action), -1.0), 1.0)
+        reward = self.pay()
+        ended = self.time % ATTEMPT == 0
+        info = self.outcome(self.time // ATTEMPT - 1) if ended else {}
+        if ended:
+            self.place = 0.0
+        return self.observe(), reward, self.time == HORIZON, False, info
+
+    def move(self, action: Any) -> float:
+        return 0.1 * (int(action) - 1)
+
+    def pay(self) -> Any:
+        return self.target + self.place
+
+    def outcome(self, attempt: int) -> dict[str, Any]:
+        return {"attempt": attempt, "success": 0.5}
+
+    def observe(self) -> Any:
+        noise = self.np_random.uniform(-1, 1)
+        return {"place": np.array([self.place, noise], np.float32), "attempt": self.time // ATTEMPT}
+
+
+class ByForce(Walk):
+    """Continuous actions beyond [-1, 1]."""
+
+    action_space = spaces.Box(-2, 2, (1,), np.float32)
+
+    def move(self, action: Any) -> float:
+        return 0.1 * float(action[0])
+
+
+class Masked(Walk):
+    """What the mask forbids is never asked of it."""
+
+    observation_space = spaces.Dict(
+        {"see": Walk.observation_space, "action_mask": spaces.MultiBinary(3)}
+    )
+
+    def observe(self) -> Any:
+        self.forbidden = int(self.np_random.integers(3))
+        mask = np.ones(3, np.int8)
+        mask[self.forbidden] = 0
+        return {"see": super().observe(), "action_mask": mask}
+
+    def move(self, action: Any) -> float:
+        if action == self.forbidden:
+            raise ValueError("it is forbidden")
+        return super().move(action)
+
+
+class Endless(Walk):
+    """No end, no horizon, no attempts; observations in a tuple, actions of several kinds."""
+
+    observation_space = spaces.Tuple((Walk.observation_space, spaces.MultiBinary(2)))
+    action_space = spaces.MultiDiscrete([3, 2])
+    horizon = None
+
+    def move(self, action: Any) -> float:
+        return super().move(action[0])
+
+    def step(self, action: Any) -> Any:
+        obs, reward, *_ = super().step(action)
+        return obs, reward, False, False, {}
+
+    def observe(self) -> Any:
+        obs = super().observe()
+        return obs | {"attempt": 0}, np.zeros(2, np.int8)
+
+
+class Fixed(Walk):
+    """Always the same task, which is no fault."""
+
+    def draw_target(self) -> int:
+        return 3
+
+    def observe(self) -> Any:
+        return {"place": np.array([self.place, 0], np.float32), "attempt": self.time // ATTEMPT}
+
+
+class CannotMake(Walk):
+    """No factory of environments."""
+
+    make: Any = None
+
+
+class MakesNumbers(Walk):
+    """A factory of something else."""
+
+    def make(self) -> Any:
+        return 3
+
+
+class MakesItselfAgain(Walk):
+    """Two that are one."""
+
+    def make(self) -> Any:
+        return self
+
+
+class TakesWords(Walk):
+    """No network has such actions."""
+
+    action_space = spaces.Dict({"move": spaces.Discrete(3)})
+
+    def move(self, action: Any) -> float:
+        return super().move(action["move"])
+
+
+class TakesAnything(ByForce):
+    """Nobody knows what 1 means."""
+
+    action_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+
+
+class ShowsWords(Walk):
+    """Observations that are no arrays."""
+
+    observation_space = spaces.Dict({**Walk.observation_space.spaces, "word": spaces.Text(3)})
+
+    def observe(self) -> Any:
+        return super().observe() | {"word": "abc"}
+
+
+class MasksTooLittle(Masked):
+    """A mask that leaves out an action."""
+
+    observation_space = spaces.Dict(
+        {"see": Walk.observation_space, "action_mask": spaces.MultiBinary(2)}
+    )
+
+    def observe(self) -> Any:
+        return super().observe() | {"action_mask": np.ones(2, np.int8)}
+
+    def move(self, action: Any) -> float:
+        return Walk.move(self, action)
+
+
+class DiffersFromItsLike(Walk):
+    """The second one that a part makes has one action more."""
+
+    made = 0
+
+    def make(self) -> Any:
+        env = super().make()
+        env.action_space = spaces.Discrete(3 + self.made)
+        self.made += 1
+        return env
+
+
+class IgnoresItsGenerator(Walk):
+    """A generator of its own, where gymnasium keeps one."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        if seed is not None or not hasattr(self, "own"):
+            self.own = np.random.default_rng(seed)
+        self.target, self.time, self.place = int(self.own.integers(-9, 10)), 0, 0.0
+        return self.observe(), {}
+
+    def observe(self) -> Any:
+        return {"place": np.zeros(2, np.float32), "attempt": self.time // ATTEMPT}
+
+
+class SeedsItself(Walk):
+    """The same task whenever nobody asks for another."""
+
+    def reset(self, *, seed: Any = 0, options: Any = None) -> Any:
+        return super().reset(seed=seed)
+
+
+class GrowsWider(Walk):
+    """Another type, in time."""
+
+    def observe(self) -> Any:
+        obs = super().observe()
+        return obs if self.time < LATE else obs | {"place": obs["place"].astype(np.float64)}
+
+
+class LeavesItsSpace(Walk):
+    """Further than it said."""
+
+    def observe(self) -> Any:
+        obs = super().observe()
+        return obs if self.time < LATE else obs | {"place": obs["place"] + 2}
+
+
+class LosesItsPlace(Walk):
+    """A key less."""
+
+    def observe(self) -> Any:
+        obs = super().observe()
+        return obs if self.time < LATE else {"attempt": obs["attempt"]}
+
+
+class CountsInFloats(Walk):
+    """An index that is none."""
+
+    def observe(self) -> Any:
+        obs = super().observe()
+        return obs if self.time < LATE else obs | {"attempt": float(obs["attempt"])}
+
+
+class SeesForever(Walk):
+    """An infinity inside an unbounded space."""
+
+    observation_space = spaces.Dict(
+        {"place": spaces.Box(-np.inf, np.inf, (2,), np.float32), "attempt": spaces.Discrete(3)}
+    )
+
+    def observe(self) -> Any:
+        obs = super().observe()
+        return obs if self.time < LATE else obs | {"place": np.full(2, np.inf, np.float32)}
+
+
+class LosesCount(Endless):
+    """A tuple too short."""
+
+    def observe(self) -> Any:
+        obs = super().observe()
+        return obs if self.time < LATE else ("a",)
+
+
+class PaysNothingKnown(Walk):
+    """No number."""
+
+    def pay(self) -> Any:
+        return super().pay() if self.time < LATE else np.nan
+
+
+class PaysInArrays(Walk):
+    """A number in a box."""
+
+    def pay(self) -> Any:
+        return super().pay() if self.time < LATE else np.array([1.0])
+
+
+class EndsWithOne(Walk):
+    """A flag that is a number."""
+
+    def step(self, action: Any) -> Any:
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, int(terminated) if terminated else False, truncated, info
+
+
+class TellsNothing(Walk):
+    """No dictionary."""
+
+    horizon = None
+
+    def step(self, action: Any) -> Any:
+        *others, info = super().step(action)
+        return *others, info if self.time < LATE else None
+
+
+class FearsTheEdge(ByForce):
+    """Part of its action space is forbidden."""
+
+    def move(self, action: Any) -> float:
+        if abs(action[0]) >= 2:
+            raise ValueError("too hard")
+        return super().move(action)
+
+
+class ClipsInPlace(ByForce):
+    """What was done is not what was recorded."""
+
+    def move(self, action: Any) -> float:
+        np.clip(action, -1, 1, out=action)
+        return super().move(action)
+
+
+class ReturnsFour(Walk):
+    """As environments did long ago."""
+
+    def step(self, action: Any) -> Any:
+        obs, reward, terminated, _, info = super().step(action)
+        return (obs, reward, terminated, False, info) if self.time < LATE else (1, 2, 3, 4)
+
+
+class NumbersItsEnvironments(Walk):
+    """The second one pays more than the first."""
+
+    made = 0
+
+    def make(self) -> Any:
+        self.made += 1
+        env = super().make()
+        env.number = self.made
+        return env
+
+    def pay(self) -> Any:
+        return super().pay() * self.number
+
+
+class RemembersItsPast(Walk):
+    """Pays more from trajectory to trajectory."""
+
+    ended = 0
+
+    def step(self, action: Any) -> Any:
+        obs, reward, terminated, truncated, info = super().step(action)
+        self.ended += terminated
+        return obs, reward + self.ended, terminated, truncated, info
+
+
+class SharesItsPlace(Walk):
+    """One place for all."""
+
+    everybody = {"place": 0.0}
+
+    @property
+    def place(self) -> float:
+        return self.everybody["place"]
+
+    @place.setter
+    def place(self, value: float) -> None:
+        self.everybody["place"] = value
+
+
+class ForgetsToRewind(Walk):
+    """Its clock goes on where a trajectory was given up."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        before = getattr(self, "time", HORIZON)
+        obs, info = super().reset(seed=seed)
+        self.time = before % HORIZON
+        return obs, info
+
+
+class DrawsFromNowhere(Walk):
+    """Tasks without a seed cannot be had again."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        obs, info = super().reset(seed=seed)
+        if seed is None:
+            self.target = int(np.random.default_rng().integers(2**31))
+        return obs, info
+
+
+class RepeatsItsTask(Walk):
+    """The first task forever."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.first = getattr(self, "first", 0) if seed is None else seed
+        return super().reset(seed=self.first)
+
+
+class DrawsGlobally(Walk):
+    """Whoever draws elsewhere changes the task."""
+
+    def pay(self) -> Any:
+        return super().pay() if self.time < LATE else random.random()
+
+
+class SeedsGlobally(Walk):
+    """Everybody else's numbers begin again."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        np.random.seed(0)  # noqa: NPY002
+        return super().reset(seed=seed)
+
+
+class ReusesItsBuffer(Walk):
+    """One array for all steps."""
+
+    def observe(self) -> Any:
+        obs = super().observe()
+        if self.time < LATE:
+            self.buffer = np.zeros(2, np.float32)
+            return obs
+        self.buffer[:] = obs["place"]
+        return obs | {"place": self.buffer}
+
+
+class HandsOutItself(Walk):
+    """Who writes to the observation moves the agent."""
+
+    def observe(self) -> Any:
+        obs = super().observe()
+        self.seen = obs["place"]
+        return obs
+
+    def pay(self) -> Any:
+        return super().pay() + float(self.seen[1])
+
+
+class Overstays(Walk):
+    """A step longer than it says."""
+
+    horizon = HORIZON - 1
+
+
+class HasAnUnclearHorizon(Walk):
+    """What is no int is not read."""
+
+    horizon = float(HORIZON)
+
+
+class CountsFromOne(Walk):
+    """The first attempt would be missing."""
+
+    def outcome(self, attempt: int) -> dict[str, Any]:
+        return super().outcome(attempt + 1)
+
+
+class HidesItsOutcome(Walk):
+    """Nobody knows how the attempt went."""
+
+    def outcome(self, attempt: int) -> dict[str, Any]:
+        return {"attempt": attempt}
+
+
+class WinsNothingKnown(Walk):
+    """An outcome that counts as none."""
+
+    def outcome(self, attempt: int) -> dict[str, Any]:
+        return {"attempt": attempt, "success": np.nan}

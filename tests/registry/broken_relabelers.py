@@ -1,0 +1,195 @@
+"""Honest relabelers, small enough to read, and ways of breaking each law."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from amago_registry import Options, RelabelerContext
+
+
+class NoOptions(Options):
+    """No options."""
+
+
+class Keeps:
+    """Returns the trajectory itself: obeys every law."""
+
+    identity: Any = True
+
+    def __init__(self, context: RelabelerContext, options: NoOptions) -> None:
+        pass
+
+    def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
+        return trajectory
+
+
+class Hindsight(Keeps):
+    """The cell of a random timestep becomes the only goal: obeys every law."""
+
+    identity = False
+
+    def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
+        achieved = trajectory["achieved"]
+        goal = achieved[self.choose(rng, len(achieved) - 1)]
+        end = int(np.flatnonzero((achieved[1:] == goal).all(-1))[0]) + 1
+        columns = {name: self.first(column, end, name) for name, column in trajectory.items()}
+        goals = np.full_like(columns["obs.goals"], -1)
+        goals[:end, -1] = goal
+        last = np.arange(end) == end - 1
+        ends = {"terminated": last, "truncated": np.zeros(end, bool)}
+        return self.finish(
+            columns | {"obs.goals": goals, "reward": last.astype(np.float32)} | ends, trajectory
+        )
+
+    def choose(self, rng: np.random.Generator, length: int) -> int:
+        return int(rng.integers(1, length + 1))
+
+    def first(self, column: np.ndarray, end: int, name: str) -> np.ndarray:
+        return column[: end + (name.startswith("obs.") or name == "achieved")]
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns
+
+
+class CannotSay(Keeps):
+    """Nobody knows whether slices are enough."""
+
+    identity = None
+
+
+class CannotBeCalled(Keeps):
+    """No relabeler."""
+
+    __call__: Any = None
+
+
+class SaysOne(Keeps):
+    """A number for a bool."""
+
+    identity = 1
+
+
+class NeedsAnotherColumn(Keeps):
+    """Not what the laws have, unless they are given it."""
+
+    identity = False
+
+    def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
+        assert trajectory["weather"].any()
+        return trajectory
+
+
+class ReturnsNothing(Keeps):
+    """It forgot."""
+
+    def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
+        return None
+
+
+class WritesToItsArgument(Hindsight):
+    """The next one to relabel it sees another trajectory."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        trajectory["reward"][:] = 1
+        return columns
+
+
+class AddsToItsArgument(Hindsight):
+    """The mapping changes, the arrays do not."""
+
+    def finish(self, columns: Any, trajectory: Any) -> Any:
+        trajectory["note"] = np.zeros(1)
+        return columns
+
+
+class ClaimsToKeep(Hindsight):
+    """Only slices would be read."""
+
+    identity = True
+
+
+class DropsAColumn(Hindsight):
+    """One less."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return {name: column for name, column in columns.items() if name != "achieved"}
+
+
+class Widens(Hindsight):
+    """Rewards of another type than those of other trajectories."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns | {"reward": columns["reward"].astype(np.float64)}
+
+
+class ForgetsTheLastTimestep(Hindsight):
+    """Nothing left to bootstrap from."""
+
+    def first(self, column: np.ndarray, end: int, name: str) -> np.ndarray:
+        return column[:end] if name == "obs.obs" else super().first(column, end, name)
+
+
+class LeavesNothing(Hindsight):
+    """No transition."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return {name: column[len(columns["reward"]) :] for name, column in columns.items()}
+
+
+class CutsTheBeginning(Hindsight):
+    """Its time would be wrong."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        if len(columns["reward"]) < 2:
+            return columns
+        return {name: column[1:] for name, column in columns.items()}
+
+
+class GoesOn(Hindsight):
+    """Past the end of the task."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns | {"terminated": np.ones_like(columns["terminated"])}
+
+
+class DividesByNothing(Hindsight):
+    """A reward that no network learns from."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns | {"reward": columns["reward"] + np.float32(np.nan)}
+
+
+class DrawsGlobally(Hindsight):
+    """Whoever draws elsewhere changes what is learned."""
+
+    def choose(self, rng: np.random.Generator, length: int) -> int:
+        return int(np.random.randint(1, length + 1))  # noqa: NPY002
+
+
+class SeedsGlobally(Hindsight):
+    """Everybody else's numbers begin again."""
+
+    def choose(self, rng: np.random.Generator, length: int) -> int:
+        random.seed(0)
+        return super().choose(rng, length)
+
+
+class DrawsFromNowhere(Hindsight):
+    """Never twice the same."""
+
+    def choose(self, rng: np.random.Generator, length: int) -> int:
+        return int(np.random.default_rng().integers(1, length + 1))
+
+
+class TakesTurns(Hindsight):
+    """Every call another place."""
+
+    calls = 0
+
+    def choose(self, rng: np.random.Generator, length: int) -> int:
+        self.calls += 1
+        return 1 + self.calls % 7 % length

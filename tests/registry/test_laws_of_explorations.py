@@ -1,0 +1,87 @@
+"""Each law of exploration catches the part that breaks it, and passes honest ones."""
+
+from __future__ import annotations
+
+import broken_explorations
+import pytest
+
+from amago_registry import Component
+from amago_registry.testing import EXPLORATION_LAWS
+
+EVERY = {law.__name__ for law in EXPLORATION_LAWS}
+LEGAL = "actions_stay_in_the_space"
+MASKED = "masked_actions_are_never_taken"
+GIVEN = "what_it_is_given_stays_as_it_was"
+RANDOM = "all_randomness_comes_from_the_generator"
+ARRAYS = "its_state_is_made_of_arrays"
+GOES_ON = "a_stored_state_goes_on_exactly"
+STAYS = "a_stored_state_stays_as_it_was"
+BROKEN = {
+    "RefusesEverything": EVERY,
+    "CannotBeStored": EVERY,
+    "Overshoots": {LEGAL},
+    "ChangesTheType": {LEGAL},
+    "ReturnsLists": {LEGAL},
+    "IgnoresTheMask": {MASKED},
+    "WritesToTheAction": {GIVEN},
+    "WritesToTheMask": {GIVEN},
+    "DrawsGlobally": {RANDOM, GOES_ON},
+    "DrawsFromNowhere": {RANDOM, GOES_ON},
+    "SeedsGlobally": {RANDOM},
+    "KeepsAList": {ARRAYS},
+    "KeepsAnArray": {ARRAYS},
+    "ForgetsWhoIsBold": {GOES_ON},
+    "HasItsOwnGenerator": {GOES_ON},
+    "HandsOutItsState": {STAYS},
+    "KeepsWhatItLoads": {STAYS},
+}
+SENTENCES = {
+    "RefusesEverything": "it takes none of the action spaces Discrete(4), Box(-1.0, 1.0, (3,), "
+    "float32), MultiBinary(3), MultiDiscrete([3 2]), Discrete(300).",
+    "Overshoots": "in Discrete(4), it takes actions outside the space.",
+    "ChangesTheType": "in Discrete(4), actions of int64 (5,) come back as float64 (5,).",
+    "ReturnsLists": "in Discrete(4), it returns list, no numpy array.",
+    "IgnoresTheMask": "in Discrete(4), it takes actions that are masked.",
+    "WritesToTheAction": "in Discrete(4), it writes to its argument action.",
+    "WritesToTheMask": "in Discrete(4), it writes to its argument action_mask_BA.",
+    "DrawsGlobally": "it draws from a global generator, or seeds it; draw from rng.",
+    "DrawsFromNowhere": "in Discrete(4), equal generators give different actions; draw from rng alone.",
+    "KeepsAList": "its state's 'bold' is [False, False, False, False, False], no numpy array of "
+    "numbers.",
+    "KeepsAnArray": "its state is of type ndarray, no dictionary.",
+    "ForgetsWhoIsBold": "in Discrete(4), it does not go on as before with a state stored after 1 "
+    "steps.",
+    "HandsOutItsState": "going on changes the state that it returned before; return copies.",
+    "KeepsWhatItLoads": "going on changes the state that it loaded; keep copies.",
+}
+
+
+def broken_by(name: str) -> dict[str, str]:
+    """Return what each broken law says about an exploration."""
+    target = f"broken_explorations:{name}"
+    component = Component(name, target, broken_explorations.NoOptions, "for tests")
+    said = {}
+    for law in EXPLORATION_LAWS:
+        try:
+            law(component)
+        except AssertionError as error:
+            said[law.__name__] = str(error)
+    return said
+
+
+@pytest.mark.parametrize("name", ["Restless", "Follower", "Specialist"])
+def test_an_honest_exploration_obeys_every_law(name: str) -> None:
+    assert broken_by(name) == {}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_exploration_breaks_exactly_these_laws(name: str) -> None:
+    said = broken_by(name)
+    assert said.keys() == BROKEN[name]
+    if name in SENTENCES:
+        assert next(iter(said.values())) == f"{name}: {SENTENCES[name]}"
+
+
+def test_every_law_is_broken_by_an_exploration_that_breaks_no_other() -> None:
+    alone = [laws for laws in BROKEN.values() if len(laws) == 1]
+    assert set().union(*alone) == EVERY - {"an_exploration_offers_what_collectors_call"}
