@@ -1,10 +1,12 @@
 """xformers' memory-efficient attention; the only module that imports xformers.
 
-Shape suffixes: N = timesteps, H = query heads, K = key/value heads, F = features per head.
+Shape suffixes: N = timesteps, B = environments, H = query heads, K = key/value heads, G = query heads
+of one key/value head, F = features per head, T = slots of a cache, M = rows of all caches.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module, metadata
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -15,7 +17,10 @@ from torch import Tensor
 from amago_registry.contexts import AttentionContext
 from amago_registry.errors import UnavailableError
 from amago_registry.layout import SequenceLayout
-from amago_standard.backbones.attention import CachedAttention
+from amago_registry.protocols import State
+from amago_standard.backbones.attention import FilledSlotsAttention
+from amago_standard.backbones.attention_trial import Packed, disagreement, gap_of
+from amago_standard.backbones.cache import RingCache
 from amago_standard.backbones.options import AttentionOptions
 
 
@@ -44,37 +49,53 @@ def _refusals() -> list[str]:
     return []
 
 
+def _reasons_against_sinks(context: AttentionContext) -> list[str]:
+    return ["xformers has no kernel for attention sinks"] if context.sinks else []
+
+
+def reasons_against(like_NHF: Tensor, context: AttentionContext) -> list[str]:
+    """Return every reason why xformers cannot be used for such queries here; empty if it can."""
+    reasons = _reasons_against_sinks(context) + reasons_against_xformers()
+    if not reasons and not like_NHF.is_cuda:
+        reasons.append("the agent is trained on the CPU: set running.device=cuda")
+    if not reasons and (refused := refusal_of(like_NHF, context)):
+        reasons.append(refused)
+    return reasons
+
+
 def refusal_of(like_NHF: Tensor, context: AttentionContext) -> str | None:
-    """Try forward and backward on two rows; return xformers' own words if no operator takes them.
-
-    Which operators there are depends on the card, the precision and the width of a head.
-    """
-    q_NHF, k_NHF, v_NHF = (
-        like_NHF.new_zeros(2, context.heads, context.head_dim).requires_grad_() for _ in range(3)
-    )
-    layout = SequenceLayout.build([2], device=like_NHF.device)
-    try:
-        with torch.enable_grad():
-            y_NHF = _attend(q_NHF, k_NHF, v_NHF, block_causal_bias(layout, context.window))
-            torch.autograd.grad(y_NHF.sum(), (q_NHF, k_NHF, v_NHF))
-    except (NotImplementedError, RuntimeError, ValueError) as error:
-        return str(error)
-    return None
+    """Try forward and backward; return xformers' words if no operator takes them, or what is wrong."""
+    return disagreement(_packed, like_NHF, context)
 
 
-class XformersAttention(CachedAttention):
+def _packed(context: AttentionContext) -> Packed:
+    kernel = XformersAttention(context, AttentionOptions())
+
+    def packed(q_NHF: Tensor, k_NKF: Tensor, v_NKF: Tensor, layout: SequenceLayout) -> Tensor:
+        bias = block_causal_bias(layout, context.window)
+        return _attend(q_NHF, kernel.expand(k_NKF), kernel.expand(v_NKF), bias)
+
+    return packed
+
+
+class XformersAttention(FilledSlotsAttention):
     """Block-diagonal causal attention over the packed stream, fused, in fp32 or bf16.
 
-    Only training needs the kernel; acting reads a cache with torch's own operators, so that an agent
-    trained with it can be loaded and used anywhere.
+    The name binds training. Acting takes :class:`FilledSlots` on CUDA where that works and torch's own
+    operators elsewhere, so that an agent trained with it can be loaded and used anywhere.
 
     Args:
         context: Heads, window and capacity; supplied by the backbone.
         options: None yet.
+
+    Raises:
+        UnavailableError: If there are to be sinks; lists every reason.
     """
 
     def __init__(self, context: AttentionContext, options: AttentionOptions) -> None:
         super().__init__(context, options)
+        if reasons := _reasons_against_sinks(context):
+            _refuse(reasons + reasons_against_xformers())
         self._biases: WeakKeyDictionary[SequenceLayout, Any] = WeakKeyDictionary()
         self._tried: set[torch.dtype] = set()
 
@@ -82,33 +103,111 @@ class XformersAttention(CachedAttention):
         """Return ``(N, H, F)``; every row attends to its own sequence up to itself.
 
         Raises:
-            UnavailableError: If xformers cannot run here; lists every reason.
+            UnavailableError: If xformers cannot run here, or computes something else than attention;
+                lists every reason.
         """
         if q_NHF.dtype not in self._tried:
-            self._require(q_NHF)
+            if reasons := reasons_against(q_NHF, self.context):
+                _refuse(reasons)
             self._tried.add(q_NHF.dtype)
         if layout not in self._biases:
             self._biases[layout] = block_causal_bias(layout, self.context.window)
         return _attend(q_NHF, self.expand(k_NKF), self.expand(v_NKF), self._biases[layout])
 
-    def _require(self, q_NHF: Tensor) -> None:
-        reasons = reasons_against_xformers()
-        if not reasons and not q_NHF.is_cuda:
-            reasons.append("the agent is trained on the CPU: set running.device=cuda")
-        if not reasons and (refused := refusal_of(q_NHF, self.context)):
-            reasons.append(refused)
-        if reasons:
-            listed = "".join(f"\n  - {reason}" for reason in reasons)
-            raise UnavailableError(
-                f"attention 'xformers' cannot run on this machine:{listed}\n"
-                "Use 'auto' to let the machine decide, or 'sdpa', which runs everywhere."
-            )
+
+def _refuse(reasons: list[str]) -> None:
+    listed = "".join(f"\n  - {reason}" for reason in reasons)
+    raise UnavailableError(
+        f"attention 'xformers' cannot run on this machine:{listed}\n"
+        "Use 'auto' to let the machine decide, or 'sdpa', which runs everywhere."
+    )
 
 
-def _attend(q_NHF: Tensor, k_NHF: Tensor, v_NHF: Tensor, bias: Any) -> Tensor:
+class FilledSlots:
+    """Acting on CUDA: a query attends to the filled slots of its ring, and the others are not read.
+
+    To the kernel, the rings of all environments and heads are one stream ``(B K T, 1, F)`` of padded
+    sequences, so that the cache is used where it lies. How many slots of each are filled is written on
+    the device, into the mask, which is built once: no step waits for the device. Of the masks for
+    padded keys, only the causal one has an operator for float32; its one query sees every filled slot.
+
+    Args:
+        ring: The cache.
+        context: Heads, window and capacity, for the trial.
+    """
+
+    def __init__(self, ring: RingCache, context: AttentionContext) -> None:
+        self._ring, self._context = ring, context
+        self._trusted: dict[torch.dtype, bool] = {}
+        # The last mask alone: the layers of a Transformer ask for one after the other.
+        self._masks: dict[tuple[int, torch.device], Any] = {}
+
+    def takes(self, like_BHF: Tensor) -> bool:
+        """Return whether xformers runs here and has agreed with torch on a step; tried once."""
+        if like_BHF.dtype not in self._trusted:
+            fits = like_BHF.is_cuda and not reasons_against_xformers()
+            self._trusted[like_BHF.dtype] = fits and step_refusal_of(like_BHF, self._context) is None
+        return self._trusted[like_BHF.dtype]
+
+    def attend(self, q_BHF: Tensor, k_BKF: Tensor, v_BKF: Tensor, cache: State) -> tuple[Tensor, State]:
+        """Append one timestep per environment and attend to all that are remembered: ``(B, H, F)``."""
+        key_BKTF, value_BKTF, seen_B = self._ring.append(k_BKF, v_BKF, cache)
+        batch, kv_heads, slots, width = key_BKTF.shape
+        mask = self._mask(batch, key_BKTF.device)
+        filled_B1 = seen_B[:, None].clamp(max=slots)
+        mask.k_seqinfo.seqlen.view(batch, kv_heads).copy_(filled_B1.expand(batch, kv_heads))
+        q_1GF = q_BHF.reshape(batch * kv_heads, -1, width)
+        key_MGF, value_MGF = (
+            x.view(-1, 1, width).expand(-1, q_1GF.shape[1], -1) for x in (key_BKTF, value_BKTF)
+        )
+        return _attend(q_1GF, key_MGF, value_MGF, mask).reshape(q_BHF.shape), cache
+
+    def _mask(self, batch: int, device: torch.device) -> Any:
+        if (batch, device) not in self._masks:
+            sequences = batch * self._ring.kv_heads
+            self._masks = {(batch, device): padded_keys_bias(sequences, self._ring.slots, device)}
+        return self._masks[batch, device]
+
+
+def step_refusal_of(like_BHF: Tensor, context: AttentionContext) -> str | None:
+    """Try a step of three environments at different lengths; return what was raised or is wrong."""
+    small = replace(context, capacity=min(context.capacity, 130))
+    ring = RingCache(small)
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(like_BHF)
+
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.autocast(like_BHF.device.type, enabled=False),
+    ):
+        q_BHF = draw(3, small.heads, small.head_dim)
+        k_BKF, v_BKF = (draw(3, small.kv_heads, small.head_dim) for _ in range(2))
+        cache = ring.new(3, like_BHF)
+        for name in ("key", "value"):
+            cache[name] = draw(3, ring.kv_heads, ring.slots, small.head_dim)
+        cache["seen"] = torch.tensor([0, ring.slots // 2, 3 * ring.slots], device=like_BHF.device)
+        exact = _doubled(cache)
+        try:
+            y_BHF, _ = FilledSlots(ring, small).attend(q_BHF, k_BKF, v_BKF, cache)
+        except Exception as error:  # Compilers and drivers raise what they like.
+            return str(error) or type(error).__name__
+        wanted_BHF, _ = ring.attend(q_BHF.double(), k_BKF.double(), v_BKF.double(), exact)
+    scale = wanted_BHF.abs().max().item()
+    return gap_of("step", y_BHF, wanted_BHF, like_BHF.dtype, scale)
+
+
+def _doubled(cache: State) -> State:
+    tensors = {name: cast(Tensor, value) for name, value in cache.items()}
+    return {name: x.double() if x.is_floating_point() else x.clone() for name, x in tensors.items()}
+
+
+def _attend(q_NHF: Tensor, k_MHF: Tensor, v_MHF: Tensor, bias: Any) -> Tensor:
     from xformers.ops import memory_efficient_attention
 
-    y_1NHF = memory_efficient_attention(q_NHF[None], k_NHF[None], v_NHF[None], attn_bias=bias)
+    y_1NHF = memory_efficient_attention(q_NHF[None], k_MHF[None], v_MHF[None], attn_bias=bias)
     return cast(Tensor, y_1NHF[0])
 
 
@@ -118,3 +217,19 @@ def block_causal_bias(layout: SequenceLayout, window: int | None) -> Any:
 
     bias = BlockDiagonalCausalMask.from_seqlens(list(layout.lengths), device=layout.offsets.device)
     return bias if window is None else bias.make_local_attention(window)
+
+
+def padded_keys_bias(sequences: int, slots: int, device: torch.device) -> Any:
+    """Return xformers' description of one query per sequence of ``slots`` keys, for now all filled.
+
+    ``k_seqinfo.seqlen`` holds how many are, int32 ``(sequences,)`` on the device, to be written over.
+    """
+    from xformers.ops.fmha.attn_bias import BlockDiagonalCausalWithOffsetPaddedKeysMask
+
+    with torch.inference_mode(False):  # Else it could not be written to from outside of that mode.
+        return BlockDiagonalCausalWithOffsetPaddedKeysMask.from_seqlens(
+            q_seqlen=[1] * sequences,
+            kv_padding=slots,
+            kv_seqlen=[slots] * sequences,
+            device=device,
+        )

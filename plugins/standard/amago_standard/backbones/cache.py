@@ -1,7 +1,7 @@
 """The key/value cache of acting.
 
-Shape suffixes: B = environments, H = query heads, K = key/value heads, F = features per head,
-T = slots, the capacity.
+Shape suffixes: B = environments, H = query heads, K = key/value heads, G = query heads of one key/value
+head, F = features per head, T = slots.
 """
 
 from __future__ import annotations
@@ -14,22 +14,33 @@ from torch import Tensor
 from amago_registry.contexts import AttentionContext
 from amago_registry.protocols import State
 
+_WORTH_A_CALL = 2**15
+"""Key features that take as long to read as one environment more takes to call for."""
+
 
 class RingCache:
     """Keys and values of the last timesteps of each environment, in preallocated rings.
 
     Each environment has its own length. A timestep is written over the oldest one once the ring is
-    full; attention does not depend on the order of the slots, so nothing is ever moved. A reset sets
-    one length to zero.
+    full, except that the first ``sinks`` timesteps since the reset have slots before the ring that
+    nothing is written over::
+
+        slots      s0 s1 | r0 r1 r2 r3        (2 sinks, a ring of 4)
+        timesteps   0  1 |  6  7  4  5        (8 seen: 2 and 3 are forgotten)
+
+    The filled slots are the first ``min(seen, T)``, and attention does not depend on their order, so
+    nothing is ever moved. A reset sets one length to zero.
 
     Args:
-        context: Heads and capacity.
+        context: Heads, capacity, window and sinks.
     """
 
     def __init__(self, context: AttentionContext) -> None:
         self.heads, self.kv_heads = context.heads, context.kv_heads
         self.head_dim = context.head_dim
-        self.slots = min(context.capacity, context.window or context.capacity)
+        self.sinks = context.sinks
+        self.ring = min(context.capacity, context.window or context.capacity)
+        self.slots = self.sinks + self.ring
 
     def new(self, batch: int, like: Tensor) -> State:
         """Return an empty cache: keys and values ``(B, K, T, F)``, timesteps seen ``(B,)``."""
@@ -45,35 +56,55 @@ class RingCache:
         cast(Tensor, cache["seen"]).masked_fill_(mask_B, 0)
         return cache
 
+    def append(self, k_BKF: Tensor, v_BKF: Tensor, cache: State) -> tuple[Tensor, Tensor, Tensor]:
+        """Write one timestep per environment; return keys, values and timesteps seen."""
+        key_BKTF, value_BKTF, seen_B = (cast(Tensor, cache[name]) for name in ("key", "value", "seen"))
+        rows_B = torch.arange(seen_B.shape[0], device=seen_B.device)
+        slot_B = self._slot(seen_B)
+        key_BKTF[rows_B, :, slot_B] = k_BKF
+        value_BKTF[rows_B, :, slot_B] = v_BKF
+        seen_B += 1
+        return key_BKTF, value_BKTF, seen_B
+
+    def _slot(self, seen_B: Tensor) -> Tensor:
+        if not self.sinks:
+            return seen_B.remainder(self.ring)
+        in_ring_B = (seen_B - self.sinks).remainder(self.ring) + self.sinks
+        return torch.where(seen_B < self.sinks, seen_B, in_ring_B)
+
     def attend(self, q_BHF: Tensor, k_BKF: Tensor, v_BKF: Tensor, cache: State) -> tuple[Tensor, State]:
         """Append one timestep per environment and attend to all that are remembered: ``(B, H, F)``."""
-        key, value, seen = (cast(Tensor, cache[name]) for name in ("key", "value", "seen"))
-        rows = torch.arange(seen.shape[0], device=seen.device)
-        slot_B = seen.remainder(self.slots)
-        key[rows, :, slot_B] = k_BKF
-        value[rows, :, slot_B] = v_BKF
-        seen += 1
-        filled, ragged = self._extent(seen)
-        y_BHF = self._softmax(q_BHF, key[:, :, :filled], value[:, :, :filled], seen if ragged else None)
-        return y_BHF, cache
+        key_BKTF, value_BKTF, seen_B = self.append(k_BKF, v_BKF, cache)
+        q_BKGF = q_BHF.view(len(q_BHF), self.kv_heads, -1, self.head_dim) * self.head_dim**-0.5
+        y_BKGF = self._attend(q_BKGF, key_BKTF, value_BKTF, seen_B)
+        return y_BKGF.reshape(q_BHF.shape), cache
 
-    def _extent(self, seen_B: Tensor) -> tuple[int, bool]:
-        """Return how many slots anybody has filled, and whether somebody has filled fewer."""
+    def _attend(self, q_BKGF: Tensor, key_BKTF: Tensor, value_BKTF: Tensor, seen_B: Tensor) -> Tensor:
         if seen_B.is_cuda:  # Reading the lengths would make a GPU wait; there the whole ring is masked.
-            return self.slots, True
-        fewest, most = (int(seen) for seen in seen_B.aminmax())
-        filled = min(self.slots, most)
-        return filled, fewest < filled
+            return _softmax(q_BKGF, key_BKTF, value_BKTF, seen_B)
+        lengths = seen_B.clamp(max=self.slots).tolist()
+        longest = max(lengths)
+        empty = longest * len(lengths) - sum(lengths)
+        if empty * self.kv_heads * self.head_dim > len(lengths) * _WORTH_A_CALL:
+            return torch.stack(
+                [
+                    _softmax(q_KGF, key_KTF[:, :length], value_KTF[:, :length])
+                    for q_KGF, key_KTF, value_KTF, length in zip(
+                        q_BKGF, key_BKTF, value_BKTF, lengths, strict=True
+                    )
+                ]
+            )
+        key_BKTF, value_BKTF = key_BKTF[:, :, :longest], value_BKTF[:, :, :longest]
+        return _softmax(q_BKGF, key_BKTF, value_BKTF, seen_B if empty else None)
 
-    def _softmax(
-        self, q_BHF: Tensor, key_BKTF: Tensor, value_BKTF: Tensor, seen_B: Tensor | None
-    ) -> Tensor:
-        batch, _, filled, _ = key_BKTF.shape
-        groups = self.heads // self.kv_heads
-        q_BKGF = q_BHF.view(batch, self.kv_heads, groups, self.head_dim) * self.head_dim**-0.5
-        score_BKGT = q_BKGF @ key_BKTF.transpose(-1, -2)
-        if seen_B is not None:
-            empty_BT = torch.arange(filled, device=seen_B.device) >= seen_B[:, None]
-            score_BKGT = score_BKGT.masked_fill(empty_BT[:, None, None], -torch.inf)
-        y_BKGF: Tensor = score_BKGT.softmax(-1) @ value_BKTF
-        return y_BKGF.reshape(batch, self.heads, self.head_dim)
+
+def _softmax(
+    q_BKGF: Tensor, key_BKTF: Tensor, value_BKTF: Tensor, seen_B: Tensor | None = None
+) -> Tensor:
+    """Return ``(..., K, G, F)``; of each environment the first ``seen_B`` slots count, or all."""
+    score_BKGT = q_BKGF @ key_BKTF.transpose(-1, -2)
+    if seen_B is not None:
+        empty_BT = torch.arange(score_BKGT.shape[-1], device=seen_B.device) >= seen_B[:, None]
+        score_BKGT.masked_fill_(empty_BT[:, None, None], -torch.inf)
+    y_BKGF: Tensor = score_BKGT.softmax(-1) @ value_BKTF
+    return y_BKGF
