@@ -50,7 +50,7 @@ class Place:
         (annotation, *others) = self.alternatives
         if others or get_origin(annotation) not in (list, tuple):
             return None
-        return Place(get_args(annotation)[0])
+        return Place(_plain(get_args(annotation)[0]))
 
     def use(self, written: object) -> str | None:
         """Return the name of the part that ``written`` chooses here."""

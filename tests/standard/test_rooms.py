@@ -26,7 +26,7 @@ def test_a_room_exports_exactly_what_a_type_checker_sees(room: str) -> None:
     tree = ast.parse((FOLDER / room / "__init__.py").read_text("utf-8"))
     (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
-    assert module.__all__ == sorted(alias.name for node in imports for alias in node.names)
+    assert sorted(module.__all__) == sorted(alias.name for node in imports for alias in node.names)
     assert [getattr(module, name).__name__ for name in module.__all__] == module.__all__
 
 

@@ -16,7 +16,37 @@ VARIANTS = {
     "window of 3": with_options(TRANSFORMER, window=3, layers=2, width=32, heads=4),
     "window beyond the context": with_options(TRANSFORMER, window=50, layers=2, width=32, heads=4),
     "reference attention": with_options(TRANSFORMER, attention="reference", width=32, heads=4),
+    "a plain transformer": with_options(
+        TRANSFORMER,
+        norm="rms",
+        activation="silu",
+        positions="rotary",
+        normformer=False,
+        head_scale=False,
+        reparametrize=False,
+        kv_heads=1,
+        sinks=1,
+        layers=2,
+        width=32,
+        heads=4,
+    ),
+    "learned positions": with_options(TRANSFORMER, positions="learned", layers=1, width=32, heads=4),
+    "sinks and a window": with_options(TRANSFORMER, sinks=2, window=3, layers=2, width=32, heads=4),
+    "blocks computed again": with_options(TRANSFORMER, checkpoint=True, layers=2, width=32, heads=4),
+    "wide values and no feed-forward": with_options(
+        BACKBONES["gated-deltanet"], value_expansion=2, expansion=0, layers=2, width=12, heads=2
+    ),
     "one layer": with_options(BACKBONES["gru"], layers=1, width=8),
+    "one layer of two states": with_options(BACKBONES["lstm"], layers=1, width=8),
+    "one number and a feed-forward": with_options(
+        BACKBONES["lru"], layers=2, width=6, state_dim=1, expansion=1
+    ),
+    "one trace in one context": with_options(
+        BACKBONES["ffm"], layers=2, width=6, traces=1, contexts=1, expansion=0
+    ),
+    "mamba": with_options(
+        BACKBONES["mamba"], layers=1, width=6, heads=3, state_dim=2, expansion=1, kernel="torch"
+    ),
     "one hidden layer": with_options(BACKBONES["mlp"], layers=1, width=8),
 }
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -67,13 +68,25 @@ def test_only_a_commit_changes_what_is_saved() -> None:
     assert not torch.equal(saved["left_E"], module.left_E)
 
 
-def test_the_weight_is_computed_once_while_acting() -> None:
-    module = layer().eval()
-    with torch.no_grad():
-        module(X)
-        kept = module._acting_weight()
-        module(X)
-        assert module._acting_weight() is kept
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_weight_is_computed_once_while_acting(
+    mode: Callable[[], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, computed = layer().eval(), []
+    original = module._effective
+    monkeypatch.setattr(module, "_effective", lambda *vectors: computed.append(1) or original(*vectors))
+    for _ in range(3):
+        with mode():
+            module(X)
+    assert len(computed) == 1
+
+
+def test_a_layer_made_in_inference_mode_acts_and_never_grows_stale() -> None:
+    with torch.inference_mode():
+        module = layer().eval()
+        before = module(X)
+        module.gamma.mul_(3.0)
+        torch.testing.assert_close(module(X), 3 * before)
 
 
 def optimise(module: SigmaLinear, **how: bool) -> None:
@@ -96,11 +109,32 @@ def train_once_and_commit(module: SigmaLinear) -> None:
     module.commit()
 
 
+def load_another_in_inference_mode(module: SigmaLinear) -> None:
+    with torch.inference_mode():
+        load_another(module)
+
+
+def assign_another(module: SigmaLinear) -> None:
+    module.load_state_dict(SigmaLinear(5, 6).double().state_dict(), assign=True)
+
+
+def act_between_the_backward_pass_and_the_step(module: SigmaLinear) -> None:
+    optimiser = torch.optim.AdamW(module.parameters(), lr=0.1, fused=True)
+    module.train()(X).square().sum().backward()
+    with torch.no_grad():
+        module.eval()(X)
+    optimiser.step()
+    module.commit()
+
+
 CHANGES: dict[str, Callable[[SigmaLinear], object]] = {
     "a step of a plain optimiser": lambda module: optimise(module, foreach=False),
     "a step of a foreach optimiser": lambda module: optimise(module, foreach=True),
     "a step of a fused optimiser": lambda module: optimise(module, fused=True),
     "load_state_dict": load_another,
+    "load_state_dict in inference mode": load_another_in_inference_mode,
+    "load_state_dict that assigns": assign_another,
+    "a fused step after acting": act_between_the_backward_pass_and_the_step,
     "a new gamma": scale_gamma,
     "a commit": train_once_and_commit,
 }

@@ -1,8 +1,6 @@
-"""Ensembles, positions and spaces."""
+"""Ensembles and spaces."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
@@ -11,7 +9,6 @@ from torch.nn.functional import leaky_relu
 
 from amago_registry import UnsupportedSpaceError
 from amago_standard.layers.ensemble import EnsembleLinear, EnsembleMLP
-from amago_standard.layers.positions import sinusoidal_positions
 from amago_standard.layers.spaces import feature_size, features
 
 
@@ -35,19 +32,6 @@ def test_members_start_apart_and_within_the_bound_of_a_linear_layer() -> None:
     assert not torch.equal(layer.weight[0], layer.weight[1])
     assert layer.weight.abs().max() <= 0.25
     assert layer.bias.abs().max() <= 0.25
-
-
-def test_positions_are_sines_and_cosines_of_falling_frequency() -> None:
-    position = sinusoidal_positions(torch.tensor([0, 3]), 4)
-    assert position[0].tolist() == [0.0, 0.0, 1.0, 1.0]
-    expected = [math.sin(3), math.sin(0.03), math.cos(3), math.cos(0.03)]
-    assert position[1].tolist() == pytest.approx(expected, abs=1e-6)
-
-
-def test_neighbouring_positions_stay_apart_far_from_the_start() -> None:
-    position = sinusoidal_positions(torch.arange(100_000, 100_050), 32)
-    gap = (position[1:] - position[:-1]).abs().amax(1)
-    assert gap.min() > 0.4
 
 
 def test_an_observation_no_vector_can_hold_is_refused() -> None:

@@ -24,6 +24,8 @@ class MLPBackbone(nn.Module):
         options: Sizes; see :class:`MLPBackboneOptions`.
     """
 
+    constant_state = True
+
     def __init__(self, context: BackboneContext, options: MLPBackboneOptions) -> None:
         super().__init__()
         self.out_dim = options.width

@@ -7,6 +7,8 @@ Shape suffixes: D = features in, E = features out.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
@@ -59,13 +61,22 @@ class SigmaLinear(nn.Module):
         return self._effective(left_E, right_D)
 
     def _acting_weight(self) -> Tensor:
-        sources = (self.weight, self.gamma, self.left_E, self.right_D)
-        key = tuple(number for source in sources for number in (source.data_ptr(), source._version))
-        if torch.is_grad_enabled():
+        # What is made in inference mode has no versions, and grows stale unnoticed.
+        if torch.is_grad_enabled() or self.weight.is_inference():
             return self._effective(self.left_E, self.right_D)
+        key = self._versions()
         if self._cached is None or self._cached[0] != key:
             self._cached = (key, self._effective(self.left_E, self.right_D))
         return self._cached[1]
+
+    def _versions(self) -> tuple[int, ...]:
+        """Return numbers that differ once what the effective weight is made of has changed."""
+        # Spelled out, past nn.Module's slow attributes: it is asked at every step of every layer.
+        parameters, buffers = self._parameters, self._buffers
+        w, g = cast(Tensor, parameters["weight"]), cast(Tensor, parameters["gamma"])
+        u, v = cast(Tensor, buffers["left_E"]), cast(Tensor, buffers["right_D"])
+        places = (w.data_ptr(), g.data_ptr(), u.data_ptr(), v.data_ptr())
+        return (*places, w._version, g._version, u._version, v._version)
 
     def _effective(self, left_E: Tensor, right_D: Tensor) -> Tensor:
         with self._single_precision():
