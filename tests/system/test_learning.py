@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from amago_standard.hooks import amago_register_backbones
+
 pytestmark = pytest.mark.slow
 
+WITH_MEMORY = [part.name for part in amago_register_backbones() if part.name != "mlp"]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -46,6 +49,15 @@ def test_a_transformer_remembers_the_cue_of_the_t_maze(tmp_path: Path) -> None:
 
 def test_a_gru_remembers_it_too(tmp_path: Path) -> None:
     last = trained("t-maze.yaml", tmp_path / "run", "agent.backbone=gru")
+    assert last["eval/return"] >= 0.95
+
+
+@pytest.mark.parametrize("backbone", WITH_MEMORY)
+def test_every_backbone_with_memory_learns_a_shorter_maze_with_its_own_defaults(
+    tmp_path: Path, backbone: str
+) -> None:
+    short = ("environment.length=20", "agent.context_length=21", "training.stop.seconds=90")
+    last = trained("t-maze.yaml", tmp_path / "run", f"agent.backbone={backbone}", *short)
     assert last["eval/return"] >= 0.95
 
 
