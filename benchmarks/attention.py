@@ -27,11 +27,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from amago_registry import AmagoError, AttentionContext, SequenceLayout
+from amago_registry import AmagoError, AttentionContext, SequenceLayout, UnavailableError
 from amago_registry.catalog import installed
 
 HEADS, HEAD_DIM, SECONDS = 8, 32, 2.0
-KERNELS = ("xformers", "sdpa", "auto", "padded")
+KERNELS = ("xformers", "varlen", "sdpa", "auto", "padded")
 Run = Callable[[], object]
 
 
@@ -175,7 +175,7 @@ def _training(kernel: str, lengths: list[int], machine: Machine) -> Run:
     layout = SequenceLayout.build(lengths, device=machine.device)
     if kernel == "padded":
         return _padded(lengths, machine)
-    attention = _build(kernel, max(lengths))
+    attention = _build(kernel, max(lengths), machine)
     q, k, v = _inputs(layout.timesteps, machine)
 
     def run() -> object:
@@ -200,7 +200,7 @@ def _padded(lengths: list[int], machine: Machine) -> Run:
 
 
 def _acting(kernel: str, longest: int, environments: int, machine: Machine) -> Run:
-    attention = _build(kernel, longest)
+    attention = _build(kernel, longest, machine)
     q, k, v = (x.detach() for x in _inputs(environments, machine))
     with torch.no_grad():
         cache = attention.cache(environments, q)
@@ -214,10 +214,22 @@ def _acting(kernel: str, longest: int, environments: int, machine: Machine) -> R
     return run
 
 
-def _build(kernel: str, capacity: int) -> Any:
-    component = installed().find("attention", kernel).component
+def _build(kernel: str, capacity: int, machine: Machine) -> Any:
     context = AttentionContext(heads=HEADS, kv_heads=HEADS, head_dim=HEAD_DIM, capacity=capacity)
+    if kernel == "varlen":  # Reached through auto alone, so it has no name in the catalog.
+        return _varlen(context, machine)
+    component = installed().find("attention", kernel).component
     return component.load()(context, component.options())
+
+
+def _varlen(context: AttentionContext, machine: Machine) -> Any:
+    from amago_standard.backbones.attention_varlen import VarlenAttention, reasons_against
+    from amago_standard.backbones.options import AttentionOptions
+
+    reasons = reasons_against(torch.empty((), device=machine.device, dtype=machine.dtype), context)
+    if reasons:
+        raise UnavailableError("; ".join(reasons))
+    return VarlenAttention(context, AttentionOptions())
 
 
 def _inputs(rows: int, machine: Machine) -> list[Tensor]:

@@ -99,7 +99,9 @@ class SequenceLayout:
             row += length
         return tuple(runs)
 
+    # Orders are kept for later uses of the layout, which may train: they are no inference tensors.
     @cached_property
+    @torch.inference_mode(False)
     def _time_major(self) -> tuple[Tensor, Tensor]:
         longest_first = sorted(range(self.sequences), key=lambda index: -self.lengths[index])
         rank_S = torch.empty(self.sequences, dtype=torch.int64)
@@ -111,11 +113,13 @@ class SequenceLayout:
         return order_N, torch.bincount(position_N)
 
     @cached_property
+    @torch.inference_mode(False)
     def time_major_N(self) -> Tensor:
         """Rows by position in their sequence, longer sequences first: torch's ``PackedSequence``."""
         return self._time_major[0].to(self.time_N.device)
 
     @cached_property
+    @torch.inference_mode(False)
     def from_time_major_N(self) -> Tensor:
         """The inverse of :attr:`time_major_N`."""
         return torch.argsort(self.time_major_N)

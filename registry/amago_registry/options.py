@@ -165,7 +165,7 @@ def _choose(kind: str, value: Any, context: Any) -> Part[Any]:
             {"kind": kind},
         )
     try:
-        entry = _catalog(context).find(kind, value["use"])
+        entry = catalog_of(context).find(kind, value["use"])
     except CatalogError as error:
         raise PydanticCustomError("unknown_part", "{reason}", {"reason": str(error)}) from None
     given = {key: option for key, option in value.items() if key != "use"}
@@ -183,7 +183,8 @@ def _same_kind(kind: str, part: Part[Any]) -> Part[Any]:
     return part
 
 
-def _catalog(context: Any) -> Catalog:
+def catalog_of(context: Any) -> Catalog:
+    """Return the catalog in a validation context; that of the installed plugins if it holds none."""
     if isinstance(context, Mapping) and "catalog" in context:
         catalog: Catalog = context["catalog"]
         return catalog
@@ -197,4 +198,4 @@ def _dump(part: Part[Any]) -> dict[str, Any]:
     return {"use": part.use, **part.options.model_dump(by_alias=True)}
 
 
-__all__ = ["Field", "Floats", "Ints", "Options", "Part", "Widths", "part_kind"]
+__all__ = ["Field", "Floats", "Ints", "Options", "Part", "Widths", "catalog_of", "part_kind"]

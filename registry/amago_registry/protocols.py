@@ -58,7 +58,8 @@ class Backbone(Protocol):
 
     Two more attributes are claims, which the laws hold it to where they are made:
     ``constant_state = True``, the acting state is as large at any context length (default: False);
-    ``compiles = False``, it is not for ``torch.compile`` (default: True).
+    ``compiles = False``, it is not for ``torch.compile`` (default: True; the engine compiles heads and
+    loss alone, so this is for those who compile a backbone themselves).
     """
 
     out_dim: int

@@ -52,3 +52,11 @@ def test_layouts_are_equal_only_if_they_are_the_same() -> None:
     assert first == first
     assert first != second
     assert len({first, second}) == 2
+
+
+def test_a_layout_first_used_while_acting_serves_training() -> None:
+    layout = SequenceLayout.build([2, 3])
+    with torch.inference_mode():
+        assert not layout.time_major_N.is_inference()
+        assert not layout.from_time_major_N.is_inference()
+        assert not layout.batch_sizes.is_inference()

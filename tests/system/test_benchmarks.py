@@ -43,6 +43,6 @@ def test_a_kernel_that_cannot_run_is_left_out_with_its_reason(
     printed = capsys.readouterr().out
     rows = [line.split() for line in printed.splitlines() if line.strip().startswith("16 ")]
     training, acting = rows
-    assert (len(training), len(acting)) == (2 + 2 * 4, 1 + 2 * 3)
+    assert (len(training), len(acting)) == (2 + 2 * 5, 1 + 2 * 4)
     assert training[2:4] == ["-", "-"]
     assert "xformers: attention 'xformers' cannot run on this machine:" in printed

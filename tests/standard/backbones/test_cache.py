@@ -106,3 +106,23 @@ def test_environments_of_very_different_length_are_read_one_by_one(
     cast(Tensor, cache["seen"]).copy_(torch.tensor(seen))
     ring.attend(*[torch.zeros(2, 8, 8)] * 3, cache)
     assert read == [5001, 2][:calls]
+
+
+def test_what_was_not_finite_does_not_outlive_a_reset() -> None:
+    ring = RingCache(context(capacity=4))
+    cache = ring.new(2, torch.zeros(()))
+    q, k = torch.randn(2, 4, 3), torch.randn(2, 2, 3)
+    infinite = torch.stack([torch.full((2, 3), torch.inf), torch.ones(2, 3)])
+    for _ in range(3):
+        ring.attend(q, infinite, infinite, cache)
+    ring.reset(cache, torch.tensor([True, False]))
+    y, _ = ring.attend(q, k, torch.ones(2, 2, 3), cache)
+    torch.testing.assert_close(y, torch.ones(2, 4, 3))
+
+
+def test_autocast_may_round_what_a_cache_in_single_precision_keeps() -> None:
+    ring = RingCache(context(capacity=4))
+    cache = ring.new(1, torch.zeros(()))
+    with torch.autocast("cpu", torch.bfloat16):
+        y, _ = ring.attend(torch.randn(1, 4, 3), *torch.ones(2, 1, 2, 3, dtype=torch.bfloat16), cache)
+    assert torch.equal(y.float(), torch.ones(1, 4, 3))

@@ -87,8 +87,13 @@ def test_computing_blocks_again_changes_no_gradient(name: str) -> None:
     plain, again = built(name), built(name, checkpoint=True)
     layout = SequenceLayout.build([4, 9])
     x_ND = torch.randn(13, 3, dtype=torch.float64)
+    calls = []
     for model in (plain, again):
+        for block in model.blocks:
+            block.register_forward_pre_hook(lambda *_: calls.append(1))
         model.train()(x_ND, layout).square().sum().backward()
+        calls.append(0)
+    assert calls == [1, 1, 0, 1, 1, 1, 1, 0]  # Two blocks; forward, then again in the backward pass.
     for one, other in zip(plain.parameters(), again.parameters(), strict=True):
         assert one.grad is not None
         assert other.grad is not None

@@ -29,7 +29,8 @@ class RingCache:
         timesteps   0  1 |  6  7  4  5        (8 seen: 2 and 3 are forgotten)
 
     The filled slots are the first ``min(seen, T)``, and attention does not depend on their order, so
-    nothing is ever moved. A reset sets one length to zero.
+    nothing is ever moved. A reset sets one length to zero, and that environment's values: a weight of
+    zero times what is not finite would not be zero.
 
     Args:
         context: Heads, capacity, window and sinks.
@@ -54,6 +55,7 @@ class RingCache:
     def reset(self, cache: State, mask_B: Tensor) -> State:
         """Empty the rings where ``mask_B`` is true."""
         cast(Tensor, cache["seen"]).masked_fill_(mask_B, 0)
+        cast(Tensor, cache["value"]).index_fill_(0, mask_B.nonzero()[:, 0], 0)
         return cache
 
     def append(self, k_BKF: Tensor, v_BKF: Tensor, cache: State) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,8 +63,8 @@ class RingCache:
         key_BKTF, value_BKTF, seen_B = (cast(Tensor, cache[name]) for name in ("key", "value", "seen"))
         rows_B = torch.arange(seen_B.shape[0], device=seen_B.device)
         slot_B = self._slot(seen_B)
-        key_BKTF[rows_B, :, slot_B] = k_BKF
-        value_BKTF[rows_B, :, slot_B] = v_BKF
+        key_BKTF[rows_B, :, slot_B] = k_BKF.to(key_BKTF.dtype)  # Autocast may have rounded them.
+        value_BKTF[rows_B, :, slot_B] = v_BKF.to(value_BKTF.dtype)
         seen_B += 1
         return key_BKTF, value_BKTF, seen_B
 

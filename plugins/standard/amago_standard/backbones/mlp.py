@@ -14,6 +14,7 @@ from amago_registry.layout import SequenceLayout
 from amago_registry.protocols import State
 from amago_standard.backbones.options import MLPBackboneOptions
 from amago_standard.layers.mlp import mlp
+from amago_standard.layers.precision import at_least_single
 
 
 class MLPBackbone(nn.Module):
@@ -34,7 +35,7 @@ class MLPBackbone(nn.Module):
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         """Return state representations ``(N, E)``."""
-        return cast(Tensor, self.norm(self.net(x_ND)))
+        return cast(Tensor, self.norm(at_least_single(self.net(x_ND))))
 
     def initial_state(self, batch: int) -> State:
         """Return nothing: there is nothing to remember."""
@@ -42,7 +43,7 @@ class MLPBackbone(nn.Module):
 
     def step(self, x_BD: Tensor, time_B: Tensor, state: State) -> tuple[Tensor, State]:
         """Take one timestep per environment; return ``(B, E)`` and the state."""
-        return self.norm(self.net(x_BD)), state
+        return self.norm(at_least_single(self.net(x_BD))), state
 
     def reset(self, state: State, mask_B: Tensor) -> State:
         """Return the state as it is."""

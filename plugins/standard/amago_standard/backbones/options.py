@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from amago_registry.options import Field, Options, Part
+from amago_registry.errors import CatalogError
+from amago_registry.options import Field, Options, Part, catalog_of
 
 
 class TransformerOptions(Options):
@@ -30,7 +31,8 @@ class TransformerOptions(Options):
         "tensor more for training; relu can leave features dead.",
     )
     norm: Literal["layer", "rms"] = Field(
-        "layer", description="Norm everywhere; rms leaves out the mean and the bias."
+        "layer",
+        description="Norm everywhere; rms leaves out the mean and the bias, and is slower on the CPU.",
     )
     normformer: bool = Field(
         True,
@@ -67,6 +69,7 @@ class TransformerOptions(Options):
     sinks: int = Field(
         0,
         ge=0,
+        le=1024,
         description="First timesteps that stay visible once the window, or acting beyond the context, "
         "has left them behind; 4 keep attention stable there, at one cache slot each.",
     )
@@ -243,33 +246,44 @@ class MLPBackboneOptions(Options):
     width: int = Field(256, ge=1, description="Features per timestep.")
 
 
-def _one_layer_of_the_hybrids_width(part: Part[Any], info: ValidationInfo) -> Part[Any]:
-    """Return a block whose layers and width, where nobody wrote them, are 1 and the hybrid's."""
-    written = {name: getattr(part.options, name) for name in part.options.model_fields_set}
-    filled = {"layers": 1, "width": info.data.get("width")}
+def _one_layer_of_the_hybrids_width(written: Any, info: ValidationInfo) -> Any:
+    """Return a block as written, with 1 layer and the hybrid's width where it says nothing of them."""
+    block = {"use": written} if isinstance(written, str) else written
+    if not isinstance(block, Mapping) or not isinstance(block.get("use"), str):
+        return written
+    try:
+        entry = catalog_of(info.context).find("backbone", block["use"])
+    except CatalogError:
+        return written  # The part's own validation says what is wrong, and what is close.
+    fields = entry.component.options.model_fields
     missing = {
         name: value
-        for name, value in filled.items()
-        if name in type(part.options).model_fields and name not in written and value is not None
+        for name, value in (("layers", 1), ("width", info.data.get("width")))
+        if name in fields and fields[name].annotation is int and value is not None
     }
-    options = type(part.options).model_validate({**written, **missing}, context=info.context)
-    return Part(part.kind, part.entry, options)
+    return {**missing, **block}
 
 
-Block = Annotated[Part[Literal["backbone"]], AfterValidator(_one_layer_of_the_hybrids_width)]
-Blocks = Annotated[tuple[Block, ...], Field(strict=False)]
+def _not_empty(blocks: tuple[Part[Any], ...]) -> tuple[Part[Any], ...]:
+    if blocks:
+        return blocks
+    # Not min_length, which would also count blocks that are at fault as missing.
+    raise PydanticCustomError("no_block", "names no backbone; write at least one, such as [mingru]")
+
+
+Block = Annotated[Part[Literal["backbone"]], BeforeValidator(_one_layer_of_the_hybrids_width)]
+Blocks = Annotated[tuple[Block, ...], Field(strict=False), AfterValidator(_not_empty)]
 
 
 class HybridOptions(Options):
     """Options of ``use: hybrid``."""
 
-    width: int = Field(256, ge=2, multiple_of=2, description="Features that all blocks add to.")
+    width: int = Field(256, ge=1, description="Features that all blocks add to.")
     blocks: Blocks = Field(
         ({"use": "mamba"}, {"use": "transformer", "window": 128}),
-        min_length=1,
         validate_default=True,
-        description="Backbones, first to last; one layer each and as wide as the hybrid, where they do "
-        "not say otherwise.",
+        description="Backbones, first to last. Where they do not say otherwise, each has one layer and "
+        "the hybrid's width; a resolved spec says both, so change them there.",
     )
 
 

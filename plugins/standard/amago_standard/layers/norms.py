@@ -17,8 +17,9 @@ from amago_standard.layers.precision import at_least_single
 class RMSNorm(nn.Module):
     """Divide by the root mean square (Zhang and Sennrich, 2019, arXiv:1910.07467).
 
-    LayerNorm without the mean and the bias: one pass over the features less. The square is taken in
-    single precision at least; the result has that precision.
+    LayerNorm without the mean and the bias; not faster for it on the CPU, where torch's LayerNorm is
+    one kernel and this is several. The square is taken in single precision at least, which is that of
+    the result.
 
     Args:
         dim: D.
