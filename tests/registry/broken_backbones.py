@@ -7,6 +7,7 @@ T = slots.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -62,6 +63,7 @@ class MovingSum(nn.Module):
 
     def reset(self, state: Any, mask_B: Tensor) -> Any:
         state["seen"].masked_fill_(mask_B, 0)
+        state["ring"].masked_fill_(mask_B[:, None, None], 0)  # What was infinite stays so times zero.
         return state
 
 
@@ -101,6 +103,42 @@ class SumsOverTheWholePack(MovingSum):
         return super().forward(x_ND, layout)
 
 
+class LosesTheCarryBetweenChunks(MovingSum):
+    """A kernel that takes 128 rows at a time, wherever sequences begin."""
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        chunks = zip(
+            x_ND.split(128), layout.sequence_N.split(128), layout.time_N.split(128), strict=True
+        )
+        return torch.cat([self.chunk(*chunk) for chunk in chunks])
+
+    def chunk(self, x_ND: Tensor, sequence_N: Tensor, time_N: Tensor) -> Tensor:
+        lengths = torch.unique_consecutive(sequence_N, return_counts=True)[1].tolist()
+        return super().forward(x_ND, SequenceLayout.build(lengths, time_N))
+
+
+class StartsWhereTimeIsZero(MovingSum):
+    """Takes the first timestep of a task for that of a sequence."""
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        return super().forward(x_ND, replace(layout, sequence_N=(layout.time_N == 0).cumsum(0)))
+
+
+class CountsRowsInsteadOfTime(MovingSum):
+    """Takes a row's place in its sequence for its time."""
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        return super().forward(x_ND, SequenceLayout.build(layout.lengths))
+
+
+class SqueezesOneEnvironment(MovingSum):
+    """Drops the axis of environments where there is one."""
+
+    def step(self, x_BD: Tensor, time_B: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y_BE, state = super().step(x_BD, time_B, state)
+        return y_BE.squeeze(0), state
+
+
 class TakesTheLongestTime(MovingSum):
     """Acts as if all environments had been reset together."""
 
@@ -120,6 +158,14 @@ class StaysFull(MovingSum):
 
     def reset(self, state: Any, mask_B: Tensor) -> Any:
         state["seen"].masked_fill_(mask_B & (state["seen"] <= self.slots), 0)
+        return state
+
+
+class KeepsWhatWasInfinite(MovingSum):
+    """A reset counts old timesteps as nothing, but nothing times infinity is no number."""
+
+    def reset(self, state: Any, mask_B: Tensor) -> Any:
+        state["seen"].masked_fill_(mask_B, 0)
         return state
 
 
@@ -196,9 +242,8 @@ class SaysItDoesNotCompile(ForgetsTimeWhenCompiled):
 class DetachesWhenCompiled(MovingSum):
     """The right output under torch.compile, and no gradient of it."""
 
-    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
-        extra = (x_ND.sum(-1, keepdim=True) - x_ND.detach().sum(-1, keepdim=True)) * self.per_step
-        return super().timed(x_ND, time_N) + (0 if torch.compiler.is_compiling() else extra)
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        return super().forward(x_ND.detach() if torch.compiler.is_compiling() else x_ND, layout)
 
 
 class TrainsInVain(MovingSum):
@@ -221,6 +266,55 @@ class StopsTheGradient(MovingSum):
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         return super().forward(x_ND.detach(), layout)
+
+
+class DetachesTheCarry(MovingSum):
+    """Every timestep learns from itself alone."""
+
+    def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+        whole_NE = super().forward(x_ND, layout)
+        own_NE = self.project(x_ND) + self.timed(x_ND, layout.time_N)
+        return own_NE + (whole_NE - own_NE).detach()
+
+
+class DoublesTheGradient(MovingSum):
+    """The right output, and a backward pass that does not belong to it."""
+
+    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
+        y_NE = super().timed(x_ND, time_N)
+        return 2 * y_NE - y_NE.detach()
+
+
+class KeepsWhatItComputedWhileActing(MovingSum):
+    """A tensor made at first use, under inference mode, which training cannot use."""
+
+    doubled: Tensor | None = None
+
+    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
+        if self.doubled is None:
+            self.doubled = torch.full((WIDTH,), 2.0, dtype=x_ND.dtype)
+        return super().timed(x_ND, time_N) * self.doubled
+
+
+class KeepsItsGradientsSmallOnceItActed(MovingSum):
+    """Training goes on after acting, with other gradients."""
+
+    acted = False
+
+    def step(self, x_BD: Tensor, time_B: Tensor, state: Any) -> tuple[Tensor, Any]:
+        self.acted = True
+        return super().step(x_BD, time_B, state)
+
+    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
+        y_NE = super().timed(x_ND, time_N)
+        return (y_NE + y_NE.detach()) / 2 if self.acted else y_NE
+
+
+class ForgetsTimeWhileTraining(MovingSum):
+    """Takes a shortcut while training."""
+
+    def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
+        return super().timed(x_ND, time_N) * (0.0 if self.training else 1.0)
 
 
 class CountsItsForwards(MovingSum):

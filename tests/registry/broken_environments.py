@@ -272,6 +272,23 @@ class LosesCount(Endless):
         return obs if self.time < LATE else ("a",)
 
 
+class LeavesItsSpaceLate(Walk):
+    """A clock that strikes too early: it is above 1 in the second half of the trajectory."""
+
+    horizon = 200
+    observation_space = spaces.Dict(
+        {**Walk.observation_space.spaces, "attempt": spaces.Discrete(1 + horizon // ATTEMPT)}
+        | {"clock": spaces.Box(0, 1, (1,), np.float32)}
+    )
+
+    def step(self, action: Any) -> Any:
+        obs, reward, _, *others = super().step(action)
+        return obs, reward, self.time == self.horizon, *others
+
+    def observe(self) -> Any:
+        return super().observe() | {"clock": np.array([self.time / 100], np.float32)}
+
+
 class PaysNothingKnown(Walk):
     """No number."""
 
@@ -425,7 +442,7 @@ class ReusesItsBuffer(Walk):
 
 
 class HandsOutItself(Walk):
-    """Who writes to the observation moves the agent."""
+    """Who writes to an observation changes it; nobody does, so it obeys every law."""
 
     def observe(self) -> Any:
         obs = super().observe()
@@ -467,3 +484,10 @@ class WinsNothingKnown(Walk):
 
     def outcome(self, attempt: int) -> dict[str, Any]:
         return {"attempt": attempt, "success": np.nan}
+
+
+class CannotBeClosed(Walk):
+    """It ends every run with an error."""
+
+    def close(self) -> None:
+        raise RuntimeError("the window is gone")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from amago_registry import ExplorationContext, Options, UnsupportedSpaceError
+from amago_registry import AmagoError, ExplorationContext, Options, UnsupportedSpaceError
 
 
 class NoOptions(Options):
@@ -83,6 +83,62 @@ class CannotBeStored(Restless):
     """It lacks what checkpoints need."""
 
     load_state: Any = None
+
+
+class NeedsFive(Restless):
+    """As many numbers as its author had environments."""
+
+    def draw(self, rng: Any, count: int) -> np.ndarray:
+        return rng.random(5)
+
+
+class NeedsAHorizon(Restless):
+    """It finds out too late that nobody told it."""
+
+    def __init__(self, context: ExplorationContext, options: NoOptions) -> None:
+        super().__init__(context, options)
+        self.horizon: Any = context.horizon
+
+    def __call__(self, action: np.ndarray, time_B: Any, step: int, rng: Any) -> np.ndarray:
+        rng.normal(scale=abs(1 - time_B / self.horizon))
+        return super().__call__(action, time_B, step, rng)
+
+
+class AsksForAHorizon(Restless):
+    """It says so: obeys every law."""
+
+    def __init__(self, context: ExplorationContext, options: NoOptions) -> None:
+        super().__init__(context, options)
+        if context.horizon is None:
+            raise AmagoError("it must know the horizon.")
+
+
+class TurnsNegativeWithTime(Restless):
+    """Its noise falls below 0 when a trajectory outlasts the horizon."""
+
+    def __init__(self, context: ExplorationContext, options: NoOptions) -> None:
+        super().__init__(context, options)
+        self.horizon = context.horizon or 10**9
+
+    def __call__(self, action: np.ndarray, time_B: Any, step: int, rng: Any) -> np.ndarray:
+        rng.normal(scale=1 - time_B / self.horizon)
+        return super().__call__(action, time_B, step, rng)
+
+
+class TurnsNegativeWithSteps(Restless):
+    """Its noise falls below 0 when its schedule is over."""
+
+    def __call__(self, action: np.ndarray, time_B: Any, step: int, rng: Any) -> np.ndarray:
+        rng.normal(scale=1 - step / 1_000)
+        return super().__call__(action, time_B, step, rng)
+
+
+class OvershootsInTheEnd(Restless):
+    """Too loud for the space when its schedule is over."""
+
+    def __call__(self, action: np.ndarray, time_B: Any, step: int, rng: Any) -> np.ndarray:
+        explored = super().__call__(action, time_B, step, rng)
+        return explored + np.ones_like(action) if step > 1_000 else explored
 
 
 class Overshoots(Restless):

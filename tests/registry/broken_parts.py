@@ -7,6 +7,7 @@ per head, T = remembered timesteps, G = discounts, C = ensemble members, A = act
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -89,6 +90,18 @@ class LooksOneTooFarBack(Kernel):
     def __init__(self, context: AttentionContext, options: NoOptions) -> None:
         super().__init__(context, options)
         self.window = None if context.window is None else context.window + 1
+
+
+class LosesTheBlockBefore(Kernel):
+    """Blocks of 128 rows each, and a window that does not reach from one into the next."""
+
+    def packed(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
+        if self.window is None or layout.timesteps <= 128:
+            return super().packed(q, k, v, layout)
+        ends = [end for end in layout.offsets.tolist() if end < 128]
+        bounds = [*ends, 128, *(end for end in layout.offsets.tolist() if end > 128)]
+        lengths = [after - before for before, after in pairwise(bounds)]
+        return super().packed(q, k, v, SequenceLayout.build(lengths))
 
 
 class InterleavesHeads(Kernel):

@@ -156,6 +156,27 @@ class GoesOn(Hindsight):
         return columns | {"terminated": np.ones_like(columns["terminated"])}
 
 
+class CutsWithoutAnEnd(Hindsight):
+    """Whoever learns from it waits for what follows, and nothing does."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns | {"terminated": np.zeros_like(columns["terminated"])}
+
+
+class PaysOneLate(Hindsight):
+    """After the goal is reached, or at the beginning."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns | {"reward": np.roll(columns["reward"], 1)}
+
+
+class KeepsTheReward(Hindsight):
+    """It pays for goals that are no longer shown."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns | {"reward": trajectory["reward"][: len(columns["reward"])].copy()}
+
+
 class DividesByNothing(Hindsight):
     """A reward that no network learns from."""
 

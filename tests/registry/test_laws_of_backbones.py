@@ -10,35 +10,70 @@ import pytest
 from amago_registry import Component
 from amago_registry.testing import BACKBONE_LAWS, Law
 
-BROKEN = {
-    "LiesAboutItsWidth": "it_is_as_wide_as_it_says",
-    "CountsInWords": "it_is_as_wide_as_it_says",
-    "CentresOverTheSequence": "the_future_does_not_matter",
-    "SumsOverTheWholePack": "sequences_of_a_pack_do_not_see_each_other",
-    "TakesTheLongestTime": "stepping_equals_the_packed_forward",
-    "OverwritesTheNewest": "stepping_beyond_the_context_equals_a_window",
-    "StaysFull": "a_reset_forgets",
-    "RemembersInItself": "the_state_holds_everything",
-    "CarriesANumber": "the_state_holds_everything",
-    "KeepsEveryStep": "the_state_does_not_grow",
-    "ClaimsAConstantState": "the_state_does_not_grow",
-    "DrawsItsOwnWeights": "it_is_deterministic",
-    "CountsItsPasses": "it_is_deterministic",
-    "ForgetsTimeWhenCompiled": "compiling_changes_nothing",
-    "DetachesWhenCompiled": "compiling_changes_nothing",
-    "TrainsInVain": "gradients_reach_every_parameter",
-    "ExplodesAtZero": "gradients_reach_every_parameter",
-    "StopsTheGradient": "gradients_reach_every_parameter",
-    "CountsItsForwards": "only_a_commit_changes_what_is_saved",
-    "HidesAWeight": "a_state_dict_restores_it",
-    "TiesItsWeights": "safetensors_can_save_it",
-    "ComputesInHalf": "single_precision_is_enough",
+BROKEN: dict[str, set[str]] = {
+    "LiesAboutItsWidth": {"it_is_as_wide_as_it_says"},
+    "CountsInWords": {"it_is_as_wide_as_it_says"},
+    "CentresOverTheSequence": {
+        "the_future_does_not_matter",
+        "training_computes_what_evaluating_computes",
+    },
+    "SumsOverTheWholePack": {
+        "sequences_of_a_pack_do_not_see_each_other",
+        "training_computes_what_evaluating_computes",
+    },
+    "LosesTheCarryBetweenChunks": {"long_sequences_of_a_pack_do_not_see_each_other"},
+    "StartsWhereTimeIsZero": {"slices_may_begin_in_the_middle_of_a_task"},
+    "CountsRowsInsteadOfTime": {"slices_may_begin_in_the_middle_of_a_task"},
+    "SqueezesOneEnvironment": {"stepping_equals_the_packed_forward"},
+    "TakesTheLongestTime": {
+        "stepping_equals_the_packed_forward",
+        "slices_may_begin_in_the_middle_of_a_task",
+    },
+    "OverwritesTheNewest": {"stepping_beyond_the_context_equals_a_window"},
+    "StaysFull": {"a_reset_forgets"},
+    "KeepsWhatWasInfinite": {"a_reset_forgets"},
+    "RemembersInItself": {"the_state_holds_everything"},
+    "CarriesANumber": {"the_state_holds_everything"},
+    "KeepsEveryStep": {"the_state_does_not_grow"},
+    "ClaimsAConstantState": {"the_state_does_not_grow"},
+    "DrawsItsOwnWeights": {"it_is_deterministic"},
+    "CountsItsPasses": {"it_is_deterministic"},
+    "ForgetsTimeWhenCompiled": {"compiling_changes_nothing"},
+    "DetachesWhenCompiled": {"compiling_changes_nothing"},
+    "TrainsInVain": {"gradients_reach_every_parameter"},
+    "ExplodesAtZero": {
+        "gradients_reach_every_parameter",
+        "gradients_are_those_of_the_output",
+        "acting_does_not_disturb_training",
+    },
+    "StopsTheGradient": {"gradients_reach_every_parameter", "gradients_are_those_of_the_output"},
+    "DetachesTheCarry": {"gradients_are_those_of_the_output"},
+    "DoublesTheGradient": {"gradients_are_those_of_the_output"},
+    "KeepsWhatItComputedWhileActing": {"acting_does_not_disturb_training"},
+    "KeepsItsGradientsSmallOnceItActed": {"acting_does_not_disturb_training"},
+    "ForgetsTimeWhileTraining": {"training_computes_what_evaluating_computes"},
+    "CountsItsForwards": {"only_a_commit_changes_what_is_saved"},
+    "HidesAWeight": {"a_state_dict_restores_it"},
+    "TiesItsWeights": {"safetensors_can_save_it"},
+    "ComputesInHalf": {"single_precision_is_enough"},
 }
 SENTENCES = {
     "LiesAboutItsWidth": "its vectors have the shape (4, 4), not (4, 5).",
     "CountsInWords": "its out_dim is 4.0, no integer.",
     "CentresOverTheSequence": "the packed forward while training lets timestep 0 see its future. "
     "The largest difference is GAP; rounding explains GAP.",
+    "LosesTheCarryBetweenChunks": "in a pack, a sequence of 300 timesteps is not what it is alone. "
+    "The largest difference is GAP; rounding explains GAP.",
+    "StartsWhereTimeIsZero": "a slice that begins in the middle of its task is not alone what it is "
+    "in a pack. The largest difference is GAP; rounding explains GAP.",
+    "CountsRowsInsteadOfTime": "a slice that begins in the middle of its task is not stepped with its "
+    "times what it is in a pack. The largest difference is GAP; rounding explains GAP.",
+    "SqueezesOneEnvironment": "one environment, stepped alone, is not what it is among several. "
+    "The shapes are (4, 20) and (1, 20, 4).",
+    "StaysFull": "after 12 steps and a reset, an environment does not act like a new one. "
+    "The largest difference is GAP; rounding explains GAP.",
+    "KeepsWhatWasInfinite": "after 12 infinite steps and a reset, an environment does not act like a "
+    "new one. The largest difference is nan; rounding explains GAP.",
     "TakesTheLongestTime": "stepping, with resets at each environment's own time, is not the packed "
     "forward. The largest difference is GAP; rounding explains GAP.",
     "CarriesANumber": "the acting state's 'steps' is of the type int, neither tensor nor dictionary.",
@@ -55,6 +90,17 @@ SENTENCES = {
     "TrainsInVain": "no gradient reaches unused.",
     "ExplodesAtZero": "the gradient is not finite in per_step.",
     "StopsTheGradient": "no finite gradient reaches the encoder through the backbone's input.",
+    "DoublesTheGradient": "its gradients are not those of its output, which finite differences "
+    "measure. The largest difference is GAP; rounding explains GAP.",
+    "KeepsWhatItComputedWhileActing": "after acting under torch.inference_mode it cannot be trained: "
+    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference "
+    "mode in computation tracked by autograd. To work around this, you can make a clone to get a "
+    "normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
+    "`torch.inference_mode()`.",
+    "KeepsItsGradientsSmallOnceItActed": "after acting under torch.inference_mode it has other "
+    "gradients. The largest difference is GAP; rounding explains GAP.",
+    "ForgetsTimeWhileTraining": "without dropout or statistics, training computes something else than "
+    "evaluating. The largest difference is GAP; rounding explains GAP.",
     "CountsItsForwards": "a forward pass changed forwards; "
     "propose statistics and adopt them in commit().",
 }
@@ -65,14 +111,14 @@ def component(name: str) -> Component:
     return Component(name, target, broken_backbones.MovingSumOptions, "for tests")
 
 
-def broken_by(name: str) -> list[str]:
+def broken_by(name: str) -> set[str]:
     """Return the names of the laws a backbone breaks."""
-    broken = []
+    broken = set()
     for law in BACKBONE_LAWS:
         try:
             law(component(name))
         except AssertionError:
-            broken.append(law.__name__)
+            broken.add(law.__name__)
     return broken
 
 
@@ -83,17 +129,17 @@ def test_an_honest_backbone_obeys(law: Law, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_backbone_breaks_exactly_its_law(name: str) -> None:
-    assert broken_by(name) == [BROKEN[name]]
+def test_a_broken_backbone_breaks_exactly_its_laws(name: str) -> None:
+    assert broken_by(name) == BROKEN[name]
 
 
 def test_every_law_has_a_backbone_that_breaks_it() -> None:
-    assert set(BROKEN.values()) == {law.__name__ for law in BACKBONE_LAWS}
+    assert set().union(*BROKEN.values()) == {law.__name__ for law in BACKBONE_LAWS}
 
 
 @pytest.mark.parametrize("name", SENTENCES)
 def test_a_broken_law_says_what_is_wrong(name: str) -> None:
-    (law,) = (law for law in BACKBONE_LAWS if law.__name__ == BROKEN[name])
+    law = next(law for law in BACKBONE_LAWS if law.__name__ in BROKEN[name])
     with pytest.raises(AssertionError) as caught:
         law(component(name))
     assert re.sub(r"\d\.\de[+-]\d\d", "GAP", str(caught.value)) == f"{name}: {SENTENCES[name]}"

@@ -14,7 +14,7 @@ from amago_registry import Component
 from amago_registry.testing import ENVIRONMENT_LAWS
 from amago_registry.testing.arrays import global_randomness
 
-HONEST = ["Walk", "ByForce", "Masked", "Endless", "Fixed"]
+HONEST = ["Walk", "ByForce", "Masked", "Endless", "Fixed", "HandsOutItself"]
 EVERY = {law.__name__ for law in ENVIRONMENT_LAWS}
 NEW = "it_makes_a_new_environment_every_time"
 SPACES = "agents_can_take_its_spaces"
@@ -30,6 +30,7 @@ GLOBAL = "global_random_numbers_play_no_part"
 KEPT = "what_was_seen_stays_as_it_was"
 HORIZON = "a_trajectory_is_over_by_the_horizon"
 ATTEMPTS = "attempts_are_counted_and_have_outcomes"
+CLOSED = "it_can_be_closed"
 BROKEN = {
     "CannotMake": EVERY,
     "MakesNumbers": EVERY,
@@ -43,6 +44,7 @@ BROKEN = {
     "SeedsItself": {CHECK},
     "GrowsWider": {OBSERVATIONS},
     "LeavesItsSpace": {OBSERVATIONS},
+    "LeavesItsSpaceLate": {OBSERVATIONS},
     "LosesItsPlace": {OBSERVATIONS},
     "CountsInFloats": {OBSERVATIONS},
     "SeesForever": {OBSERVATIONS},
@@ -63,12 +65,12 @@ BROKEN = {
     "DrawsGlobally": {GLOBAL, APART},
     "SeedsGlobally": {GLOBAL},
     "ReusesItsBuffer": {KEPT},
-    "HandsOutItself": {KEPT},
     "Overstays": {HORIZON},
     "HasAnUnclearHorizon": {HORIZON},
     "CountsFromOne": {ATTEMPTS},
     "HidesItsOutcome": {ATTEMPTS},
     "WinsNothingKnown": {ATTEMPTS},
+    "CannotBeClosed": {CLOSED},
 }
 SENTENCES = {
     "MakesNumbers": "make() returned int, no gymnasium.Env.",
@@ -86,6 +88,8 @@ SENTENCES = {
     "(2,).",
     "LeavesItsSpace": "after 5 steps, the observation/place lies outside its space "
     "Box(-1.0, 1.0, (2,), float32).",
+    "LeavesItsSpaceLate": "after 101 steps, the observation/clock lies outside its space "
+    "Box(0.0, 1.0, (1,), float32).",
     "LosesItsPlace": "after 5 steps, the observation has ['attempt'] where its space has "
     "['attempt', 'place'].",
     "CountsInFloats": "after 5 steps, the observation/attempt is 0.0, no integer.",
@@ -113,12 +117,12 @@ SENTENCES = {
     "seeded by super().reset(seed=seed).",
     "SeedsGlobally": "it draws from a global generator, or seeds it; draw from self.np_random.",
     "ReusesItsBuffer": "later steps changed the observation that it returned after 5; return copies.",
-    "HandsOutItself": "writing to an observation that it returned changes what follows; return copies.",
     "Overstays": "its horizon is 15 steps, and a trajectory was not over after them.",
     "HasAnUnclearHorizon": "its horizon is 16.0, neither None nor a positive int.",
     "CountsFromOne": "info['attempt'] is 1 where 0 was the next.",
     "HidesItsOutcome": "attempt 0 ended without info['success'].",
     "WinsNothingKnown": "info['success'] is nan, no finite number.",
+    "CannotBeClosed": "close raised RuntimeError: the window is gone.",
 }
 
 

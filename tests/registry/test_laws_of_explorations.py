@@ -9,6 +9,7 @@ from amago_registry import Component
 from amago_registry.testing import EXPLORATION_LAWS
 
 EVERY = {law.__name__ for law in EXPLORATION_LAWS}
+ACTS = "it_acts_in_every_run"
 LEGAL = "actions_stay_in_the_space"
 MASKED = "masked_actions_are_never_taken"
 GIVEN = "what_it_is_given_stays_as_it_was"
@@ -19,6 +20,11 @@ STAYS = "a_stored_state_stays_as_it_was"
 BROKEN = {
     "RefusesEverything": EVERY,
     "CannotBeStored": EVERY,
+    "NeedsFive": {ACTS},
+    "NeedsAHorizon": {ACTS},
+    "TurnsNegativeWithTime": {ACTS},
+    "TurnsNegativeWithSteps": {ACTS},
+    "OvershootsInTheEnd": {LEGAL},
     "Overshoots": {LEGAL},
     "ChangesTheType": {LEGAL},
     "ReturnsLists": {LEGAL},
@@ -38,6 +44,13 @@ BROKEN = {
 SENTENCES = {
     "RefusesEverything": "it takes none of the action spaces Discrete(4), Box(-1.0, 1.0, (3,), "
     "float32), MultiBinary(3), MultiDiscrete([3 2]), Discrete(300).",
+    "NeedsFive": "in Discrete(4) with 1 environment, it raised IndexError: boolean index did not match "
+    "indexed array along axis 0; size of axis is 1 but size of corresponding boolean axis is 5.",
+    "NeedsAHorizon": "in Discrete(4) without a horizon, it raised TypeError: unsupported operand "
+    "type(s) for /: 'int' and 'NoneType'.",
+    "TurnsNegativeWithTime": "in Discrete(4) beyond the horizon, it raised ValueError: scale < 0.",
+    "TurnsNegativeWithSteps": "in Discrete(4) after 10000000 steps, it raised ValueError: scale < 0.",
+    "OvershootsInTheEnd": "in Discrete(4) after 10000000 steps, it takes actions outside the space.",
     "Overshoots": "in Discrete(4), it takes actions outside the space.",
     "ChangesTheType": "in Discrete(4), actions of int64 (5,) come back as float64 (5,).",
     "ReturnsLists": "in Discrete(4), it returns list, no numpy array.",
@@ -69,7 +82,7 @@ def broken_by(name: str) -> dict[str, str]:
     return said
 
 
-@pytest.mark.parametrize("name", ["Restless", "Follower", "Specialist"])
+@pytest.mark.parametrize("name", ["Restless", "Follower", "Specialist", "AsksForAHorizon"])
 def test_an_honest_exploration_obeys_every_law(name: str) -> None:
     assert broken_by(name) == {}
 

@@ -7,6 +7,8 @@ import sys
 
 import broken_parts
 import pytest
+import torch
+from torch import nn
 
 from amago_registry import Component, Field, Options
 from amago_registry.testing import (
@@ -15,6 +17,8 @@ from amago_registry.testing import (
     Law,
     with_options,
 )
+from amago_registry.testing.attentions import a_window_limits_what_packed_rows_see
+from amago_registry.testing.building import require_finite_gradients
 
 LAWS = {
     "Kernel": ATTENTION_LAWS,
@@ -39,6 +43,7 @@ BROKEN = {
     "ForgetsToScale": PACKED,
     "DetachesKeys": PACKED,
     "LooksOneTooFarBack": {"a_window_limits_what_packed_rows_see", "packed_rows_see_their_sinks"},
+    "LosesTheBlockBefore": {"a_window_limits_what_packed_rows_see", "packed_rows_see_their_sinks"},
     "InterleavesHeads": {"query_heads_share_key_value_heads", "packed_rows_see_their_sinks"},
     "NeverResets": STEPPED,
     "ForgetsNothing": {"a_full_cache_forgets_the_oldest"} | SINKS_OF_STEPS,
@@ -122,6 +127,33 @@ def test_what_a_part_lacks_is_named(name: str, message: str) -> None:
     with pytest.raises(AssertionError) as caught:
         laws_of(name)[0](component(name))
     assert str(caught.value) == f"{name}: {message}"
+
+
+def test_a_kernel_that_is_wrong_in_long_sequences_is_told_the_window() -> None:
+    with pytest.raises(AssertionError) as caught:
+        a_window_limits_what_packed_rows_see(component("LosesTheBlockBefore"))
+    assert str(caught.value) == (
+        "LosesTheBlockBefore: packed attention with 4 key/value heads for 4 query heads, a window of "
+        "20 and 0 sinks is not the masked softmax. The largest difference is 2.9e+00; rounding "
+        "explains 2.3e-09."
+    )
+
+
+def sparse_embedding(scale: float) -> nn.Embedding:
+    """Return an embedding of three words, one of which has had a gradient."""
+    module = nn.Embedding(3, 2, sparse=True)
+    (scale * module(torch.tensor([1])).sum()).backward()
+    return module
+
+
+def test_a_sparse_gradient_is_a_gradient() -> None:
+    require_finite_gradients(sparse_embedding(1.0), component("Critic"))
+
+
+def test_a_sparse_gradient_that_is_not_finite_is_named() -> None:
+    with pytest.raises(AssertionError) as caught:
+        require_finite_gradients(sparse_embedding(float("nan")), component("Critic"))
+    assert str(caught.value) == "Critic: the gradient is not finite in weight."
 
 
 class TwoOptions(Options):

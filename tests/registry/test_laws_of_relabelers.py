@@ -18,6 +18,8 @@ COLUMNS = "the_same_columns_come_back"
 ROWS = "there_is_one_timestep_more_than_transitions"
 DONE = "what_was_done_is_not_rewritten"
 ENDS = "only_the_last_transition_ends_it"
+CUT = "what_is_cut_short_ends"
+PAID = "a_goal_that_is_shown_pays_when_it_is_reached"
 FINITE = "its_numbers_are_finite"
 RANDOM = "all_randomness_comes_from_the_generator"
 TRACE = "a_call_leaves_no_trace"
@@ -36,6 +38,9 @@ BROKEN = {
     "LeavesNothing": {ROWS},
     "CutsTheBeginning": {DONE},
     "GoesOn": {ENDS},
+    "CutsWithoutAnEnd": {CUT},
+    "PaysOneLate": {PAID},
+    "KeepsTheReward": {PAID},
     "DividesByNothing": {FINITE},
     "DrawsGlobally": {RANDOM, TRACE},
     "DrawsFromNowhere": {RANDOM, TRACE},
@@ -61,6 +66,9 @@ SENTENCES = {
     "LeavesNothing": "of 12 transitions it makes 0; return 1 to 12.",
     "CutsTheBeginning": "its actions are not the first of those that were taken.",
     "GoesOn": "terminated at the transitions [0, 1], it goes on; cut it at the first.",
+    "CutsWithoutAnEnd": "cut to 3 of 12 transitions, the last is neither terminated nor truncated.",
+    "PaysOneLate": "at the transitions [0, 2], its reward is not 1 where the goal shown is reached.",
+    "KeepsTheReward": "at the transitions [2], its reward is not 1 where the goal shown is reached.",
     "DividesByNothing": "it returns numbers that are not finite in reward.",
     "DrawsGlobally": "it draws from a global generator, or seeds it; draw from rng.",
     "DrawsFromNowhere": "equal generators give different trajectories; draw from rng alone.",

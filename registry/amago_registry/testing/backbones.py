@@ -90,23 +90,75 @@ def sequences_of_a_pack_do_not_see_each_other(
                 require_close(alone_NE, before_NE[own_N], component, sentence)
 
 
+def long_sequences_of_a_pack_do_not_see_each_other(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Hundreds of rows long, which kernels take in chunks, a sequence is in a pack what it is alone."""
+    backbone = _backbone(component, device, dtype, stretch=50)
+    lengths = [5, 300, 1, 130, 260]
+    layout = SequenceLayout.build(lengths, device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
+    packed_NE = _forward(backbone, x_ND, layout)
+    for length, own_ND, own_NE in zip(
+        lengths, torch.split(x_ND, lengths), torch.split(packed_NE, lengths), strict=True
+    ):
+        alone_NE = _forward(backbone, own_ND, SequenceLayout.build([length], device=device))
+        sentence = f"in a pack, a sequence of {length} timesteps is not what it is alone."
+        require_close(own_NE, alone_NE, component, sentence)
+
+
 def stepping_equals_the_packed_forward(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Acting computes what training computes, while every environment resets at its own time."""
+    """Acting computes what training computes, while every environment resets at its own time.
+
+    How many environments act side by side, one included, does not matter.
+    """
     backbone = _backbone(component, device, dtype)
     episodes = episode_lengths(environments=4, steps=20, longest=CONTEXT_LENGTH + 1, seed=0)
     lengths = [length for of_one in episodes for length in of_one]
     layout = SequenceLayout.build(lengths, device=device)
     x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
     packed_NE = _forward(backbone, x_ND, layout)
-    stepped_BTE = _step_through(backbone, x_ND.view(4, 20, -1), layout.time_N.view(4, 20))
+    x_BTD, time_BT = x_ND.view(4, 20, -1), layout.time_N.view(4, 20)
+    stepped_BTE = _step_through(backbone, x_BTD, time_BT)
     require_close(
         stepped_BTE.flatten(0, 1),
         packed_NE,
         component,
         "stepping, with resets at each environment's own time, is not the packed forward.",
     )
+    require_close(
+        _step_through(backbone, x_BTD[:1], time_BT[:1]),
+        stepped_BTE[:1],
+        component,
+        "one environment, stepped alone, is not what it is among several.",
+    )
+
+
+def slices_may_begin_in_the_middle_of_a_task(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """A slice is the same in a pack, alone, and stepped with its times from a new state.
+
+    Training cuts slices out of longer trajectories, so their first time is any number.
+    """
+    backbone = _backbone(component, device, dtype)
+    lengths, starts = [3, 1, CONTEXT_LENGTH + 1, 2], [50, 0, 1000, 3]
+    step_T = torch.arange(max(lengths), device=device)
+    own_BT = step_T < torch.tensor(lengths, device=device)[:, None]
+    time_BT = step_T + torch.tensor(starts, device=device)[:, None]
+    layout = SequenceLayout.build(lengths, time_BT[own_BT])
+    x_BTD = _random(*own_BT.shape, IN_DIM, like=layout, dtype=dtype)
+    packed_NE = _forward(backbone, x_BTD[own_BT], layout)
+    alone = [
+        _forward(backbone, x_TD[own_T], SequenceLayout.build([length], time_T[own_T]))
+        for x_TD, time_T, own_T, length in zip(x_BTD, time_BT, own_BT, lengths, strict=True)
+    ]
+    stepped_BTE = _step_through(backbone, x_BTD, time_BT)
+    for way, y_NE in (("alone", torch.cat(alone)), ("stepped with its times", stepped_BTE[own_BT])):
+        sentence = f"a slice that begins in the middle of its task is not {way} what it is in a pack."
+        require_close(y_NE, packed_NE, component, sentence)
 
 
 def stepping_beyond_the_context_equals_a_window(
@@ -137,7 +189,7 @@ def stepping_beyond_the_context_equals_a_window(
 
 
 def a_reset_forgets(component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE) -> None:
-    """What an environment saw before its reset changes nothing after it, however long it was."""
+    """What an environment saw before its reset changes nothing after it: neither long nor infinite."""
     backbone = _backbone(component, device, dtype)
     steps = 2 * CONTEXT_LENGTH
     layout = SequenceLayout.build([2 * steps] * 3, device=device)
@@ -145,18 +197,21 @@ def a_reset_forgets(component: Component, *, device: str = "cpu", dtype: torch.d
     time_BT = layout.time_N.view(3, 2 * steps).clone()
     mask_B = torch.tensor([True, False, True], device=device)
     time_BT[mask_B, steps:] -= steps
-    with torch.no_grad():
-        used = _walk(backbone, 10 * x_BTD[:, :steps], time_BT[:, :steps], backbone.initial_state(3))[1]
-        used = backbone.reset(used, mask_B)
-        after = _walk(backbone, x_BTD[:, steps:], time_BT[:, steps:], used)[0]
-        new = backbone.initial_state(3)
-        expected = _walk(backbone, x_BTD[:, steps:], time_BT[:, steps:], new)[0]
-    require_close(
-        after[mask_B],
-        expected[mask_B],
-        component,
-        f"after {steps} steps and a reset, an environment does not act like a new one.",
-    )
+    past_BTD, future_BTD = 10 * x_BTD[:, :steps], x_BTD[:, steps:]
+    infinite_BTD = past_BTD.clone()
+    infinite_BTD[0] = torch.inf
+    expected_BTE = _step_through(backbone, future_BTD, time_BT[:, steps:])
+    for what, seen_BTD in (("", past_BTD), ("infinite ", infinite_BTD)):
+        with torch.no_grad():
+            used = _walk(backbone, seen_BTD, time_BT[:, :steps], backbone.initial_state(3))[1]
+            used = backbone.reset(used, mask_B)
+            after_BTE = _walk(backbone, future_BTD, time_BT[:, steps:], used)[0]
+        require_close(
+            after_BTE[mask_B],
+            expected_BTE[mask_B],
+            component,
+            f"after {steps} {what}steps and a reset, an environment does not act like a new one.",
+        )
 
 
 def the_state_holds_everything(
@@ -264,6 +319,72 @@ def gradients_reach_every_parameter(
     require(reached, component, "no finite gradient reaches the encoder through the backbone's input.")
 
 
+def gradients_are_those_of_the_output(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Along random directions of input and parameters, the output changes as its gradient says.
+
+    It is computed in float64 whatever ``dtype`` is, and while training, with equal dropout; a backbone
+    that proposes statistics is taken while evaluating, where they stand still.
+    """
+    del dtype  # Finite differences of anything shorter are noise.
+    backbone = _backbone(component, device, DOUBLE)
+    backbone.train(not _proposes_statistics(backbone))
+    layout = SequenceLayout.build([CONTEXT_LENGTH + 1, 1, 3], device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=DOUBLE).requires_grad_()
+    point = [x_ND, *(p for p in backbone.parameters() if p.requires_grad)]
+    with torch.no_grad():
+        for tensor, noise in zip(point, _direction(point, layout, seed=0), strict=True):
+            tensor += 0.05 * noise  # A layer that begins as zeros would hide what lies behind it.
+    gradients = _gradients(backbone, x_ND, layout)
+    claimed, measured = [], []
+    for seed in (1, 2, 3):
+        direction = _direction(point, layout, seed)
+        products = (g * d for g, d in zip(gradients, direction, strict=True))
+        claimed.append(torch.stack([product.sum() for product in products]).sum())
+        measured.append(_difference(lambda: _loss(backbone, x_ND, layout), point, direction))
+    sentence = "its gradients are not those of its output, which finite differences measure."
+    require_close(torch.stack(claimed), torch.stack(measured), component, sentence, tolerance=1e-4)
+
+
+def acting_does_not_disturb_training(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """After acting under ``torch.inference_mode``, gradients are those of one that never acted."""
+    acted, fresh = (_backbone(component, device, dtype) for _ in range(2))
+    fresh.load_state_dict(acted.state_dict())
+    layout = SequenceLayout.build([3] * 4, device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype).requires_grad_()
+    expected = _gradients(fresh.train(), x_ND, layout)
+    with torch.inference_mode():
+        _step_through(acted, x_ND.view(2, 6, -1), layout.time_N.view(2, 6))
+    try:
+        gradients = _gradients(acted.train(), x_ND, layout)
+    except RuntimeError as error:
+        sentence = "after acting under torch.inference_mode it cannot be trained"
+        raise AssertionError(f"{component.name}: {sentence}: {error}") from error
+    actual, wanted = (torch.cat([g.flatten() for g in of_one]) for of_one in (gradients, expected))
+    sentence = "after acting under torch.inference_mode it has other gradients."
+    require_close(actual, wanted, component, sentence)
+
+
+def training_computes_what_evaluating_computes(
+    component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
+) -> None:
+    """Training and evaluating give the same output, unless dropout or statistics set them apart.
+
+    A backbone that draws random numbers while training, or proposes statistics, is not compared.
+    """
+    backbone = _backbone(component, device, dtype)
+    layout = SequenceLayout.build([CONTEXT_LENGTH + 1, 2], device=device)
+    x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
+    trained_NE, again_NE = (_forward(backbone, x_ND, layout, True, seed) for seed in (2, 3))
+    if _proposes_statistics(backbone) or not torch.equal(trained_NE, again_NE):
+        return
+    sentence = "without dropout or statistics, training computes something else than evaluating."
+    require_close(trained_NE, _forward(backbone, x_ND, layout), component, sentence)
+
+
 def only_a_commit_changes_what_is_saved(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
@@ -341,7 +462,9 @@ BACKBONE_LAWS: tuple[Law, ...] = (
     it_is_as_wide_as_it_says,
     the_future_does_not_matter,
     sequences_of_a_pack_do_not_see_each_other,
+    long_sequences_of_a_pack_do_not_see_each_other,
     stepping_equals_the_packed_forward,
+    slices_may_begin_in_the_middle_of_a_task,
     stepping_beyond_the_context_equals_a_window,
     a_reset_forgets,
     the_state_holds_everything,
@@ -349,6 +472,9 @@ BACKBONE_LAWS: tuple[Law, ...] = (
     it_is_deterministic,
     compiling_changes_nothing,
     gradients_reach_every_parameter,
+    gradients_are_those_of_the_output,
+    acting_does_not_disturb_training,
+    training_computes_what_evaluating_computes,
     only_a_commit_changes_what_is_saved,
     a_state_dict_restores_it,
     safetensors_can_save_it,
@@ -397,13 +523,15 @@ def _within(value: Any) -> Any:
 
 def _random(*shape: int, like: SequenceLayout, dtype: torch.dtype, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(like.offsets.device, dtype)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(like.offsets.device, dtype)
 
 
 @torch.no_grad()
-def _forward(backbone: Any, x_ND: Tensor, layout: SequenceLayout, training: bool = False) -> Tensor:
+def _forward(
+    backbone: Any, x_ND: Tensor, layout: SequenceLayout, training: bool = False, seed: int = 2
+) -> Tensor:
     backbone.train(training)
-    with seeded(2):  # Dropout falls alike on equally many rows.
+    with seeded(seed):  # Dropout falls alike on equally many rows.
         y_NE = cast(Tensor, backbone(x_ND, layout))
     backbone.eval()
     return y_NE
@@ -429,6 +557,46 @@ def _trained(backbone: Any, x_ND: Tensor, layout: SequenceLayout) -> tuple[Tenso
     loss = (y_NE * weights_NE).sum()
     (gradient_ND,) = torch.autograd.grad(loss, x_ND, materialize_grads=True)
     return y_NE.detach(), gradient_ND
+
+
+def _loss(backbone: Any, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
+    """Return a random sum of the output, in the mode the backbone is in."""
+    with seeded(2):
+        y_NE = backbone(x_ND, layout)
+    weights_NE = _random(*y_NE.shape, like=layout, dtype=x_ND.dtype, seed=1)
+    return cast(Tensor, (y_NE * weights_NE).sum())
+
+
+def _gradients(backbone: Any, x_ND: Tensor, layout: SequenceLayout) -> tuple[Tensor, ...]:
+    """Return the gradient of a random sum of the output: of the input, then of each parameter."""
+    point = [x_ND, *(p for p in backbone.parameters() if p.requires_grad)]
+    return torch.autograd.grad(_loss(backbone, x_ND, layout), point, materialize_grads=True)
+
+
+def _direction(point: list[Tensor], layout: SequenceLayout, seed: int) -> list[Tensor]:
+    first = (seed + 1) * len(point)
+    return [
+        _random(*tensor.shape, like=layout, dtype=tensor.dtype, seed=first + index)
+        for index, tensor in enumerate(point)
+    ]
+
+
+@torch.no_grad()
+def _difference(loss: Callable[[], Tensor], point: list[Tensor], direction: list[Tensor]) -> Tensor:
+    """Return the central difference of a loss along a direction, and leave the point as it was."""
+    step = 1e-8  # Longer ones step over kinks of leaky rectifiers, shorter ones are lost to rounding.
+    origin = [tensor.clone() for tensor in point]
+    ends = []
+    for sign in (1, -1, 0):
+        for tensor, start, along in zip(point, origin, direction, strict=True):
+            tensor.copy_(start + sign * step * along)
+        if sign:
+            ends.append(loss())
+    return (ends[0] - ends[1]) / (2 * step)
+
+
+def _proposes_statistics(backbone: Any) -> bool:
+    return any(hasattr(module, "commit") for module in backbone.modules())
 
 
 @torch.no_grad()

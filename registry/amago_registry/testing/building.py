@@ -143,5 +143,11 @@ def require_finite_gradients(module: nn.Module, component: Component) -> None:
     trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
     missing = [name for name, parameter in trained.items() if parameter.grad is None]
     require(not missing, component, f"no gradient reaches {', '.join(missing)}.")
-    broken = [n for n, p in trained.items() if p.grad is not None and not p.grad.isfinite().all()]
+    broken = [n for n, p in trained.items() if p.grad is not None and not _is_finite(p.grad)]
     require(not broken, component, f"the gradient is not finite in {', '.join(broken)}.")
+
+
+def _is_finite(gradient: Tensor) -> bool:
+    """Return whether all of a gradient is finite; that of a sparse embedding cannot be asked itself."""
+    dense = gradient.to_dense() if gradient.is_sparse else gradient
+    return bool(dense.isfinite().all())

@@ -36,12 +36,14 @@ from amago_registry.testing.spaces import (
     mask_fault,
     misfits,
     observation_fault,
-    scribble,
     shows_mask,
 )
 
 SEEDS = (0, 1, 2)
 RESETS = 20
+
+LONGEST = 1_000
+"""Most steps of a trajectory whose every moment is looked at."""
 
 SOME = 4
 """Corners of the action space in which whole trajectories are spent."""
@@ -210,7 +212,7 @@ def global_random_numbers_play_no_part(component: Component) -> None:
 
 @without_tensors
 def what_was_seen_stays_as_it_was(component: Component) -> None:
-    """An observation belongs to who received it: later steps do not change it, nor it later steps."""
+    """An observation belongs to who received it: later steps do not change it."""
     with players(component) as (player,):
         kept = [(moment.obs, frozen(moment.obs)) for moment in player.moments(0)]
         player.play(1)
@@ -219,14 +221,6 @@ def what_was_seen_stays_as_it_was(component: Component) -> None:
                 f"later steps changed the observation that it returned after {time}; return copies."
             )
             require(frozen(obs) == value, component, sentence)
-    with players(component) as (player,), players(component) as (other,):
-        found = []
-        with global_randomness(0):
-            for moment in player.moments(0):
-                found.append(moment.value())
-                scribble(moment.obs)
-        sentence = "writing to an observation that it returned changes what follows; return copies."
-        require(found == other.play(0), component, sentence)
 
 
 @without_tensors
@@ -265,6 +259,15 @@ def attempts_are_counted_and_have_outcomes(component: Component) -> None:
                 expected += 1
 
 
+@without_tensors
+def it_can_be_closed(component: Component) -> None:
+    """``close()`` raises nothing, neither after a trajectory nor before the first."""
+    with players(component, 2) as (used, new):
+        used.play(0)
+        for player in (used, new):
+            player.close()
+
+
 ENVIRONMENT_LAWS: tuple[Law, ...] = (
     it_makes_a_new_environment_every_time,
     agents_can_take_its_spaces,
@@ -280,6 +283,7 @@ ENVIRONMENT_LAWS: tuple[Law, ...] = (
     what_was_seen_stays_as_it_was,
     a_trajectory_is_over_by_the_horizon,
     attempts_are_counted_and_have_outcomes,
+    it_can_be_closed,
 )
 """What every environment obeys. One that shows an ``action_mask`` is not asked what it forbids."""
 
@@ -303,9 +307,10 @@ def _policies(space: Space) -> list[Policy]:
 
 def _all_moments(player: Player) -> Iterator[tuple[int, Moment]]:
     """Yield every moment of several trajectories, with the steps before it."""
+    steps = min(max(step_budget(player.env) or 0, STEPS), LONGEST)
     for seed in SEEDS:
         for policy in _policies(player.env.action_space):
-            yield from enumerate(player.moments(seed, policy))
+            yield from enumerate(player.moments(seed, policy, steps))
 
 
 def _tasks_after_a_seed(player: Player) -> list[list[Any]]:

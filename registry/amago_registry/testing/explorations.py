@@ -16,7 +16,7 @@ from gymnasium import spaces
 from amago_registry.actions import choices
 from amago_registry.component import Component
 from amago_registry.contexts import ExplorationContext
-from amago_registry.errors import UnsupportedSpaceError
+from amago_registry.errors import AmagoError, UnsupportedSpaceError, reason
 from amago_registry.protocols import Exploration
 from amago_registry.testing.arrays import (
     frozen,
@@ -35,11 +35,36 @@ from amago_registry.testing.heads import ACTION_SPACES
 ENVIRONMENTS = 5
 HORIZON = 6
 STEPS = 16
+LATE = 10**7
+"""Steps of one environment by which every schedule is over."""
+
 STORABLE = "biuf"
 """Kinds of numbers that a checkpoint holds: booleans, integers, floats."""
 
 MANY = spaces.Discrete(300)
 """More actions than a byte counts."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where laws look on.
+
+    Args:
+        words: What sets it apart, as the end of a sentence about a space.
+        environments: B.
+        horizon: What the part is told of it.
+        first: Steps taken before.
+        longest: Most steps of a task; None for one task that lasts as long as the law looks.
+    """
+
+    words: str = ""
+    environments: int = ENVIRONMENTS
+    horizon: int | None = HORIZON
+    first: int = 0
+    longest: int | None = HORIZON
+
+
+ORDINARY = Run()
 
 Explorations: TypeAlias = list[tuple[spaces.Space[Any], Any]]
 
@@ -68,12 +93,32 @@ def an_exploration_offers_what_collectors_call(component: Component) -> None:
 
 
 @without_tensors
+def it_acts_in_every_run(component: Component) -> None:
+    """With any number of environments, beyond the horizon, when every schedule is over.
+
+    And without a horizon, for an environment may not say how long a trajectory lasts. Who must know
+    refuses when it is built, by an ``AmagoError`` that tells the user what to set instead.
+    """
+    for space, _ in _explorations(component):
+        for run in _RUNS:
+            try:
+                _actions(component, space, run)
+            except Exception as error:
+                sentence = f"in {space}{run.words}, it raised {reason(error)}."
+                raise AssertionError(f"{component.name}: {sentence}") from error
+
+
+@without_tensors
 def actions_stay_in_the_space(component: Component) -> None:
-    """Whatever the policy does: legal actions come back, with their shape and dtype."""
-    for space, part in _explorations(component):
-        for calls in _histories(part, space):
-            for call, action in zip(calls, _act(part, calls), strict=True):
-                _require_stored(action, call.action, space, component)
+    """Whatever the policy does, in every run: legal actions come back, with their shape and dtype."""
+    for space, _ in _explorations(component):
+        for run in _RUNS:
+            try:
+                actions = _actions(component, space, run)
+            except Exception:  # Another law says so.
+                continue
+            for policys, action in actions:
+                _require_stored(action, policys, space, component, run.words)
 
 
 @without_tensors
@@ -171,6 +216,7 @@ def a_stored_state_stays_as_it_was(component: Component) -> None:
 
 EXPLORATION_LAWS: tuple[Law, ...] = (
     an_exploration_offers_what_collectors_call,
+    it_acts_in_every_run,
     actions_stay_in_the_space,
     masked_actions_are_never_taken,
     what_it_is_given_stays_as_it_was,
@@ -182,10 +228,18 @@ EXPLORATION_LAWS: tuple[Law, ...] = (
 """What every exploration obeys, in each action space that it does not refuse as unsupported."""
 
 _ARGUMENTS = ("action", "time_B", "action_mask_BA")
+_RUNS = (
+    ORDINARY,
+    Run(" with 1 environment", environments=1),
+    Run(" with 11 environments", environments=11),
+    Run(" without a horizon", horizon=None),
+    Run(" beyond the horizon", longest=None),
+    Run(f" after {LATE} steps", first=LATE),
+)
 
 
-def _build(component: Component, space: spaces.Space[Any]) -> Any:
-    context = ExplorationContext(action_space=space, environments=ENVIRONMENTS, horizon=HORIZON)
+def _build(component: Component, space: spaces.Space[Any], run: Run = ORDINARY) -> Any:
+    context = ExplorationContext(action_space=space, environments=run.environments, horizon=run.horizon)
     return make_part(component, context)
 
 
@@ -215,36 +269,41 @@ def _takes_mask(part: Any, space: spaces.Space[Any]) -> bool:
     return True
 
 
-def _histories(part: Any, space: spaces.Space[Any]) -> list[list[Call]]:
+def _histories(part: Any, space: spaces.Space[Any], run: Run = ORDINARY) -> list[list[Call]]:
     """Return the calls of a run, and those of one with masks where it takes them."""
-    return [_calls(space, masked) for masked in (False, True)[: 1 + _takes_mask(part, space)]]
+    return [_calls(space, masked, run) for masked in (False, True)[: 1 + _takes_mask(part, space)]]
 
 
-def _calls(space: spaces.Space[Any], masked: bool = False) -> list[Call]:
-    """Return the calls of a short run, always the same."""
+def _calls(space: spaces.Space[Any], masked: bool = False, run: Run = ORDINARY) -> list[Call]:
+    """Return some calls of a run, always the same."""
     rng = np.random.default_rng(0)
-    episodes = episode_lengths(ENVIRONMENTS, STEPS, HORIZON, seed=0)
+    episodes = [[STEPS]] * run.environments
+    if run.longest is not None:
+        episodes = episode_lengths(run.environments, STEPS, run.longest, seed=0)
     time_BT = np.array([np.concatenate([np.arange(n) for n in lengths]) for lengths in episodes])
     calls = []
     for step in range(STEPS):
-        masks = (_mask(space, rng),) if masked else ()
-        calls.append(Call(_policy(space, rng, *masks), time_BT[:, step].copy(), step, masks))
+        masks = (_mask(space, rng, run.environments),) if masked else ()
+        action = _policy(space, rng, run.environments, *masks)
+        calls.append(Call(action, time_BT[:, step].copy(), run.first + step, masks))
     return calls
 
 
-def _mask(space: spaces.Space[Any], rng: np.random.Generator) -> np.ndarray:
+def _mask(space: spaces.Space[Any], rng: np.random.Generator, count: int) -> np.ndarray:
     """A mask ``(B, A)`` that allows about a third; in some rows nothing at all."""
-    return rng.random((ENVIRONMENTS, sum(choices(space)))) < 0.3
+    return rng.random((count, sum(choices(space)))) < 0.3
 
 
-def _policy(space: spaces.Space[Any], rng: np.random.Generator, *masks: np.ndarray) -> np.ndarray:
+def _policy(
+    space: spaces.Space[Any], rng: np.random.Generator, count: int, *masks: np.ndarray
+) -> np.ndarray:
     """Return actions as a policy draws them: legal, and at the edges of a box now and then."""
     if isinstance(space, spaces.Box):
-        return np.clip(rng.normal(size=(ENVIRONMENTS, *space.shape)), -1, 1).astype(np.float32)
+        return np.clip(rng.normal(size=(count, *space.shape)), -1, 1).astype(np.float32)
     if isinstance(space, spaces.MultiBinary):
-        return rng.integers(2, size=(ENVIRONMENTS, *space.shape), dtype=np.int8)
+        return rng.integers(2, size=(count, *space.shape), dtype=np.int8)
     width = sum(choices(space))
-    mask_BA = masks[0] if masks else np.ones((ENVIRONMENTS, width), bool)
+    mask_BA = masks[0] if masks else np.ones((count, width), bool)
     picked = [[rng.choice(np.flatnonzero(one)) for one in row] for row in _by_factor(mask_BA, space)]
     action = np.array(picked, np.int64)
     return action[:, 0] if isinstance(space, spaces.Discrete) else action
@@ -282,17 +341,32 @@ def _values(calls: list[Call]) -> list[Any]:
     return [frozen(column) for column in zip(*columns, strict=True)]
 
 
+def _actions(component: Component, space: spaces.Space[Any], run: Run) -> list[tuple[np.ndarray, Any]]:
+    """Return the policy's actions and what becomes of them; nothing where the part must know more."""
+    try:
+        part = _build(component, space, run)
+    except AmagoError:
+        if run.horizon is None:
+            return []
+        raise
+    return [
+        (call.action, action)
+        for calls in _histories(part, space, run)
+        for call, action in zip(calls, _act(part, calls), strict=True)
+    ]
+
+
 def _require_stored(
-    action: Any, policys: np.ndarray, space: spaces.Space[Any], component: Component
+    action: Any, policys: np.ndarray, space: spaces.Space[Any], component: Component, words: str
 ) -> None:
     array = isinstance(action, np.ndarray)
-    sentence = f"in {space}, it returns {type(action).__name__}, no numpy array."
+    sentence = f"in {space}{words}, it returns {type(action).__name__}, no numpy array."
     require(array, component, sentence)
     same = action.dtype == policys.dtype and action.shape == policys.shape
     sentence = (
-        f"in {space}, actions of {policys.dtype} {policys.shape} come back as "
+        f"in {space}{words}, actions of {policys.dtype} {policys.shape} come back as "
         f"{action.dtype} {action.shape}."
     )
     require(same, component, sentence)
     legal = all(space.contains(one) for one in action)
-    require(legal, component, f"in {space}, it takes actions outside the space.")
+    require(legal, component, f"in {space}{words}, it takes actions outside the space.")

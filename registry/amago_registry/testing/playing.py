@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -93,6 +93,13 @@ class Player:
             raise self._fault(f"step returned {returned!r} instead of {wanted}")
         return Moment(*returned)
 
+    def close(self) -> None:
+        """Close the environment."""
+        try:
+            self.env.close()
+        except Exception as error:
+            raise self._fault(f"close raised {reason(error)}") from error
+
     def _fault(self, what: str) -> AssertionError:
         # Not require: its sentence would be written at every step, which takes longer than many a step.
         return AssertionError(f"{self.component.name}: {what}.")
@@ -102,8 +109,6 @@ class Player:
     ) -> Iterator[Moment]:
         """Yield the moments of a trajectory, until it is over or has had so many steps.
 
-        What is yielded may be written to: the action that follows has been chosen.
-
         Args:
             seed: What to reset with.
             policy: Observation to action; by default at random, always the same.
@@ -111,13 +116,12 @@ class Player:
         """
         policy = policy or at_random(self.env.action_space)
         moment = self.reset(seed)
+        yield moment
         for _ in range(steps):
-            action = policy(moment.obs)
-            yield moment
             if moment.over:
                 return
-            moment = self.step(action)
-        yield moment
+            moment = self.step(policy(moment.obs))
+            yield moment
 
     def play(
         self, seed: int | None, policy: Policy | None = None, steps: int = STEPS
@@ -140,11 +144,13 @@ def players(component: Component, count: int = 1) -> Iterator[list[Player]]:
     for env in made:
         sentence = f"make() returned {type(env).__name__}, no gymnasium.Env."
         require(isinstance(env, gymnasium.Env), component, sentence)
+    made_players = [Player(component, env) for env in made]
     try:
-        yield [Player(component, env) for env in made]
+        yield made_players
     finally:
-        for env in made:
-            env.close()
+        for player in made_players:
+            with suppress(AssertionError):  # One law asks whether it can be closed.
+                player.close()
 
 
 def at_random(space: Space, seed: int = 0) -> Policy:

@@ -25,6 +25,7 @@ Trajectory: TypeAlias = Mapping[str, np.ndarray]
 
 SEEDS = range(10)
 ENDS = ("terminated", "truncated")
+_PAID = ("obs.goals", "achieved", "reward")
 ABSENT = -1
 """Shown in place of a goal that is absent or has been reached."""
 
@@ -73,6 +74,23 @@ def _law(check: Callable[[Component, Trajectory], None]) -> RelabelerLaw:
             check(component, columns)
 
     return law
+
+
+def _on_walks_alone(law: RelabelerLaw) -> RelabelerLaw:
+    """Leave out a trajectory of the author's: what its columns mean is not known."""
+
+    @wraps(law)
+    def checked(
+        component: Component,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float64,
+        trajectory: Trajectory | None = None,
+    ) -> None:
+        if trajectory is None:
+            law(component, device=device, dtype=dtype)
+
+    return checked
 
 
 def walks() -> list[Trajectory]:
@@ -197,6 +215,37 @@ def only_the_last_transition_ends_it(component: Component, trajectory: Trajector
 
 
 @_law
+def what_is_cut_short_ends(component: Component, trajectory: Trajectory) -> None:
+    """The last of fewer transitions is ``terminated`` or ``truncated``: nothing followed it."""
+    most = len(trajectory["reward"])
+    for columns in _all_relabelled(component, trajectory):
+        ends = [columns.get(name, np.ones(0)) for name in ENDS]
+        lengths = [len(end) for end in ends]
+        # Where there are no rows at all, another law says so.
+        cut = all(0 < length < most for length in lengths)
+        sentence = (
+            f"cut to {lengths[0]} of {most} transitions, the last is neither terminated nor truncated."
+        )
+        require(not cut or any(end[-1] for end in ends), component, sentence)
+
+
+@_on_walks_alone
+@_law
+def a_goal_that_is_shown_pays_when_it_is_reached(component: Component, trajectory: Trajectory) -> None:
+    """Where other goals are shown, the reward is 1 on reaching the first that is left, and else 0."""
+    for columns in _all_relabelled(component, trajectory):
+        goals, achieved, reward = ({**trajectory, **columns}[name] for name in _PAID)
+        reached_T = _reached(goals, achieved[: len(goals)])
+        same = np.array_equal(goals, trajectory["obs.goals"][: len(goals)])
+        # Rows that are too few, and what is not finite, are subjects of other laws.
+        if same or len(reached_T) != len(reward) or not np.isfinite(reward).all():
+            continue
+        wrong = np.flatnonzero(reward != reached_T).tolist()
+        sentence = f"at the transitions {wrong}, its reward is not 1 where the goal shown is reached."
+        require(not wrong, component, sentence)
+
+
+@_law
 def its_numbers_are_finite(component: Component, trajectory: Trajectory) -> None:
     """No NaN and no infinity in any column."""
     for columns in _all_relabelled(component, trajectory):
@@ -237,6 +286,8 @@ RELABELER_LAWS: tuple[RelabelerLaw, ...] = (
     there_is_one_timestep_more_than_transitions,
     what_was_done_is_not_rewritten,
     only_the_last_transition_ends_it,
+    what_is_cut_short_ends,
+    a_goal_that_is_shown_pays_when_it_is_reached,
     its_numbers_are_finite,
     all_randomness_comes_from_the_generator,
     a_call_leaves_no_trace,
@@ -274,6 +325,15 @@ def _relabelled(part: Any, trajectory: Trajectory, component: Component, seed: i
     )
     require(arrays, component, "what it returns is no dictionary of numpy arrays.")
     return columns
+
+
+def _reached(goals: np.ndarray, achieved: np.ndarray) -> np.ndarray:
+    """Return (T,) whether what a transition of a walk achieves is the first goal shown before it."""
+    reached = []
+    for shown, cell in zip(goals, achieved[1:], strict=False):  # There is no step from the last.
+        left = shown[shown != ABSENT]
+        reached.append(left.size > 0 and left[0] == cell[0])
+    return np.array(reached, bool)
 
 
 def _differences(columns: Trajectory, others: Trajectory) -> str:

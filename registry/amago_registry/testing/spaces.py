@@ -89,18 +89,6 @@ def is_number(value: Any) -> bool:
     return real and bool(np.isfinite(value))
 
 
-def scribble(obs: Any) -> None:
-    """Write something else into every array of an observation that lets itself be written to."""
-    if isinstance(obs, np.ndarray):
-        if obs.flags.writeable:
-            obs[...] = obs == 0
-    elif isinstance(obs, Mapping):
-        scribble(tuple(obs.values()))
-    elif isinstance(obs, tuple):
-        for member in obs:
-            scribble(member)
-
-
 def _leaves(space: Space) -> Iterator[Space]:
     """Yield the spaces in a space that hold no others."""
     if not isinstance(space, spaces.Dict | spaces.Tuple):

@@ -116,9 +116,9 @@ class GatedDeltaNet(Stack):
 
     Choose it where facts change, or where there are more of them than a state can hold side by side:
     it recalls by key as a transformer does, from a memory of constant size. Training is made of matrix
-    products over chunks and linear in the length; an update, and an acting step, takes about three
-    times as long as that of a ``mingru`` of the same size. Acting state: layers x (width^2 / heads +
-    9 x width) numbers, more with wider values, all read and written in every step, at any length.
+    products over chunks and linear in the length; an update, and an acting step, takes three to
+    five times as long as that of a ``mingru`` of the same size. Acting state: layers x (width^2 / heads
+    + 9 x width) numbers, more with wider values, all read and written in every step, at any length.
 
     Args:
         context: Width in and context length; supplied by the composer.

@@ -125,18 +125,23 @@ def refusal_of(like: Inputs) -> str | None:
     Returns:
         What it raised, or where it disagrees by more than rounding; None if it may be used.
     """
+    # Under gradient checkpointing, what is saved here must not count as the block's.
+    own_graph = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+    with torch.inference_mode(False), torch.enable_grad(), own_graph:
+        return _disagreement(like)
+
+
+def _disagreement(like: Inputs) -> str | None:
     layout = SequenceLayout.build([CHUNK + 44, 5, 40], device=like[0].device)
     fused, exact = _sample(like, layout.timesteps), _sample(like, layout.timesteps)
     exact = cast(Inputs, tuple(x.detach().double().requires_grad_() for x in exact))
     tolerance = _tolerance(_read_as(like[0]))
-    # Under gradient checkpointing, what is saved here must not count as the block's.
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x):
-        try:
-            tried = list(_with_gradients(fused_scan(fused, layout), fused))
-        # Triton has errors of its own, for each thing that a card may lack.
-        except Exception as error:
-            return f"tried on {layout.timesteps} timesteps, it raised {reason(error)}"
-        expected = list(_with_gradients(plain_scan(exact, layout), exact))
+    try:
+        tried = list(_with_gradients(fused_scan(fused, layout), fused))
+    # Triton has errors of its own, for each thing that a card may lack.
+    except Exception as error:
+        return f"tried on {layout.timesteps} timesteps, it raised {reason(error)}"
+    expected = list(_with_gradients(plain_scan(exact, layout), exact))
     names = ("output", *(f"gradient of {name}" for name in ("x", "step", "rate", "write", "read")))
     for name, actual, truth in zip(names, tried, expected, strict=True):
         gap = ((actual.double() - truth).abs().max() / truth.abs().max()).item()

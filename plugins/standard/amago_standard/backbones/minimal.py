@@ -69,11 +69,11 @@ class MinimalCell(nn.Module):
 
 
 class MinGRU(Stack):
-    """One gate that trades the past for the present: the cheapest gated recurrence.
+    """One gate that trades the past for the present, in training all timesteps at once.
 
-    Choose it over ``gru`` for long sequences: training does not walk through time step by step. A gate
-    cannot depend on what is remembered, so deciding what to keep takes a second layer. Constant cost
-    per step; acting state: layers x width numbers.
+    Choose it over ``gru`` for few long sequences: training does not walk through time step by step. A
+    gate cannot depend on what is remembered, so deciding what to keep takes a second layer. Constant
+    cost per step; acting state: layers x width numbers.
 
     Args:
         context: Width in; supplied by the composer.
@@ -87,7 +87,7 @@ class MinGRU(Stack):
 
 
 class MinLSTM(Stack):
-    """A forget and an input gate that add up to 1; as ``mingru``, with half more parameters.
+    """A forget and an input gate that add up to 1; as ``mingru``, with half more in its gates.
 
     Acting state: layers x width numbers; the LSTM's second state is gone with its output gate.
 

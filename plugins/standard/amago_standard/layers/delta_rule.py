@@ -85,7 +85,7 @@ def delta_rule(
 def delta_step(
     q_BHK: Tensor, k_BHK: Tensor, v_BHV: Tensor, write_BH: Tensor, log_decay_BH: Tensor, memory: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Take one timestep of :func:`delta_rule` per environment.
+    """Take one timestep of :func:`delta_rule` per environment; the memory is written in place.
 
     Returns:
         What the memory answers ``(B, H, V)``, and the memory ``(B, H, K, V)``.
@@ -94,11 +94,10 @@ def delta_step(
         q_BHK, k_BHK, v_BHV = at_least_single(q_BHK), at_least_single(k_BHK), at_least_single(v_BHV)
         write_BH1, decay_BH1 = write_BH[..., None], log_decay_BH[..., None].exp()
         # Both are read from the old memory, which is large, in one go.
-        known, asked = (torch.stack([k_BHK, q_BHK], 2) @ memory * decay_BH1[..., None]).unbind(2)
+        memory.mul_(decay_BH1[..., None])
+        known, asked = (torch.stack([k_BHK, q_BHK], 2) @ memory).unbind(2)
         written_BHV = write_BH1 * (v_BHV - known)
-        memory = torch.addcmul(
-            memory * decay_BH1[..., None], k_BHK[..., None], written_BHV[..., None, :]
-        )
+        memory.addcmul_(k_BHK[..., None], written_BHV[..., None, :])
         return asked + (q_BHK * k_BHK).sum(-1, keepdim=True) * written_BHV, memory
 
 

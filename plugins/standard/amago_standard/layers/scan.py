@@ -30,8 +30,12 @@ def linear_scan(decay_NE: Tensor, input_NE: Tensor, layout: SequenceLayout) -> T
         input_NE: Summands ``(N, ...)``, in the dtype of the result.
         layout: Where sequences begin; the decay counts as zero there.
     """
+    return scan_from(layout.offsets[:-1].long(), decay_NE, input_NE)
+
+
+def scan_from(starts_S: Tensor, decay_NE: Tensor, input_NE: Tensor) -> Tensor:
+    """Return what :func:`linear_scan` returns, where sequences begin at the rows ``starts_S``."""
     decay_NE = decay_NE.to(input_NE.dtype).expand_as(input_NE)
-    starts_S = layout.offsets[:-1].long()
     return cast(Tensor, _LinearScan.apply(decay_NE, input_NE, starts_S))  # type: ignore[no-untyped-call]
 
 
