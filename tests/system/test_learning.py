@@ -53,11 +53,18 @@ def test_a_gru_remembers_it_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backbone", WITH_MEMORY)
-def test_every_backbone_with_memory_learns_a_shorter_maze_with_its_own_defaults(
+def test_every_backbone_with_memory_remembers_the_cue_of_a_shorter_maze(
     tmp_path: Path, backbone: str
 ) -> None:
-    short = ("environment.length=20", "agent.context_length=21", "training.stop.seconds=90")
-    last = trained("t-maze.yaml", tmp_path / "run", f"agent.backbone={backbone}", *short)
+    words = (
+        "environment.length=20",
+        "agent.context_length=21",
+        f"agent.backbone={backbone}",
+        "agent.backbone.width=64",
+        "training.rounds=60",
+        "training.stop.seconds=90",
+    )
+    last = trained("t-maze.yaml", tmp_path / "run", *words)
     assert last["eval/return"] >= 0.95
 
 
