@@ -34,8 +34,9 @@ class ForgetfulMemory(nn.Module):
 
     Departs from the paper in two ways. There every h is divided and multiplied by ``exp(|alpha| t)``,
     which overflows on long sequences unless they are cut or the rates are bounded; the scan here is
-    safe at any length and any rate. And there the slowest trace begins by fading to one hundredth
-    within the horizon; here to 1/e, so that gradients reach that far from the first update.
+    overflows at no length and no rate, and rounds as a loop does. And there the slowest trace begins by
+    fading to one hundredth within the horizon; here to 1/e, so that gradients reach that far from the
+    first update.
 
     Args:
         width: E.
