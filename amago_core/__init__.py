@@ -19,7 +19,7 @@ from amago_registry.lazy import lazy_exports
 if TYPE_CHECKING:
     from amago_core.embedding import load
     from amago_core.errors import AmagoError, SpecError
-    from amago_core.evaluation import evaluate_run as evaluate
+    from amago_core.evaluating import evaluate_run as evaluate
     from amago_core.spec.loading import load_spec
     from amago_core.training import train
 
@@ -32,7 +32,7 @@ __getattr__ = lazy_exports(
     {
         "AmagoError": "errors",
         "SpecError": "errors",
-        "evaluate": "evaluation:evaluate_run",
+        "evaluate": "evaluating:evaluate_run",
         "load": "embedding",
         "load_spec": "spec.loading",
         "train": "training",

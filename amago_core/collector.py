@@ -5,29 +5,23 @@ Shape suffixes: B = environments, A = action features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import SyncVectorEnv
 from torch import Tensor
 
 from amago_core.agent import Agent
-from amago_core.environments import check_finite
+from amago_core.environments import Environments, check_finite
 from amago_core.masks import action_mask, shows_mask
 from amago_core.recording import Outcome, Recorder
-from amago_core.replay import Trajectory
 from amago_core.replay.trajectory import checksum
-from amago_core.spaces import (
-    action_to_environment,
-    canonical_action,
-    canonical_observation,
-    flat_observation,
-)
 from amago_registry.actions import action_vector, action_width
 from amago_registry.protocols import Exploration, State
+from amago_registry.spaces import action_to_environment, canonical_action, canonical_observation
+from amago_registry.trajectories import Trajectory
 
 Sink = Callable[[Trajectory], None]
 
@@ -84,7 +78,7 @@ class Collector:
 
     Args:
         agent: The policy.
-        environments: Checked environments without autoreset.
+        environments: Where to act.
         name: What users call the environment.
         tasks: Source of task seeds.
         sample: Draw actions from the policy instead of taking its mode.
@@ -96,7 +90,7 @@ class Collector:
     def __init__(
         self,
         agent: Agent,
-        environments: SyncVectorEnv,
+        environments: Environments,
         name: str,
         tasks: Tasks,
         *,
@@ -110,11 +104,11 @@ class Collector:
         self.rng = rng or np.random.default_rng(0)
         self._step_limit = step_limit
         self.steps = 0
-        self._action_space = environments.single_action_space
+        self._action_space = environments.action_space
         self._canonical = canonical_action(self._action_space)
-        observed = canonical_observation(environments.single_observation_space)
+        observed = canonical_observation(environments.observation_space)
         self._masked = shows_mask(observed, self._canonical)
-        self.recorder = Recorder(observed, self._canonical, environments.num_envs)
+        self.recorder = Recorder(observed, self._canonical, environments.count)
         self._state: State = {}
         self._prev_action_BA = torch.zeros(0, 0)
         self._prev_reward_B = np.zeros(0, np.float32)
@@ -122,7 +116,7 @@ class Collector:
     @property
     def size(self) -> int:
         """B: environments."""
-        return int(self.environments.num_envs)
+        return self.environments.count
 
     def start(self) -> None:
         """Begin a task in every environment."""
@@ -180,7 +174,11 @@ class Collector:
             self.exploration.load_state({k: v.numpy() for k, v in tensors["exploration"].items()})
         self._clear()
         actions = [tensors[f"actions-{index}"].numpy() for index in range(self.size)]
-        if not self._replay(actions) or self._checksums() != facts["recorded"]:
+        if (
+            not self.environments.reproducible
+            or not self._replay(actions)
+            or self._checksums() != facts["recorded"]
+        ):
             self.start()
             return False
         self._state = _to(tensors["backbone"], self.agent.device)
@@ -202,24 +200,29 @@ class Collector:
         self._state = self.agent.initial_state(self.size)
 
     def _begin(self, mask_B: np.ndarray) -> None:
-        seeds = self.tasks.begin(mask_B)
-        obs, _ = self.environments.reset(seed=seeds, options={"reset_mask": mask_B})
-        self.recorder.begin(self._observed(obs, np.zeros(self.size, np.int64)), mask_B)
-        fresh_B = torch.from_numpy(mask_B)
+        self.environments.reset(self.tasks.begin(mask_B))
+        self._enter()
+
+    def _enter(self) -> None:
+        """Forget the past where a new task has begun."""
+        began_B = self.environments.began_B
+        self.recorder.begin(self._observed(np.zeros(self.size, np.int64)), began_B)
+        fresh_B = torch.from_numpy(began_B)
         self._prev_action_BA = self._prev_action_BA.masked_fill(fresh_B[:, None], 0)
-        self._prev_reward_B[mask_B] = 0
+        self._prev_reward_B[began_B] = 0
         self._state = self.agent.reset(self._state, fresh_B.to(self.agent.device))
 
     def _step(self) -> np.ndarray:
-        action = self._act()
-        obs, reward_B, terminated_B, truncated_B, info = self.environments.step(
-            action_to_environment(action, self._action_space)
-        )
-        self._record(action, obs, reward_B, terminated_B, truncated_B, info)
+        action, environments = self._act(), self.environments
+        environments.step(action_to_environment(action, self._action_space))
+        self._record(action)
         self.steps += 1
-        ended_B = np.logical_or(terminated_B, truncated_B)
+        if environments.began_B.any():
+            self._enter()
+        ended_B: np.ndarray = np.logical_or(environments.terminated_B, environments.truncated_B)
         if self._step_limit is not None:
             ended_B |= self.recorder.time_B >= self._step_limit
+        ended_B &= environments.played_B
         return ended_B
 
     def _act(self) -> np.ndarray:
@@ -240,76 +243,63 @@ class Collector:
         # What is recorded must be what was done, to the bit, or replaying it leads elsewhere.
         return explored.astype(chosen.dtype, copy=False)
 
-    def _record(
-        self,
-        action: np.ndarray,
-        obs: Any,
-        reward_B: np.ndarray,
-        terminated_B: np.ndarray,
-        truncated_B: np.ndarray,
-        info: Mapping[str, Any],
-    ) -> None:
-        step_B = self.recorder.time_B + 1
-        check_finite(self.name, step_B, reward=reward_B)
-        success_B = np.full(self.size, np.nan, np.float32)
-        if "success" in info:
-            success_B = np.where(info["_success"], info["success"], success_B)
+    def _record(self, action: np.ndarray) -> None:
+        """Append the step that environments have taken, where they have."""
+        step_B, environments = self.recorder.time_B + 1, self.environments
+        played_B = environments.played_B
+        check_finite(self.name, step_B, reward=environments.reward_B)
         self.recorder.step(
-            self._observed(obs, step_B),
+            np.flatnonzero(played_B),
+            self._observed(step_B),
             action=action,
-            reward=reward_B,
-            terminated=terminated_B,
-            truncated=truncated_B,
-            success=success_B,
+            reward=environments.reward_B,
+            terminated=environments.terminated_B,
+            truncated=environments.truncated_B,
+            success=environments.success_B,
         )
-        self._prev_action_BA = action_vector(torch.from_numpy(action), self._canonical)
-        self._prev_reward_B = reward_B.astype(np.float32)
+        vector_BA = action_vector(torch.from_numpy(action), self._canonical)
+        self._prev_action_BA[played_B] = vector_BA[played_B]
+        self._prev_reward_B[played_B] = environments.reward_B[played_B]
 
-    def _observed(self, obs: Any, step_B: np.ndarray) -> dict[str, np.ndarray]:
-        named = flat_observation(obs, self.environments.single_observation_space)
-        fields = {f"observation {key!r}": values for key, values in named.items()}
-        check_finite(self.name, step_B, **fields)
-        return named
+    def _observed(self, step_B: np.ndarray) -> Mapping[str, np.ndarray]:
+        obs = self.environments.obs
+        check_finite(self.name, step_B, **{f"observation {key!r}": x for key, x in obs.items()})
+        return obs
 
     def _finish(self, ended_B: np.ndarray, sink: Sink | None, outcomes: list[Outcome]) -> None:
         for index in np.flatnonzero(ended_B).tolist():
-            seed = self.tasks.seed(index)
-            outcomes.append(self.recorder.outcome(index, seed))
+            seed, task = self.tasks.seed(index), self.environments.task_B[index]
+            outcome = self.recorder.outcome(index, seed, task)
+            outcomes.append(outcome)
             if sink is not None:
-                sink(self.recorder.trajectory(index, seed))
+                sink(self.recorder.trajectory(index, seed, task, outcome.success))
 
-    def _replay(self, actions: list[np.ndarray]) -> bool:
-        """Reset every environment to its task and take the given actions, one environment at a time.
+    def _replay(self, actions: Sequence[np.ndarray]) -> bool:
+        """Reset every environment to its task and take the given actions.
 
         Returns:
             False if one ended on the way, where the recording goes on.
         """
-        seeds: list[int | None] = [self.tasks.seed(index) for index in range(self.size)]
-        obs, _ = self.environments.reset(seed=seeds)
-        self.recorder.begin(
-            self._observed(obs, np.zeros(self.size, np.int64)), np.ones(self.size, bool)
-        )
-        for index, taken in enumerate(actions):
-            if any(self._replay_step(index, action) for action in taken):
+        environments = self.environments
+        environments.reset([self.tasks.seed(index) for index in range(self.size)])
+        self._enter()
+        longest = max(len(taken) for taken in actions)
+        for time in range(longest):
+            active_B = np.array([time < len(taken) for taken in actions])
+            action = np.stack(
+                [
+                    taken[min(time, len(taken) - 1)]
+                    if len(taken)
+                    else np.zeros(taken.shape[1:], taken.dtype)
+                    for taken in actions
+                ]
+            )
+            environments.step(action_to_environment(action, self._action_space), active_B)
+            self._record(action)
+            ended_B = np.logical_or(environments.terminated_B, environments.truncated_B)
+            if (ended_B & environments.played_B).any():
                 return False
         return True
-
-    def _replay_step(self, index: int, action: np.ndarray) -> bool:
-        space = self._action_space
-        inner = action_to_environment(action[None], space)[0]
-        obs, reward, terminated, truncated, info = self.environments.envs[index].step(inner)
-        self.recorder.append(
-            index,
-            flat_observation(obs, self.environments.single_observation_space),
-            action=action,
-            reward=reward,
-            terminated=terminated,
-            truncated=truncated,
-            success=info.get("success", np.nan),
-        )
-        self._prev_action_BA[index] = action_vector(torch.as_tensor(action), self._canonical)
-        self._prev_reward_B[index] = reward
-        return bool(terminated or truncated)
 
 
 def _to(state: Mapping[str, Any], device: torch.device) -> State:

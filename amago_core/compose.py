@@ -10,11 +10,10 @@ from gymnasium import spaces
 from torch import nn
 
 from amago_core.agent import Agent
-from amago_core.environments import MakeEnvironment, make_environments, step_budget
+from amago_core.environments import MakeEnvironment, make_checked, step_budget
 from amago_core.initializing import Initialization, read_weights, take_over
 from amago_core.masks import check_mask, check_takes_mask, shows_mask
 from amago_core.rehearsal import blaming, rehearse
-from amago_core.spaces import canonical_action, canonical_observation, check_observation
 from amago_registry.actions import CanonicalAction, action_width, choices
 from amago_registry.contexts import (
     ActorContext,
@@ -28,6 +27,7 @@ from amago_registry.contexts import (
 )
 from amago_registry.errors import AmagoError, UnsupportedSpaceError
 from amago_registry.protocols import Exploration, Relabeler
+from amago_registry.spaces import canonical_action, canonical_observation, check_observation
 
 if TYPE_CHECKING:
     from amago_core.spec import AgentSpec, RunSpec
@@ -185,16 +185,15 @@ def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment
         name, make = part.use, part.build(EnvironmentContext(seed=seed)).make
     else:
         raise AmagoError("this spec has no environment: write environment: {use: some-name}.")
-    vector = make_environments(make, name, 1)
+    (inner,) = make_checked(make, name, 1)
     try:
-        inner = vector.envs[0]
         if inner.spec is not None:
             name = f"{name} ({inner.spec.id})"
         task = Task(name, make, inner.observation_space, inner.action_space, step_budget(inner))
         _check_supported(task)
-        vector.reset(seed=[seed])
+        inner.reset(seed=seed)
     finally:
-        vector.close()
+        inner.close()
     return task
 
 

@@ -17,16 +17,16 @@ from amago_core.agent import Agent
 from amago_core.checkpoints import CheckpointStore
 from amago_core.compose import Task, compose_agent
 from amago_core.run_dir import RunDir
-from amago_core.spaces import (
+from amago_registry.actions import action_vector, action_width
+from amago_registry.errors import AmagoError
+from amago_registry.protocols import State
+from amago_registry.spaces import (
     BARE_KEY,
     action_to_environment,
     canonical_action,
     canonical_observation,
     flat_observation,
 )
-from amago_registry.actions import action_vector, action_width
-from amago_registry.errors import AmagoError
-from amago_registry.protocols import State
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

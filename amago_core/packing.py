@@ -16,9 +16,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from amago_core.masks import MASK_KEY, action_mask
-from amago_core.replay.trajectory import OBSERVATION, Slice
 from amago_registry.actions import action_vector, action_width, choices
 from amago_registry.layout import SequenceLayout
+from amago_registry.trajectories import OBSERVATION, Trajectory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class PackedBatch:
 
 
 def pack(
-    slices: Sequence[Slice], action_space: spaces.Space[Any], device: torch.device | str = "cpu"
+    slices: Sequence[Trajectory], action_space: spaces.Space[Any], device: torch.device | str = "cpu"
 ) -> PackedBatch:
     """Lay slices end to end; a slice of T transitions becomes T+1 rows.
 
@@ -107,7 +107,7 @@ def _vectors(action: NDArray[Any], action_space: spaces.Space[Any]) -> NDArray[n
 
 
 def _lead_in(
-    slices: Sequence[Slice],
+    slices: Sequence[Trajectory],
     lengths_S: NDArray[Any],
     action_space: spaces.Space[Any],
     prev_action_NA: NDArray[np.float32],
@@ -121,12 +121,14 @@ def _lead_in(
             prev_reward_N[row] = piece.prev_reward
 
 
-def _join(slices: Sequence[Slice], name: str) -> NDArray[Any]:
+def _join(slices: Sequence[Trajectory], name: str) -> NDArray[Any]:
     joined: NDArray[Any] = np.concatenate([piece.columns[name] for piece in slices])
     return joined
 
 
-def _observations(slices: Sequence[Slice], move: Callable[[NDArray[Any]], Tensor]) -> dict[str, Tensor]:
+def _observations(
+    slices: Sequence[Trajectory], move: Callable[[NDArray[Any]], Tensor]
+) -> dict[str, Tensor]:
     obs = {}
     for name in slices[0].columns:
         if name.startswith(OBSERVATION):
@@ -138,10 +140,10 @@ def _observations(slices: Sequence[Slice], move: Callable[[NDArray[Any]], Tensor
 
 
 def _layout(
-    slices: Sequence[Slice], lengths_S: NDArray[Any], device: torch.device | str
+    slices: Sequence[Trajectory], lengths_S: NDArray[Any], device: torch.device | str
 ) -> SequenceLayout:
     rows_S = lengths_S + 1
-    shift_S = np.array([piece.time for piece in slices]) - (np.cumsum(rows_S) - rows_S)
+    shift_S = np.array([piece.start_time for piece in slices]) - (np.cumsum(rows_S) - rows_S)
     time_N = np.arange(rows_S.sum()) + np.repeat(shift_S, rows_S)
     return SequenceLayout.build(rows_S.tolist(), torch.from_numpy(time_N), device)
 

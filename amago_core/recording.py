@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from amago_core.replay import Trajectory
 from amago_registry.actions import CanonicalAction, choices
+from amago_registry.trajectories import Trajectory
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Outcome:
         total: Sum of the rewards.
         successes: Outcome of each attempt, or of the whole task; empty where the environment says none.
         attempt_returns: Sum of the rewards of each attempt.
+        task: Name of the task, where the environment has several; else empty.
     """
 
     seed: int
@@ -33,6 +34,7 @@ class Outcome:
     total: float
     successes: np.ndarray
     attempt_returns: np.ndarray
+    task: str = ""
 
     @property
     def success(self) -> float | None:
@@ -83,35 +85,33 @@ class Recorder:
         for key, values in obs.items():
             self._columns[f"obs.{key}"][mask_B, 0] = values[mask_B]
 
-    def step(self, obs: Mapping[str, np.ndarray], **fields: np.ndarray) -> None:
-        """Append one transition per environment and the observation after it.
+    def step(self, rows: np.ndarray, obs: Mapping[str, np.ndarray], **fields: np.ndarray) -> None:
+        """Append one transition and the observation after it, for the environments ``rows``.
 
         Args:
+            rows: Which environments.
             obs: Observations ``(B, ...)`` after the step.
             fields: ``action``, ``reward``, ``terminated``, ``truncated`` and ``success`` (NaN where no
                 attempt ended), each ``(B, ...)``.
         """
-        self._append(self._rows, obs, fields)
-
-    def append(self, index: int, obs: Mapping[str, Any], **fields: Any) -> None:
-        """Append one transition of one environment; arguments as in :meth:`step`, without B."""
-        self._append(np.array([index]), obs, fields)
-
-    def _append(self, rows: np.ndarray, obs: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+        if not len(rows):
+            return
         time = self.time_B[rows]
         if time.max() >= self._room:
             self._grow()
         for name, values in fields.items():
-            self._columns[name][rows, time] = values
+            self._columns[name][rows, time] = values[rows]
         self.time_B[rows] = time + 1
         for key, values in obs.items():
-            self._columns[f"obs.{key}"][rows, time + 1] = values
+            self._columns[f"obs.{key}"][rows, time + 1] = values[rows]
 
     def actions(self, index: int) -> np.ndarray:
         """Return the actions of one started trajectory."""
         return self._columns["action"][index, : self.time_B[index]].copy()
 
-    def trajectory(self, index: int, seed: int) -> Trajectory:
+    def trajectory(
+        self, index: int, seed: int, task: str = "", success: float | None = None
+    ) -> Trajectory:
         """Return views of one trajectory; copy them before the next step."""
         length = int(self.time_B[index])
         columns = {
@@ -119,9 +119,9 @@ class Recorder:
             for name, column in self._columns.items()
             if name != "success"
         }
-        return Trajectory(columns, seed)
+        return Trajectory(columns, seed, task=task, success=success)
 
-    def outcome(self, index: int, seed: int) -> Outcome:
+    def outcome(self, index: int, seed: int, task: str = "") -> Outcome:
         """Return how one trajectory went."""
         length = int(self.time_B[index])
         reward_T = self._columns["reward"][index, :length].astype(np.float64)
@@ -134,6 +134,7 @@ class Recorder:
             total=float(total_T[-1]),
             successes=success_T[ends].astype(np.float64),
             attempt_returns=np.diff(total_T[ends], prepend=0.0),
+            task=task,
         )
 
     def _grow(self) -> None:

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from amago_core.agent import Agent
 from amago_core.masks import MASK_KEY
 from amago_core.packing import PackedBatch, pack
-from amago_core.replay import Slice
 from amago_registry.actions import action_vector
 from amago_registry.errors import AmagoError, reason
 from amago_registry.protocols import Backbone, Critic, Encoder, Objective, Proposes
+from amago_registry.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from amago_core.compose import Task
@@ -87,7 +87,7 @@ def _made_up(task: Task, device: torch.device) -> PackedBatch:
     columns["action"] = np.zeros((1, *(task.acted.shape or ())), task.acted.dtype)
     columns["reward"] = np.zeros(1, np.float32)
     columns["terminated"] = columns["truncated"] = np.zeros(1, bool)
-    return pack([Slice(columns, time=0)], task.acted, device)
+    return pack([Trajectory(columns)], task.acted, device)
 
 
 def _learn(agent: Agent, objective: nn.Module, batch: PackedBatch, task: Task, spec: AgentSpec) -> None:

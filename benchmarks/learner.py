@@ -216,8 +216,8 @@ def _prepare(case: Case) -> tuple[Any, list[Any], list[int]]:
     from amago_core.compose import Task, compose_agent, compose_objective
     from amago_core.learner import Learner
     from amago_core.packing import pack
-    from amago_core.replay import Trajectory
     from amago_core.spec import load_spec
+    from amago_registry.trajectories import Trajectory
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)

@@ -26,7 +26,7 @@ def command(run: Path, overrides: tuple[str, ...]) -> None:
     spec = run / "spec.yaml"
     if spec.is_file():
         announce_threads(load_spec(spec, overrides, local_environment=True).running.threads)
-    from amago_core.evaluation import evaluate_run
+    from amago_core.evaluating import evaluate_run
 
     click.echo(summary(run, evaluate_run(run, overrides)))
 

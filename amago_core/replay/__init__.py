@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     )
     from amago_core.replay.reader import Replay
     from amago_core.replay.sampler import Sampler
-    from amago_core.replay.trajectory import Slice, Trajectory
     from amago_core.replay.writer import ReplayWriter
 
 __all__ = [
@@ -26,8 +25,6 @@ __all__ = [
     "ReplayError",
     "ReplayWriter",
     "Sampler",
-    "Slice",
-    "Trajectory",
     "TrajectoryError",
     "TrajectoryGoneError",
 ]
@@ -41,8 +38,6 @@ __getattr__ = lazy_exports(
         "ReplayError": "errors",
         "ReplayWriter": "writer",
         "Sampler": "sampler",
-        "Slice": "trajectory",
-        "Trajectory": "trajectory",
         "TrajectoryError": "errors",
         "TrajectoryGoneError": "errors",
     },

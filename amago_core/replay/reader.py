@@ -17,7 +17,7 @@ from amago_core.durability import set_aside, sync_folder
 from amago_core.replay.errors import ReplayError, TrajectoryGoneError
 from amago_core.replay.naming import ShardName
 from amago_core.replay.shards import OpenColumns, Shard
-from amago_core.replay.trajectory import Trajectory
+from amago_registry.trajectories import Trajectory
 
 
 class Replay:

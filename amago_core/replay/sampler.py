@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from amago_core.replay.errors import NothingStoredError, TrajectoryGoneError
-from amago_core.replay.trajectory import Slice, Trajectory
+from amago_registry.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from amago_core.replay.reader import Replay
@@ -43,7 +44,7 @@ class Sampler:
         self._context_length = context_length
         self._relabeler = None if relabeler is None or relabeler.identity else relabeler
 
-    def sample(self, update: int, count: int, limit: int | None = None) -> list[Slice]:
+    def sample(self, update: int, count: int, limit: int | None = None) -> list[Trajectory]:
         """Draw the slices of one update, and return the longest first.
 
         Args:
@@ -65,7 +66,7 @@ class Sampler:
         # one call of the attention kernel. Slices of equal length stay in the order they were drawn in.
         return sorted(drawn, key=lambda piece: piece.length, reverse=True)
 
-    def _draw(self, visible: range, rng: np.random.Generator) -> Slice:
+    def _draw(self, visible: range, rng: np.random.Generator) -> Trajectory:
         for _ in range(_PATIENCE):
             try:
                 trajectory = self._replay.trajectory(int(rng.integers(visible.start, visible.stop)))
@@ -77,10 +78,10 @@ class Sampler:
             f"{self._replay.folder}"
         )
 
-    def _cut(self, trajectory: Trajectory, rng: np.random.Generator) -> Slice:
+    def _cut(self, trajectory: Trajectory, rng: np.random.Generator) -> Trajectory:
         if self._relabeler is not None:
             columns = self._relabeler(trajectory.columns, rng)
-            trajectory = Trajectory(columns, trajectory.seed, trajectory.start_time)
+            trajectory = replace(trajectory, columns=columns)
         length, window = trajectory.length, self._context_length
         if length <= window:
             return trajectory.slice(0, length)

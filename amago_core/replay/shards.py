@@ -22,7 +22,8 @@ from safetensors.numpy import save
 
 from amago_core.replay.errors import DamagedShardError, TrajectoryError
 from amago_core.replay.naming import ShardName
-from amago_core.replay.trajectory import Trajectory, checksum
+from amago_core.replay.trajectory import checksum
+from amago_registry.trajectories import Trajectory
 
 FACTS = {"lengths": np.int64, "seeds": np.int64, "start_times": np.int64, "crc32": np.uint32}
 """Facts kept per trajectory; no column may have one of these names."""

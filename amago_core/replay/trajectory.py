@@ -1,85 +1,18 @@
-"""Trajectories and slices of them, as columns.
-
-A column has one row per transition or one row per timestep, which is one more: the last timestep has
-an observation and no action.
-
-Shape suffixes: T = transitions.
-"""
+"""What the replay asks of a trajectory, and how it tells that it is still the same."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from amago_core.replay.errors import TrajectoryError
-
-OBSERVATION = "obs."
-"""Start of the name of every observation column: ``obs.<key>``."""
+from amago_registry.trajectories import OBSERVATION, Trajectory
 
 _REQUIRED = ("action", "reward", "terminated", "truncated")
 _STORABLE = frozenset("biuf")
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """One recording of one task.
-
-    Args:
-        columns: ``obs.<key>`` (T+1, ...), ``action`` (T,) indices or (T, axes), ``reward``
-            (T,), ``terminated`` (T,), ``truncated`` (T,), and whatever else a relabeler needs, with T
-            or T+1 rows.
-        seed: What the environment was reset with.
-        start_time: Steps since the task began at the first timestep.
-    """
-
-    columns: Mapping[str, np.ndarray]
-    seed: int
-    start_time: int = 0
-
-    @property
-    def length(self) -> int:
-        """T: transitions."""
-        return len(self.columns["reward"])
-
-    def slice(self, start: int, stop: int) -> Slice:
-        """Return the transitions ``start`` to ``stop - 1`` and the timestep after them, as views."""
-        length = self.length
-        rows = {
-            name: column[start : stop + len(column) - length] for name, column in self.columns.items()
-        }
-        if start == 0:
-            return Slice(rows, self.start_time)
-        return Slice(
-            rows,
-            self.start_time + start,
-            self.columns["action"][start - 1, ...],
-            float(self.columns["reward"][start - 1]),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """Neighbouring timesteps of one trajectory, and what led to the first of them.
-
-    Args:
-        columns: As in :class:`Trajectory`, with the rows of the slice alone.
-        time: Steps since the task began at the first row.
-        prev_action: Action before the first row, () or (axes,); None where the recording begins.
-        prev_reward: Reward before the first row; 0 where the recording begins.
-    """
-
-    columns: Mapping[str, np.ndarray]
-    time: int
-    prev_action: np.ndarray | None = None
-    prev_reward: float = 0.0
-
-    @property
-    def length(self) -> int:
-        """T: transitions; the slice holds one timestep more."""
-        return len(self.columns["reward"])
 
 
 def stored_copy(trajectory: Trajectory) -> Trajectory:
@@ -90,7 +23,12 @@ def stored_copy(trajectory: Trajectory) -> Trajectory:
     """
     _check(trajectory.columns)
     copies = {name: np.array(column, order="C") for name, column in trajectory.columns.items()}
-    return Trajectory(copies, int(trajectory.seed), int(trajectory.start_time))
+    return replace(
+        trajectory,
+        columns=copies,
+        seed=int(trajectory.seed),
+        start_time=int(trajectory.start_time),
+    )
 
 
 def checksum(trajectory: Trajectory, number: int) -> int:

@@ -8,7 +8,8 @@ from amago_core.durability import SET_ASIDE, publish, write_file
 from amago_core.replay.errors import ReplayError, TrajectoryError
 from amago_core.replay.naming import ShardName, check_writer
 from amago_core.replay.shards import Shard, encode, schema
-from amago_core.replay.trajectory import Trajectory, stored_copy
+from amago_core.replay.trajectory import stored_copy
+from amago_registry.trajectories import Trajectory
 
 
 class ReplayWriter:

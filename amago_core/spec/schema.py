@@ -59,6 +59,56 @@ class ReplaySpec(Options):
         ge=1,
         description="Trajectories kept; the oldest make room. More costs disk, not memory.",
     )
+    timesteps: int | None = Field(
+        None,
+        ge=1,
+        description="Most transitions kept, beside the limit on trajectories; null for no such limit.",
+    )
+    bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Most bytes of disk taken, beside the other limits; null for no such limit.",
+    )
+
+
+class SamplingSpec(Options):
+    """How sequences are drawn from what is stored, and made ready for the learner."""
+
+    by: Literal["trajectories", "timesteps"] = Field(
+        "trajectories",
+        description="What is drawn evenly: trajectories, or timesteps, so that long trajectories count "
+        "for more.",
+    )
+    slices: Literal["even", "inside", "left", "right", "both"] = Field(
+        "even",
+        description="Where a sequence lies in a trajectory longer than the context. even: full length, "
+        "the ends as often as the middle; inside: full length, anywhere, so the ends are rare; left: "
+        "begins short at the start; right: ends short at the end; both: each timestep equally often.",
+    )
+    dataset_share: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="Share of a batch drawn from the dataset, where there is one and a replay too.",
+    )
+    final_dataset_share: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="Share of the dataset after ``anneal_updates``; null leaves it as it begins.",
+    )
+    anneal_updates: int = Field(
+        10_000, ge=1, description="Updates over which the share of the dataset moves, in a line."
+    )
+    loader: Literal["none", "thread", "process"] = Field(
+        "thread",
+        description="Who draws and packs the next batches: the learner itself, threads beside it, or "
+        "processes, for slow relabelers.",
+    )
+    workers: int = Field(1, ge=1, le=64, description="Threads or processes that draw batches.")
+    ahead: int = Field(
+        2, ge=1, le=64, description="Batches each worker has ready; more hide longer pauses, in memory."
+    )
 
 
 class CollectorSpec(Options):
@@ -67,8 +117,39 @@ class CollectorSpec(Options):
     environments: int = Field(
         24, ge=1, description="Environments acting side by side; more are faster per step, and staler."
     )
-    vectorization: Literal["sync"] = Field(
-        "sync", description="Where environments run: sync, one after the other in this process."
+    vectorization: Literal["sync", "async", "native"] = Field(
+        "sync",
+        description="Where environments run. sync: one after the other in this process; async: in "
+        "processes of their own, for slow ones; native: as the environment's own vector form.",
+    )
+    processes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="Processes that share the environments under async; auto takes one per core.",
+    )
+    step_timeout: float | None = Field(
+        None,
+        gt=0.0,
+        description="Seconds after which an environment process that does not answer is taken to hang; "
+        "null waits. Under async only.",
+    )
+    max_restarts: int = Field(
+        3,
+        ge=0,
+        description="How often environment processes that crash or hang are started anew before the "
+        "run stops. Under async only.",
+    )
+    piece_length: int | None = Field(
+        None,
+        ge=1,
+        description="Mean transitions of the pieces in which longer trajectories are stored, so that "
+        "learning need not wait for their end; null stores them whole.",
+    )
+    piece_jitter: float = Field(
+        0.25,
+        ge=0.0,
+        lt=1.0,
+        description="How far the length of a piece strays from its mean, as a share of it; so ends do "
+        "not fall together.",
     )
     sample: bool = Field(
         True, description="Whether to sample from the policy; false takes its likeliest action."
@@ -147,7 +228,9 @@ class TrainingSpec(Options):
         100, ge=1, description="Rounds of collecting and updating; the length of the whole run."
     )
     steps_per_round: int = Field(
-        200, ge=1, description="Steps that every environment takes in a round."
+        200,
+        ge=0,
+        description="Steps that every environment takes in a round; 0 learns from a dataset alone.",
     )
     updates_per_round: int = Field(
         200, ge=0, description="Updates in a round; more learn more from each step, and overfit sooner."
@@ -183,8 +266,28 @@ class EvaluationSpec(Options):
 class RunningSpec(Options):
     """On what, and how spread out, the run is computed."""
 
-    mode: Literal["interleaved"] = Field(
-        "interleaved", description="interleaved: collecting and updating take turns in one process."
+    mode: Literal["interleaved", "async"] = Field(
+        "interleaved",
+        description="interleaved: collecting and updating take turns in one process; async: a learner "
+        "and collectors side by side, in processes of their own.",
+    )
+    collectors: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Collector processes under async; each has all of ``collector.environments``.",
+    )
+    slack: float = Field(
+        1.0,
+        gt=0.0,
+        description="Rounds by which collectors and learner may get ahead of each other under async; "
+        "less is closer to interleaved, more waits less.",
+    )
+    max_restarts: int = Field(
+        3,
+        ge=0,
+        description="How often a learner or collector process that dies is started anew under async "
+        "before the run stops.",
     )
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="CPU threads; auto takes all cores, 1 makes a run repeatable bit by bit."
@@ -211,6 +314,9 @@ class CheckpointSpec(Options):
         10, ge=1, description="Rounds between checkpoints: the most that a crash can cost."
     )
     keep: int = Field(3, ge=1, description="Newest checkpoints kept; each holds the whole agent.")
+    best: bool = Field(
+        True, description="Whether the weights of the best evaluation so far are kept beside them."
+    )
 
 
 class RunSpec(Options):
@@ -243,6 +349,14 @@ class RunSpec(Options):
     )
     collector: CollectorSpec = Field(
         default_factory=dict, validate_default=True, description="How experience is collected."
+    )
+    dataset: Part[Literal["dataset"]] | None = Field(
+        None,
+        description="Trajectories recorded elsewhere, to learn from beside the replay, or alone where "
+        "``training.steps_per_round`` is 0.",
+    )
+    sampling: SamplingSpec = Field(
+        default_factory=dict, validate_default=True, description="How batches are drawn."
     )
     training: TrainingSpec = Field(
         default_factory=dict, validate_default=True, description="How long and how fast to learn."

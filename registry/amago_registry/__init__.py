@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         AttentionContext,
         BackboneContext,
         CriticContext,
+        DatasetContext,
         EncoderContext,
         EnvironmentContext,
         ExplorationContext,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from amago_registry.kinds import KINDS, Kind
     from amago_registry.layout import SequenceLayout
     from amago_registry.options import Field, Floats, Ints, Options, Part, Widths
+    from amago_registry.trajectories import Trajectory
 
 __all__ = [
     "KINDS",
@@ -52,6 +54,7 @@ __all__ = [
     "CatalogError",
     "Component",
     "CriticContext",
+    "DatasetContext",
     "EncoderContext",
     "Entry",
     "EnvironmentContext",
@@ -68,6 +71,7 @@ __all__ = [
     "RelabelerContext",
     "SequenceLayout",
     "TrackerContext",
+    "Trajectory",
     "UnavailableError",
     "UnknownPartError",
     "UnsupportedSpaceError",
@@ -88,6 +92,7 @@ __getattr__ = lazy_exports(
         "AttentionContext": "contexts",
         "BackboneContext": "contexts",
         "CriticContext": "contexts",
+        "DatasetContext": "contexts",
         "EncoderContext": "contexts",
         "EnvironmentContext": "contexts",
         "ExplorationContext": "contexts",
@@ -112,6 +117,7 @@ __getattr__ = lazy_exports(
         "Options": "options",
         "Part": "options",
         "Widths": "options",
+        "Trajectory": "trajectories",
     },
 )
 

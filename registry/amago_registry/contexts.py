@@ -146,6 +146,23 @@ class ExplorationContext:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatasetContext:
+    """For datasets.
+
+    Args:
+        context_length: Most transitions that are learned from at a time.
+        observation_space: Of the spec's environment, as it declares it; None where there is none.
+        action_space: Of the spec's environment, as it declares it; None where there is none.
+        build: Builds a nested dataset: ``build(part, context)``.
+    """
+
+    context_length: int
+    observation_space: spaces.Space[Any] | None
+    action_space: spaces.Space[Any] | None
+    build: Callable[[Part[Any], Any], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackerContext:
     """For trackers.
 

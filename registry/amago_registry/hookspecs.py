@@ -109,6 +109,16 @@ def amago_register_explorations() -> Iterable[Component]:
 
 
 @hookspec
+def amago_register_datasets() -> Iterable[Component]:
+    """Offer datasets: trajectories recorded elsewhere, to learn from.
+
+    Returns:
+        Components whose target is called as ``target(context: DatasetContext, options)``.
+    """
+    return ()
+
+
+@hookspec
 def amago_register_trackers() -> Iterable[Component]:
     """Offer trackers: they record what happens during a run.
 

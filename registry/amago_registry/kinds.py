@@ -35,6 +35,7 @@ _ALL = (
     Kind("objective", "objectives", "the loss that trains all of the above"),
     Kind("relabeler", "relabelers", "rewrites sampled trajectories in hindsight"),
     Kind("exploration", "explorations", "changes the policy's actions while collecting"),
+    Kind("dataset", "datasets", "trajectories recorded elsewhere, to learn from"),
     Kind("tracker", "trackers", "records what happens during a run"),
 )
 

@@ -16,7 +16,7 @@ Actions have two forms. *Stored*: what is sampled, kept in the replay and compar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -24,8 +24,10 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     import gymnasium
+    from gymnasium import spaces
 
     from amago_registry.layout import SequenceLayout
+    from amago_registry.trajectories import Trajectory
 
 State: TypeAlias = dict[str, "Tensor | State"]
 """Acting state: nested dictionaries of tensors. Opaque to everybody but its owner, except that the
@@ -287,6 +289,32 @@ class Exploration(Protocol):
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from a stored state."""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Trajectories recorded elsewhere. What it holds does not change while it is in use.
+
+    Attributes:
+        observation_space: What its observations were declared as, by the environment they are of.
+        action_space: What its actions were declared as, by the same environment.
+    """
+
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+
+    def sample(self, rng: np.random.Generator, count: int, update: int) -> Sequence[Trajectory]:
+        """Draw ``count`` trajectories for one update; the same ones for equal arguments.
+
+        Args:
+            rng: The only source of randomness.
+            count: How many, at least 1.
+            update: Updates taken before this one; what changes over training depends on nothing else.
+
+        Returns:
+            Trajectories in the form of the replay: observations by the keys of the canonical space,
+            actions in stored form. Arrays may be read-only views.
+        """
 
 
 @runtime_checkable

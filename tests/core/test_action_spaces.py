@@ -22,9 +22,9 @@ from amago_core.embedding import EmbeddedAgent
 from amago_core.environments import make_environments
 from amago_core.errors import AmagoError
 from amago_core.evaluation import Evaluator
-from amago_core.replay import Trajectory
 from amago_core.replay.trajectory import stored_copy
 from amago_core.spec import RunSpec, load_spec
+from amago_registry.trajectories import Trajectory
 
 CHOICES = spaces.Discrete(4, start=2)
 DIALS = spaces.MultiDiscrete([[3], [4]], start=[[-1], [5]])

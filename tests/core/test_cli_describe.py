@@ -67,7 +67,7 @@ def test_an_unknown_kind_is_one_sentence_and_exit_code_2(amago: Any) -> None:
     assert result.stderr == (
         "Error: there is no kind of part called 'actr'. Did you mean 'actor'? "
         "Kinds: environment, encoder, backbone, attention, "
-        "actor, critic, objective, relabeler, exploration, tracker.\n"
+        "actor, critic, objective, relabeler, exploration, dataset, tracker.\n"
     )
 
 
@@ -257,10 +257,10 @@ def test_explain_without_a_name_says_what_it_could_explain(amago: Any) -> None:
     assert (result.exit_code, result.stderr) == (
         2,
         "Error: 'trainin' is neither a section of the spec nor a kind of part. "
-        "Did you mean 'training'? Sections: agent, replay, collector, training, "
+        "Did you mean 'training'? Sections: agent, replay, collector, sampling, training, "
         "training.part_rates, training.stop, evaluation, running, checkpoints. "
         "Kinds: environment, encoder, backbone, attention, actor, critic, "
-        "objective, relabeler, exploration, tracker.\n",
+        "objective, relabeler, exploration, dataset, tracker.\n",
     )
 
 

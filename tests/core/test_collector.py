@@ -18,10 +18,10 @@ from toys import Broken, Choosy, Forgetful, SpyAgent, Walk, policy
 from amago_core.collector import Collector, Tasks, task_seed
 from amago_core.environments import EnvironmentFault, make_environments
 from amago_core.recording import Outcome
-from amago_core.replay import Trajectory
 from amago_core.replay.trajectory import stored_copy
-from amago_core.spaces import action_to_environment
 from amago_core.tensor_trees import decode_tree, encode_tree
+from amago_registry.spaces import action_to_environment
+from amago_registry.trajectories import Trajectory
 
 Make = Callable[[], gymnasium.Env[Any, Any]]
 
@@ -33,7 +33,7 @@ DIALS = spaces.MultiDiscrete([[3], [300]], start=[[-1], [5]])
 
 def collector(make: Make, environments: int = 3, seed: int = 5, **settings: Any) -> Collector:
     vector = make_environments(make, "walk", environments)
-    space = vector.single_action_space
+    space = vector.action_space
     width = 2 if isinstance(space, spaces.Box) else 0
     sizes = {spaces.MultiBinary: [2] * 4, spaces.MultiDiscrete: [3, 300]}.get(type(space), [])
     tasks = Tasks(seed, 0, np.zeros(environments, np.int64))
@@ -269,7 +269,8 @@ def test_exploration_has_the_last_word_and_is_told_the_time() -> None:
 def test_what_the_environment_was_given_is_what_was_recorded() -> None:
     fast = collector(lambda: Walk(20, action=BOX), environments=1, exploration=Contrary())
     given: list[np.ndarray] = []
-    env: Any = fast.environments.envs[0].unwrapped
+    vector: Any = fast.environments
+    env: Any = vector.envs[0].unwrapped
     original = env.step
     env.step = lambda action: given.append(np.array(action)) or original(action)
     fast.start()

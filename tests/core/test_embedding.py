@@ -17,7 +17,7 @@ from amago_core.collector import task_seed
 from amago_core.embedding import EmbeddedAgent
 from amago_core.errors import AmagoError
 from amago_core.evaluation import FRESH_STREAM
-from amago_core.spaces import BARE_KEY
+from amago_registry.spaces import BARE_KEY
 
 SHIFTED = spaces.Discrete(3, start=4)
 BOX = spaces.Box(np.array([0, -2], np.float32), np.array([1, 2], np.float32))

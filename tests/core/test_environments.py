@@ -90,15 +90,15 @@ def test_the_whole_observation_is_shown_where_a_part_is_not_finite() -> None:
     assert str(caught.value) == ("environment walk, step 3 of its task: obs is not finite: [0.5 nan].")
 
 
-def test_a_reset_by_mask_leaves_the_others_where_they_are() -> None:
-    vector = make_environments(lambda: Broken(-1, "never"), "walk", 3)
-    vector.reset(seed=[1, 2, 3])
-    before = vector.step(np.array([0, 0, 0]))[0].copy()
-    mask_B = np.array([False, True, False])
-    after, _ = vector.reset(seed=[None, 9, None], options={"reset_mask": mask_B})
-    times = [env.unwrapped.time for env in vector.envs]
-    assert times == [1, 0, 1]
-    assert after[:, 0].tolist() == [1, 0, 1]
+def test_a_reset_leaves_environments_without_a_seed_where_they_are() -> None:
+    vector: Any = make_environments(lambda: Broken(-1, "never"), "walk", 3)
+    vector.reset([1, 2, 3])
+    vector.step(np.array([0, 0, 0]))
+    before = vector.obs["observation"].copy()
+    vector.reset([None, 9, None])
+    after = vector.obs["observation"]
+    assert [env.unwrapped.time for env in vector.envs] == [1, 0, 1]
+    assert vector.began_B.tolist() == [False, True, False]
     assert np.array_equal(after[[0, 2]], before[[0, 2]])
     fresh, _ = Broken(-1, "never").reset(seed=9)
     assert np.array_equal(after[1], fresh)
@@ -159,9 +159,9 @@ def test_what_is_wrong_deep_in_an_observation_is_named_by_its_flat_key(how: str,
 
 def test_nested_observations_are_stepped_side_by_side() -> None:
     vector = make_environments(lambda: Walk(9, nested=True), "walk", 3)
-    obs, _ = vector.reset(seed=[1, 2, 3])
-    assert obs["eye"]["cell"].shape == (3, 2, 2)
-    assert obs["eye"]["pair"][1].tolist() == [[0, 1]] * 3
+    vector.reset([1, 2, 3])
+    assert vector.obs["eye/cell"].shape == (3, 2, 2)
+    assert vector.obs["eye/pair/1"].tolist() == [[0, 1]] * 3
 
 
 def test_a_function_that_returns_one_environment_again_and_again_is_refused() -> None:

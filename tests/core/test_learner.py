@@ -15,10 +15,10 @@ from amago_core.agent import Agent
 from amago_core.compose import Task, compose_agent, compose_objective
 from amago_core.learner import PATIENCE, DivergedError, Learner
 from amago_core.packing import PackedBatch, pack
-from amago_core.replay import Slice, Trajectory
 from amago_core.spec import RunSpec, load_spec
 from amago_core.tensor_trees import decode_tree, encode_tree
 from amago_registry.errors import AmagoError
+from amago_registry.trajectories import Trajectory
 
 SPACE = spaces.Discrete(3)
 
@@ -51,7 +51,7 @@ def batch(seed: int, *, spoil: str | None = None) -> PackedBatch:
     return pack(slices(seed, spoil=spoil), SPACE)
 
 
-def slices(seed: int, *, spoil: str | None = None) -> list[Slice]:
+def slices(seed: int, *, spoil: str | None = None) -> list[Trajectory]:
     rng = np.random.default_rng(seed)
     columns: dict[str, Any] = {
         "obs.observation": rng.normal(size=(7, 2)).astype(np.float32),

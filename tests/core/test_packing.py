@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amago_core.packing import PackedBatch, pack
-from amago_core.replay import Slice, Trajectory
 from amago_registry.actions import choices
 from amago_registry.errors import UnsupportedSpaceError
+from amago_registry.trajectories import Trajectory
 
 BOX = spaces.Box(-1.0, 1.0, (3,))
 SPACES = [
@@ -169,7 +169,7 @@ def test_a_batch_needs_a_slice() -> None:
     ids=["shifted", "two axes", "text"],
 )
 def test_action_spaces_that_are_not_canonical_are_refused(space: spaces.Space[Any]) -> None:
-    piece = Slice(recording(1, BOX, np.random.default_rng(0)).columns, 0)
+    piece = Trajectory(recording(1, BOX, np.random.default_rng(0)).columns)
     with pytest.raises(UnsupportedSpaceError) as caught:
         pack([piece], space)
     assert str(caught.value) == (
@@ -178,10 +178,10 @@ def test_action_spaces_that_are_not_canonical_are_refused(space: spaces.Space[An
     )
 
 
-def masked(length: int, mask: list[list[int]], dtype: Any = np.int8) -> Slice:
+def masked(length: int, mask: list[list[int]], dtype: Any = np.int8) -> Trajectory:
     columns = dict(recording(length, spaces.Discrete(3), np.random.default_rng(0)).columns)
     columns["obs.action_mask"] = np.array(mask, dtype)
-    return Slice(columns, 0)
+    return Trajectory(columns)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.float32, np.bool_])
@@ -201,6 +201,6 @@ def test_without_discrete_actions_a_mask_is_an_observation_like_any_other() -> N
         **recording(1, BOX, np.random.default_rng(0)).columns,
         "obs.action_mask": np.ones((2, 3)),
     }
-    batch = pack([Slice(columns, 0)], BOX)
+    batch = pack([Trajectory(columns)], BOX)
     assert batch.action_mask_NA is None
     assert batch.obs["action_mask"].tolist() == [[1, 1, 1]] * 2

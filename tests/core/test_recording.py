@@ -28,6 +28,7 @@ def record(
 ) -> None:
     nothing, no = np.full(len(reward), NAN), np.zeros(len(reward), bool)
     recorder.step(
+        np.arange(len(reward)),
         observation(*[time + 1.0] * len(reward)),
         action=np.full(len(reward), time % 3),
         reward=np.array(reward),
@@ -80,7 +81,7 @@ def test_actions_are_kept_in_the_smallest_type_that_holds_them_all(
     columns, no = Recorder(spaces.Dict(key=spaces.Discrete(5)), space, 1), np.zeros(1)
     columns.begin({"key": no}, np.ones(1, bool))
     fields = {"reward": no, "terminated": no, "truncated": no, "success": no}
-    columns.step({"key": no}, action=np.array([greatest]), **fields)
+    columns.step(np.arange(1), {"key": no}, action=np.array([greatest]), **fields)
     assert columns.actions(0).dtype == dtype
     assert columns.actions(0).tolist() == [greatest]
 
@@ -108,15 +109,16 @@ def test_columns_grow_and_keep_what_they_hold() -> None:
         assert trajectory["action"].tolist() == [time % 3 for time in range(600)]
 
 
-def test_appending_to_one_environment_equals_stepping_it() -> None:
+def test_stepping_some_environments_equals_stepping_them_alone() -> None:
     together, apart = recorder(), recorder(2)
     together.begin(observation(0), np.array([True]))
     apart.begin(observation(4, 0), np.ones(2, bool))
     for time in range(300):
         record(together, time, [time / 3])
-        fields = {"action": time % 3, "terminated": False, "truncated": False, "success": NAN}
-        obs = {key: values[0] for key, values in observation(time + 1).items()}
-        apart.append(1, obs, reward=time / 3, **fields)
+        no, nothing = np.zeros(2, bool), np.full(2, NAN)
+        fields = {"action": np.full(2, time % 3), "terminated": no, "truncated": no, "success": nothing}
+        obs = observation(99, time + 1)
+        apart.step(np.array([1]), obs, reward=np.array([99, time / 3]), **fields)
     for name, column in together.trajectory(0, 0).columns.items():
         assert np.array_equal(column, apart.trajectory(1, 0).columns[name])
     assert apart.time_B.tolist() == [0, 300]

@@ -21,11 +21,11 @@ from amago_core.replay import (
     Replay,
     ReplayError,
     ReplayWriter,
-    Trajectory,
     TrajectoryError,
     TrajectoryGoneError,
 )
 from amago_core.replay.shards import _facts_checksum
+from amago_registry.trajectories import Trajectory
 
 
 def recording(number: int, length: int = 3) -> Trajectory:
@@ -113,7 +113,7 @@ def test_a_slice_is_always_the_rows_of_the_whole(length: int, data: st.DataObjec
     assert piece.length == stop - start
     assert [row[0] for row in piece.columns["obs.place"]] == [300 + t for t in range(start, stop + 1)]
     assert list(piece.columns["reward"]) == [3 + t for t in range(start, stop)]
-    assert piece.time == 3 + start
+    assert piece.start_time == 3 + start
     assert piece.prev_reward == (3 + start - 1 if start else 0)
     assert piece.prev_action == ((start - 1) % 5 if start else None)
 
@@ -124,7 +124,7 @@ def test_slices_of_the_disk_know_what_led_to_them(tmp_path: Path) -> None:
     assert piece.columns["obs.place"].tolist() == [[102], [103]]
     assert piece.columns["action"].tolist() == [2]
     assert piece.prev_action == 1
-    assert (piece.time, piece.prev_reward) == (3, 2.0)
+    assert (piece.start_time, piece.prev_reward) == (3, 2.0)
 
 
 def test_a_trajectory_without_pixels_can_be_stored(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ WRITE = """
 import sys
 from pathlib import Path
 import numpy as np
-from amago_core.replay import ReplayWriter, Trajectory
+from amago_core.replay import ReplayWriter
+from amago_registry.trajectories import Trajectory
 
 writer = ReplayWriter(Path(sys.argv[1]))
 for update in range(10**9):

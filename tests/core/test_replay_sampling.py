@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amago_core.replay import NothingStoredError, Replay, ReplayWriter, Sampler, Slice, Trajectory
+from amago_core.replay import NothingStoredError, Replay, ReplayWriter, Sampler
+from amago_registry.trajectories import Trajectory
 
 
 def recording(number: int, length: int) -> Trajectory:
@@ -35,7 +36,7 @@ def stored(folder: Path, lengths: list[int], per_shard: int = 1) -> Path:
     return folder
 
 
-def places(slices: list[Slice]) -> list[list[int]]:
+def places(slices: list[Trajectory]) -> list[list[int]]:
     return [piece.columns["obs.place"].tolist() for piece in slices]
 
 
@@ -111,7 +112,7 @@ def test_a_relabeler_sees_whole_trajectories_and_its_result_is_sliced(tmp_path: 
     slices = Sampler(replay, 0, context_length=1, relabeler=relabeler).sample(0, 100)
     assert relabeler.seen == [7] * 100
     assert {tuple(piece) for piece in places(slices)} == {(0, 1), (1, 2), (100, 101), (101, 102)}
-    assert {(piece.time, piece.prev_reward) for piece in slices} == {(0, 0.0), (1, 0.0), (1, 1.0)}
+    assert {(piece.start_time, piece.prev_reward) for piece in slices} == {(0, 0.0), (1, 0.0), (1, 1.0)}
 
 
 def test_an_identity_relabeler_is_not_called(tmp_path: Path) -> None:

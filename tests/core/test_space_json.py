@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amago_core.space_json import space_from_json, space_to_json
-from amago_core.spaces import canonical_observation
 from amago_registry.errors import UnsupportedSpaceError
+from amago_registry.spaces import canonical_observation
 
 
 @st.composite

@@ -74,7 +74,7 @@ def test_every_problem_is_reported_at_once_with_its_key_and_layer(tmp_path: Path
         ("sed=3", "sed: there is no such key. Did you mean 'seed'?"),
         (
             "replay.zzz=3",
-            "replay.zzz: there is no such key. Possible: capacity.",
+            "replay.zzz: there is no such key. Possible: capacity, timesteps, bytes.",
         ),
         ("agent.encoder.zzz=3", "agent.encoder.zzz: mlp has no such option. It has none."),
         (

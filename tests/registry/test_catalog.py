@@ -90,7 +90,7 @@ def test_an_unknown_kind_lists_the_kinds() -> None:
     expected = (
         "there is no kind of part called 'bakbone'. Did you mean 'backbone'? "
         "Kinds: environment, encoder, backbone, attention, "
-        "actor, critic, objective, relabeler, exploration, tracker."
+        "actor, critic, objective, relabeler, exploration, dataset, tracker."
     )
     assert message(UnknownPartError, lambda: CATALOG.find("bakbone", "gru")) == expected
     assert message(UnknownPartError, lambda: CATALOG.entries("bakbone")) == expected

@@ -12,8 +12,8 @@ from gymnasium import spaces
 from amago_core.compose import Task, compose_agent, compose_objective
 from amago_core.learner import Learner
 from amago_core.packing import PackedBatch, pack
-from amago_core.replay import Trajectory
 from amago_core.spec import load_spec
+from amago_registry.trajectories import Trajectory
 
 pytestmark = pytest.mark.slow
 

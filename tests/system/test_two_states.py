@@ -22,10 +22,10 @@ from amago_core.compose import Task, compose_agent, compose_objective
 from amago_core.environments import make_environments
 from amago_core.learner import Learner
 from amago_core.packing import PackedBatch, pack
-from amago_core.replay import Trajectory
 from amago_core.replay.trajectory import stored_copy
 from amago_core.spec import RunSpec, load_spec
 from amago_registry.protocols import Critic
+from amago_registry.trajectories import Trajectory
 
 DISCOUNTS = (0.5, 0.9)
 UPDATES = 500

@@ -10,14 +10,14 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_core.spaces import (
+from amago_registry.errors import UnsupportedSpaceError
+from amago_registry.spaces import (
     action_to_environment,
     canonical_action,
     canonical_observation,
     check_observation,
     flat_observation,
 )
-from amago_registry.errors import UnsupportedSpaceError
 
 f32 = np.float32
 small_float32 = st.floats(-1e6, 1e6, width=32)

@@ -1,7 +1,4 @@
-"""Environments side by side, held to what they declare.
-
-Shape suffixes: B = environments.
-"""
+"""One environment, held to what it declares."""
 
 from __future__ import annotations
 
@@ -10,16 +7,12 @@ from typing import Any, cast
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from amago_core.spaces import canonical_observation, flat_observation
+from amago_core.environments.faults import EnvironmentFault
 from amago_registry.errors import AmagoError
+from amago_registry.spaces import canonical_observation, flat_observation
 
 MakeEnvironment = Callable[[], gymnasium.Env[Any, Any]]
-
-
-class EnvironmentFault(AmagoError):
-    """An environment that cannot be made, raises, or returns what it did not declare."""
 
 
 class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -91,51 +84,30 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return EnvironmentFault(f"environment {self.name}, step {self.steps} of its task: {what}.")
 
 
-def make_environments(make: MakeEnvironment, name: str, count: int) -> SyncVectorEnv:
-    """Return ``count`` checked environments that are stepped together and reset by mask.
+def make_checked(make: MakeEnvironment, name: str, count: int) -> list[CheckedEnv]:
+    """Return ``count`` checked environments.
 
     Raises:
         EnvironmentFault: If an environment cannot be constructed, or two are one.
     """
-
-    def checked() -> gymnasium.Env[Any, Any]:
-        try:
-            return CheckedEnv(make(), name)
-        except AmagoError:
-            raise
-        except Exception as error:
-            raise EnvironmentFault(
-                f"environment {name} could not be constructed: {type(error).__name__}: {error}."
-            ) from error
-
-    vector = SyncVectorEnv([checked] * count, copy=False, autoreset_mode=AutoresetMode.DISABLED)
-    if len({id(env.unwrapped) for env in vector.envs}) < count:
+    envs = [_construct(make, name) for _ in range(count)]
+    if len({id(env.unwrapped) for env in envs}) < count:
         raise EnvironmentFault(
             f"environment {name}: making it {count} times gave the same object twice; each call must "
             "return a new environment, for they are stepped side by side."
         )
-    return vector
+    return envs
 
 
-def check_finite(name: str, step_B: np.ndarray, **fields: np.ndarray) -> None:
-    """Refuse NaN and infinity in what environments returned.
-
-    Args:
-        name: What users call the environment.
-        step_B: Steps since each environment's task began.
-        fields: Arrays ``(B, ...)`` by the name of the field.
-
-    Raises:
-        EnvironmentFault: Naming the first field, environment and step.
-    """
-    for field, values in fields.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            finite_B = np.isfinite(values).reshape(len(values), -1).all(1)
-            worst = int(np.flatnonzero(~finite_B)[0])
-            raise EnvironmentFault(
-                f"environment {name}, step {int(step_B[worst])} of its task: {field} is not finite: "
-                f"{np.array2string(values[worst], threshold=8)}."
-            )
+def _construct(make: MakeEnvironment, name: str) -> CheckedEnv:
+    try:
+        return CheckedEnv(make(), name)
+    except AmagoError:
+        raise
+    except Exception as error:
+        raise EnvironmentFault(
+            f"environment {name} could not be constructed: {type(error).__name__}: {error}."
+        ) from error
 
 
 def step_budget(env: gymnasium.Env[Any, Any]) -> int | None:

@@ -1,0 +1,72 @@
+"""Environments side by side, wherever they run: what the collector asks of them.
+
+Shape suffixes: B = environments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+
+class Environments(Protocol):
+    """B environments that are stepped together and begin a new task only when told to.
+
+    What a call returned lies in arrays that the next call overwrites: copy what is to stay.
+
+    Attributes:
+        count: B.
+        observation_space: As one environment declares it.
+        action_space: As one environment declares it.
+        reproducible: Whether a task's seed and its actions lead to the same bits again.
+        obs: Present observations ``(B, ...)`` by the keys of the canonical space, in its types (float64
+            becomes float32).
+        reward_B: Rewards of the last step, float64.
+        terminated_B: Whether the task ended.
+        truncated_B: Whether only its recording ended.
+        success_B: Outcome of the attempt that ended with the step, float32; NaN where none did.
+        task_B: Name of each environment's present task; empty where it has but one.
+        played_B: Whether the environment took the last step; false where it was left out, or was busy
+            beginning a new task of its own accord.
+        began_B: Whether the last call, reset or step, showed the first observation of a new task.
+    """
+
+    count: int
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    reproducible: bool
+    obs: dict[str, np.ndarray]
+    reward_B: np.ndarray
+    terminated_B: np.ndarray
+    truncated_B: np.ndarray
+    success_B: np.ndarray
+    task_B: list[str]
+    played_B: np.ndarray
+    began_B: np.ndarray
+
+    def reset(self, seeds: Sequence[int | None]) -> None:
+        """Begin new tasks where there is a seed; leave the others where they are.
+
+        An environment that is ``played_B`` false and ``began_B`` false afterwards shows its new task
+        with a later step.
+
+        Raises:
+            EnvironmentFault: If an environment does not begin.
+        """
+
+    def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
+        """Take one step.
+
+        Args:
+            action: Actions ``(B, ...)`` of the environment's action space.
+            active_B: Which environments take it; all if absent.
+
+        Raises:
+            EnvironmentFault: Naming the environment, the step and the field that is wrong.
+        """
+
+    def close(self) -> None:
+        """Close all of them; also after a fault, also twice."""
