@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from math import nan
 from typing import Any, cast
 
 import gymnasium
@@ -10,13 +11,15 @@ import numpy as np
 
 from amago_core.environments.faults import EnvironmentFault
 from amago_registry.errors import AmagoError
-from amago_registry.spaces import canonical_observation, flat_observation
+from amago_registry.spaces import BARE_KEY, canonical_observation, flat_observation
 
 MakeEnvironment = Callable[[], gymnasium.Env[Any, Any]]
 
 
 class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Names the environment, the step and the field when an environment misbehaves.
+
+    What is exactly as declared passes by a few comparisons; anything else is looked at closely.
 
     Args:
         env: Any environment.
@@ -28,6 +31,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.name, self.steps = name, 0
         self._seen = env.observation_space
         self._spaces = dict(canonical_observation(self._seen).items())
+        self._leaves = [(key, space.dtype, space.shape) for key, space in self._spaces.items()]
+        self._bare = self._leaves[0][1:] if list(self._spaces) == [BARE_KEY] else (None, None)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -38,30 +43,60 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             obs, info = self.env.reset(seed=seed, options=options)
         except Exception as error:
             raise self._fault(f"reset raised {type(error).__name__}: {error}") from error
-        self._check(obs)
+        self.named(obs)
+        self._require_mapping(info)
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take one step."""
+        """Take one step; of the info only ``success`` is kept."""
+        obs, reward, terminated, truncated, success = self.take(action)
+        self.named(obs)
+        return obs, reward, terminated, truncated, {} if success != success else {"success": success}
+
+    def take(self, action: Any) -> tuple[Any, float, bool, bool, float]:
+        """Take one step; return ``success`` in place of the info, NaN where it holds none.
+
+        The observation is for :meth:`named` to check.
+        """
         self.steps += 1
         try:
             obs, reward, terminated, truncated, info = self.env.step(action)
         except Exception as error:
             raise self._fault(f"step raised {type(error).__name__}: {error}") from error
-        self._check(obs)
-        # The engine reads nothing else of the info; gymnasium would batch every key of it.
-        outcome = {"success": float(info["success"])} if "success" in info else {}
-        return obs, self._number(reward), bool(terminated), bool(truncated), outcome
+        if type(reward) is not float:
+            reward = self._number("the reward", reward)
+        if type(terminated) is not bool:
+            terminated = self._flag("terminated", terminated)
+        if type(truncated) is not bool:
+            truncated = self._flag("truncated", truncated)
+        if type(info) is not dict:
+            self._require_mapping(info)
+        # The engine reads nothing else of the info.
+        success = self._number("info['success']", info["success"]) if "success" in info else nan
+        return obs, reward, terminated, truncated, success
 
-    def _number(self, reward: Any) -> float:
-        if shape := np.shape(reward):
-            raise self._fault(f"the reward has shape {shape} instead of being one number")
-        try:
-            return float(reward)
-        except (TypeError, ValueError):
-            raise self._fault(f"the reward is {reward!r} instead of being one number") from None
+    def named(self, obs: Any) -> Mapping[str, Any]:
+        """Return an observation by the keys of the canonical space.
 
-    def _check(self, obs: Any) -> None:
+        Raises:
+            EnvironmentFault: If it is not what the space says.
+        """
+        if type(obs) is np.ndarray:
+            dtype, shape = self._bare
+            if obs.dtype is dtype and obs.shape == shape:
+                return {BARE_KEY: obs}
+        elif type(obs) is dict and len(obs) == len(self._leaves) and self._is_exact(obs):
+            return obs
+        return self._looked_at(obs)
+
+    def _is_exact(self, obs: Mapping[str, Any]) -> bool:
+        for key, dtype, shape in self._leaves:
+            value: Any = obs.get(key)
+            if getattr(value, "dtype", None) is not dtype or value.shape != shape:
+                return False
+        return True
+
+    def _looked_at(self, obs: Any) -> Mapping[str, Any]:
         given = flat_observation(obs, self._seen)
         if given.keys() != self._spaces.keys():
             raise self._fault(
@@ -79,6 +114,26 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
                 raise self._fault(
                     f"the observation {key!r} is of type {values.dtype}, its space of {space.dtype}"
                 )
+        return given
+
+    def _require_mapping(self, info: Any) -> None:
+        if not isinstance(info, Mapping):
+            raise self._fault(f"the info is {info!r} instead of being a dictionary")
+
+    def _flag(self, what: str, value: Any) -> bool:
+        if shape := np.shape(value):
+            raise self._fault(f"{what} has shape {shape} instead of being true or false")
+        return bool(value)
+
+    def _number(self, what: str, value: Any) -> float:
+        if isinstance(value, float | int | np.number):
+            return float(value)
+        if shape := np.shape(value):
+            raise self._fault(f"{what} has shape {shape} instead of being one number")
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise self._fault(f"{what} is {value!r} instead of being one number") from None
 
     def _fault(self, what: str) -> EnvironmentFault:
         return EnvironmentFault(f"environment {self.name}, step {self.steps} of its task: {what}.")

@@ -14,6 +14,14 @@ class EnvironmentFault(AmagoError):
     """An environment that cannot be made, raises, or returns what it did not declare."""
 
 
+class EnvironmentLost(EnvironmentFault):
+    """Environments whose process crashed, hangs or met an exception; they can be started anew.
+
+    What the process had to say, such as the environment's own traceback, is a note of the exception
+    (``__notes__``). See :meth:`amago_core.environments.vector.Environments.restart`.
+    """
+
+
 def check_finite(name: str, step_B: np.ndarray, **fields: np.ndarray) -> None:
     """Refuse NaN and infinity in what environments returned.
 

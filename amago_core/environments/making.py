@@ -2,24 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Literal
+
+from gymnasium.vector import VectorEnv
+
 from amago_core.environments.checked import MakeEnvironment, make_checked
+from amago_core.environments.faults import EnvironmentFault
+from amago_core.environments.native import NativeEnvironments, make_native
+from amago_core.environments.processes import ProcessEnvironments
 from amago_core.environments.sync import SyncEnvironments
 from amago_core.environments.vector import Environments
 
+Vectorization = Literal["sync", "async", "native"]
+MakeVector = Callable[[int], VectorEnv[Any, Any, Any]]
+
 
 def make_environments(
-    make: MakeEnvironment, name: str, count: int, vectorization: str = "sync"
+    make: MakeEnvironment,
+    name: str,
+    count: int,
+    vectorization: Vectorization = "sync",
+    *,
+    processes: Literal["auto"] | int = "auto",
+    step_timeout: float | None = None,
 ) -> Environments:
     """Return ``count`` environments that are stepped together.
 
     Args:
-        make: Makes one.
+        make: Makes one; under ``native`` the method of a part that also has ``make_vector``.
         name: What users call it.
         count: B.
         vectorization: Where they run; see ``collector.vectorization`` in the spec.
+        processes: See ``collector.processes`` in the spec.
+        step_timeout: See ``collector.step_timeout`` in the spec.
 
     Raises:
-        EnvironmentFault: If an environment cannot be constructed, or two are one.
+        EnvironmentFault: If an environment cannot be constructed, two are one, or they cannot run as
+            asked.
+        EnvironmentLost: If the process of one ends before it is made.
     """
-    del vectorization  # One way so far.
-    return SyncEnvironments(make_checked(make, name, count))
+    match vectorization:
+        case "sync":
+            return SyncEnvironments(make_checked(make, name, count))
+        case "async":
+            return ProcessEnvironments(
+                make, name, count, processes=processes, step_timeout=step_timeout
+            )
+        case "native":
+            return NativeEnvironments(make_native(_vector_form(make, name), make, name, count), name)
+
+
+def _vector_form(make: MakeEnvironment, name: str) -> MakeVector:
+    """Return ``make_vector`` of the part whose ``make`` this is."""
+    found: MakeVector | None = getattr(getattr(make, "__self__", None), "make_vector", None)
+    if found is None:
+        raise EnvironmentFault(
+            f"environment {name} has no vector form of its own, which collector.vectorization=native "
+            "needs: write collector.vectorization=sync, or async for slow ones."
+        )
+    return found

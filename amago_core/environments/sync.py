@@ -6,12 +6,14 @@ Shape suffixes: B = environments.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from math import nan
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from amago_core.environments.checked import CheckedEnv
-from amago_registry.spaces import canonical_observation, flat_observation
+from amago_core.environments.columns import allocate, observations, result_columns
+from amago_core.environments.faults import EnvironmentFault
 
 if TYPE_CHECKING:
     from amago_core.environments.vector import Environments
@@ -22,59 +24,79 @@ class SyncEnvironments:
 
     Args:
         envs: At least one, all of the same kind.
+        arrays: Where to show results, as :func:`amago_core.environments.columns.result_columns` names
+            them; new arrays if absent.
     """
 
     reproducible = True
 
-    def __init__(self, envs: Sequence[CheckedEnv]) -> None:
+    def __init__(
+        self, envs: Sequence[CheckedEnv], arrays: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         self.envs, self.count = list(envs), len(envs)
         self.observation_space, self.action_space = envs[0].observation_space, envs[0].action_space
-        self.obs: dict[str, np.ndarray] = {
-            key: np.zeros((self.count, *(space.shape or ())), stored_dtype(space.dtype))
-            for key, space in canonical_observation(self.observation_space).items()
-        }
-        self.reward_B = np.zeros(self.count)
-        self.terminated_B = np.zeros(self.count, bool)
-        self.truncated_B = np.zeros(self.count, bool)
-        self.success_B = np.full(self.count, np.nan, np.float32)
+        if arrays is None:
+            arrays = allocate(result_columns(self.observation_space, self.count))
+        self.obs = observations(arrays)
+        self.reward_B = arrays["reward"]
+        self.terminated_B, self.truncated_B = arrays["terminated"], arrays["truncated"]
+        self.success_B = arrays["success"]
         self.task_B = [""] * self.count
         self.played_B = np.ones(self.count, bool)
         self.began_B = np.zeros(self.count, bool)
+        self._everyone = list(enumerate(self.envs))
+        self._columns = list(self.obs.items())
 
     def reset(self, seeds: Sequence[int | None]) -> None:
         """Begin new tasks where there is a seed."""
         for index, seed in enumerate(seeds):
             if seed is not None:
-                obs, info = self.envs[index].reset(seed=seed)
-                self._show(index, obs)
-                self.task_B[index] = info.get("task", "")
+                env = self.envs[index]
+                obs, info = env.reset(seed=seed)
+                self.task_B[index] = task_name(info.get("task"))
+                named = env.named(obs)
+                for key, rows in self._columns:
+                    rows[index] = named[key]
         self.began_B[:] = [seed is not None for seed in seeds]
 
     def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
         """Take one step."""
-        self.played_B[:] = True if active_B is None else active_B
-        self.began_B[:] = False
-        for index in np.flatnonzero(self.played_B).tolist():
-            obs, reward, terminated, truncated, info = self.envs[index].step(action[index])
-            self._show(index, obs)
-            self.reward_B[index] = reward
-            self.terminated_B[index], self.truncated_B[index] = terminated, truncated
-            self.success_B[index] = info.get("success", np.nan)
+        self.began_B.fill(False)
+        self.success_B.fill(nan)
+        if active_B is None:
+            self.played_B.fill(True)
+            taking = self._everyone
+        else:
+            self.played_B[:] = active_B
+            taking = [self._everyone[index] for index in np.flatnonzero(active_B)]
+        reward_B, success_B, columns = self.reward_B, self.success_B, self._columns
+        terminated_B, truncated_B = self.terminated_B, self.truncated_B
+        for index, env in taking:
+            obs, reward_B[index], terminated_B[index], truncated_B[index], success = env.take(
+                action[index]
+            )
+            if success == success:
+                success_B[index] = success
+            named = env.named(obs)
+            for key, rows in columns:
+                rows[index] = named[key]
+
+    def restart(self) -> None:
+        """Raise: what runs in this process cannot be lost without it."""
+        raise EnvironmentFault(
+            f"environment {self.envs[0].name} runs in this process and cannot be started anew; with "
+            "collector.vectorization=async it can."
+        )
 
     def close(self) -> None:
         """Close all of them."""
         for env in self.envs:
             env.close()
 
-    def _show(self, index: int, obs: Any) -> None:
-        named: Mapping[str, Any] = flat_observation(obs, self.observation_space)
-        for key, values in self.obs.items():
-            values[index] = named[key]
 
-
-def stored_dtype(dtype: Any) -> Any:
-    """Return the type in which observations are kept: half the memory of doubles is enough."""
-    return np.float32 if dtype == np.float64 else dtype
+def task_name(given: object) -> str:
+    """Return the name of a task, as an environment puts it into its info; empty for anything else."""
+    return str(given) if isinstance(given, str) else ""
 
 
 if TYPE_CHECKING:

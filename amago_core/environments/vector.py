@@ -28,7 +28,8 @@ class Environments(Protocol):
         terminated_B: Whether the task ended.
         truncated_B: Whether only its recording ended.
         success_B: Outcome of the attempt that ended with the step, float32; NaN where none did.
-        task_B: Name of each environment's present task; empty where it has but one.
+        task_B: Name of each environment's present task: the text that it put into ``info["task"]`` at
+            reset; empty where it put none.
         played_B: Whether the environment took the last step; false where it was left out, or was busy
             beginning a new task of its own accord.
         began_B: Whether the last call, reset or step, showed the first observation of a new task.
@@ -55,6 +56,7 @@ class Environments(Protocol):
 
         Raises:
             EnvironmentFault: If an environment does not begin.
+            EnvironmentLost: If one was lost; see :meth:`restart`.
         """
 
     def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
@@ -66,6 +68,18 @@ class Environments(Protocol):
 
         Raises:
             EnvironmentFault: Naming the environment, the step and the field that is wrong.
+            EnvironmentLost: If one was lost; see :meth:`restart`.
+        """
+
+    def restart(self) -> None:
+        """Make all environments anew after an ``EnvironmentLost``; none is in a task afterwards.
+
+        The arrays stay the same objects. Whoever calls this drops the tasks that had begun, and begins
+        new ones with :meth:`reset` in every environment.
+
+        Raises:
+            EnvironmentLost: If an environment was lost again; this may be called again.
+            EnvironmentFault: If one cannot be constructed any more, or these never get lost.
         """
 
     def close(self) -> None:

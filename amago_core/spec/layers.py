@@ -21,6 +21,9 @@ from amago_registry.catalog import Catalog
 from amago_registry.errors import CatalogError
 from amago_registry.options import Options
 
+TASKS = "tasks"
+"""The option of a mixture that lists its environments."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -30,16 +33,26 @@ class Layer:
         origin: Where it was written, for messages; empty for the file, which every message names.
         says: Nested mappings of what is written.
         path: The one place an override sets; empty where the layer is a whole file.
+        listed: Places where it wrote a list that stands for a mixture; see
+            :mod:`amago_core.spec.mixtures`.
     """
 
     origin: str
     says: dict[str, Any]
     path: tuple[str, ...] = ()
+    listed: tuple[Path, ...] = ()
 
     @property
     def value(self) -> Any:
         """What is written at ``path``."""
         return follow(self.says, self.path)
+
+    def as_written(self, path: Path) -> Path:
+        """Return a path as this layer wrote it: without the key that a list stands for."""
+        for place in self.listed:
+            if path[: len(place) + 1] == (*place, TASKS):
+                return (*place, *path[len(place) + 1 :])
+        return path
 
 
 def defaults(name: str) -> Layer:
@@ -66,17 +79,17 @@ def merge(
     says, misfits = _fitting(RunSpec, layer)
     if layer.path and follow(says, layer.path, missing=_NOTHING) is _NOTHING:
         return below, misfits
-    below = _own_copies(below, layer.path)
+    below = own_copies(below, layer.path)
     kept, said = _settle(Place(RunSpec), below, says, catalog)
     config = OmegaConf.create(kept)
     try:
         _write(config, layer.path, said)
     except (ValueError, IndexError):
-        return below, [Problem(layer.path, _NO_ITEM, layer.origin)]
+        return below, [Problem(layer.as_written(layer.path), _NO_ITEM, layer.origin)]
     except (OmegaConfBaseException, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         text = f"cannot be set to {show(layer.value)}: {reason}"
-        return below, [Problem(layer.path, text, layer.origin)]
+        return below, [Problem(layer.as_written(layer.path), text, layer.origin)]
     return plain(config), misfits
 
 
@@ -116,7 +129,7 @@ def _fitting(model: type[Options], layer: Layer) -> tuple[dict[str, Any], list[P
     return fitting(model, layer.says, ()), problems
 
 
-def _own_copies(below: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+def own_copies(below: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     """Resolve interpolations above ``path``, or setting it would write to what they point at."""
     for end in range(1, len(path)):
         value = follow(below, path[:end])

@@ -15,6 +15,7 @@ from amago_core.spec.containers import Path as Keys
 from amago_core.spec.containers import follow, plain
 from amago_core.spec.interpolation import resolve
 from amago_core.spec.layers import Layer, defaults, merge
+from amago_core.spec.mixtures import spell_out
 from amago_core.spec.overrides import parse_override
 from amago_core.spec.problems import Problem, refused_by_omegaconf, report, translate
 from amago_core.spec.reading import read_file
@@ -52,7 +53,8 @@ def load_spec(
     problems += [_with_origin(problem, layers) for problem in unresolved]
     spec, invalid = _validate(written, catalog)
     problems += [_with_origin(problem, layers) for problem in _news(invalid, unresolved)]
-    if written.get("environment") is None and not local_environment:
+    given = local_environment or any(written.get(key) is not None for key in ("environment", "dataset"))
+    if not given:
         problems += [] if _about(problems, "environment") else [_no_environment()]
     if spec is None or problems:
         raise SpecError(report(title, problems))
@@ -82,10 +84,13 @@ def _stack(
         else:
             layers.append(override)
     written: dict[str, Any] = {}
-    for layer in layers:
+    merged: list[Layer] = []
+    for said in layers:
+        layer, unknown = spell_out(said, written, catalog)
         written, misfits = merge(written, layer, catalog)
-        problems += misfits
-    return layers, written, problems
+        problems += [*unknown, *misfits]
+        merged.append(layer)
+    return merged, written, problems
 
 
 def _validate(written: dict[str, Any], catalog: Catalog) -> tuple[RunSpec | None, list[Problem]]:
@@ -111,7 +116,7 @@ def _with_origin(problem: Problem, layers: Sequence[Layer]) -> Problem:
         depth = _depth(layer.says, problem.path)
         if depth is not None:
             path = problem.path[:-1] if problem.path[depth:] == ("use",) else problem.path
-            return Problem(path, problem.text, layer.origin)
+            return Problem(layer.as_written(path), problem.text, layer.origin)
     return problem
 
 

@@ -46,10 +46,21 @@ def report(spec: str, problems: Sequence[Problem]) -> str:
 def translate(error: ValidationError, written: object, catalog: Catalog) -> list[Problem]:
     """Return pydantic's findings about ``written`` as problems, one per key."""
     found: dict[Path, list[tuple[ErrorDetails, Place | None]]] = {}
-    for detail in error.errors(include_url=False):
+    for detail in _without_echoes(error.errors(include_url=False)):
         path, parent = _locate(detail["loc"], written, catalog)
         found.setdefault(path, []).append((detail, parent))
     return [_problem(path, details, written, catalog) for path, details in found.items()]
+
+
+def _without_echoes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out that a list is too short where pydantic only did not count the items that are wrong."""
+    places = [detail["loc"] for detail in details]
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short"
+        or not any(detail["loc"] == place[: len(detail["loc"])] != place for place in places)
+    ]
 
 
 def refused_by_omegaconf(error: OmegaConfBaseException) -> Problem:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from gymnasium import spaces
-from torch import Tensor
 
 from amago_registry.errors import UnsupportedSpaceError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from amago_registry.protocols import Actor, Distribution
+
+# Torch is imported where it is used: processes that only run environments come here for the spaces, and
+# it would be most of their memory and of the time they take to start.
 
 CanonicalAction = spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box
 """``Discrete(n)`` and ``MultiDiscrete`` with one axis from 0, flat ``MultiBinary``, flat ``Box``."""
@@ -57,6 +60,8 @@ def action_vector(action: Tensor, space: spaces.Space[Any]) -> Tensor:
     if isinstance(space, spaces.Discrete):
         return one_hot(action, int(space.n))
     if isinstance(space, spaces.MultiDiscrete):
+        import torch
+
         factors = enumerate(choices(space))
         return torch.cat([one_hot(action[..., axis], n) for axis, n in factors], -1)
     return action if action.is_floating_point() else action.float()
@@ -64,6 +69,8 @@ def action_vector(action: Tensor, space: spaces.Space[Any]) -> Tensor:
 
 def one_hot(index: Tensor, n: int) -> Tensor:
     """Return indices ``(...)`` as ``(..., n)`` in fp32; torch's own goes by way of int64."""
+    import torch
+
     zeros = torch.zeros(*index.shape, n, device=index.device)
     return zeros.scatter_(-1, index.long()[..., None], 1.0)
 

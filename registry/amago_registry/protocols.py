@@ -36,10 +36,24 @@ engine stores and restores the tensors. A step may write to it in place."""
 
 @runtime_checkable
 class Environment(Protocol):
-    """A factory of environments."""
+    """A factory of environments.
+
+    Of what an environment puts into its infos the engine reads two keys: ``task``, at reset, is the
+    name of the task that begins, where there are several; ``success``, at a step, is how well the
+    attempt went that ends with it.
+
+    One more method is an offer: ``make_vector(count: int) -> gymnasium.vector.VectorEnv`` returns
+    ``count`` environments that are stepped at once, for ``collector.vectorization=native``. Its
+    single spaces are those of one environment. It says in its ``metadata["autoreset_mode"]`` how it
+    begins the next task; any of gymnasium's modes will do.
+    """
 
     def make(self) -> gymnasium.Env[Any, Any]:
-        """Return a fresh environment. Called once per environment that runs side by side."""
+        """Return a fresh environment. Called once per environment that runs side by side.
+
+        The engine may call it in another process, to which it sends this factory: keep in it what can
+        be copied, and open files, connections and simulators in here.
+        """
 
 
 @runtime_checkable
@@ -295,6 +309,10 @@ class Exploration(Protocol):
 class Dataset(Protocol):
     """Trajectories recorded elsewhere. What it holds does not change while it is in use.
 
+    Batches are drawn ahead, again, and by several threads and processes at once: what is drawn is a
+    function of the arguments alone. :func:`amago_registry.recordings.recorded_trajectory` makes a
+    trajectory of what an environment returned.
+
     Attributes:
         observation_space: What its observations were declared as, by the environment they are of.
         action_space: What its actions were declared as, by the same environment.
@@ -308,12 +326,19 @@ class Dataset(Protocol):
 
         Args:
             rng: The only source of randomness.
-            count: How many, at least 1.
+            count: How many, at least 1, also more than there are.
             update: Updates taken before this one; what changes over training depends on nothing else.
 
         Returns:
             Trajectories in the form of the replay: observations by the keys of the canonical space,
-            actions in stored form. Arrays may be read-only views.
+            actions in stored form, and of the types that :mod:`amago_registry.spaces` names; all
+            with the same columns. Arrays are read-only, or copies.
+        """
+
+    def describe(self) -> str:
+        """Return in one line what it holds, and what it had to leave out.
+
+        Shown by ``amago check`` and when training begins: ``480 trajectories, 19,200 timesteps``.
         """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from toys import Broken, Walk
+from toys import Broken, Fragile, Walk
 
 from amago_core.environments import (
     CheckedEnv,
@@ -28,6 +28,13 @@ from amago_core.environments import (
         (0, "raise", "reset raised RuntimeError: the simulator is gone."),
         (1, "reward shape", "the reward has shape (2,) instead of being one number."),
         (2, "reward none", "the reward is None instead of being one number."),
+        (2, "end shape", "terminated has shape (2,) instead of being true or false."),
+        (2, "cut shape", "truncated has shape (2,) instead of being true or false."),
+        (1, "success none", "info['success'] is None instead of being one number."),
+        (1, "success shape", "info['success'] has shape (2,) instead of being one number."),
+        (1, "info none", "the info is None instead of being a dictionary."),
+        (0, "info none", "the info is None instead of being a dictionary."),
+        (2, "kind", "the observation 'observation' is of type complex64, its space of float32."),
     ],
 )
 def test_a_fault_names_environment_step_and_field(at: int, how: str, message: str) -> None:
@@ -41,6 +48,72 @@ def test_a_fault_names_environment_step_and_field(at: int, how: str, message: st
     with pytest.raises(EnvironmentFault) as caught:
         act()
     assert str(caught.value) == f"environment walk, step {at} of its task: {message}"
+
+
+@pytest.mark.parametrize(
+    "ones", [(1, 1), (True, True), (np.float32(1), np.bool_(True)), (np.array(1), np.array(1))]
+)
+def test_numbers_and_truths_of_any_type_pass_and_become_pythons(ones: tuple[Any, Any]) -> None:
+    class Loose(Walk):
+        def step(self, action: Any) -> Any:
+            obs, *_ = super().step(action)
+            return obs, ones[0], ones[1], ones[1], {"success": ones[0], "other": object()}
+
+    env = CheckedEnv(Loose(), "walk")
+    env.reset(seed=0)
+    _, reward, terminated, truncated, info = env.step(0)
+    assert (type(reward), reward) == (float, 1.0)
+    assert terminated is truncated is True
+    assert info == {"success": 1.0}
+
+
+@pytest.mark.parametrize("given", [np.float64, np.float16, np.int8])
+def test_an_observation_of_a_kind_that_fits_is_converted(given: Any) -> None:
+    class Other(Walk):
+        def _observe(self) -> Any:
+            return np.array([self.time, -1], given)
+
+    vector = make_environments(Other, "walk", 1)
+    vector.reset([0])
+    vector.step(np.array([0]))
+    assert vector.obs["observation"].dtype == np.float32
+    assert vector.obs["observation"].tolist() == [[1, -1]]
+
+
+def test_a_task_that_has_a_name_is_known_by_it() -> None:
+    vector = make_environments(Fragile, "walk", 3)
+    assert vector.task_B == ["", "", ""]
+    vector.reset([1, 2, None])
+    assert vector.task_B == ["odd", "even", ""]
+
+
+def test_what_is_no_name_of_a_task_is_left_alone() -> None:
+    class Numbered(Walk):
+        def reset(self, **words: Any) -> Any:
+            return super().reset(**words)[0], {"task": 3}
+
+    vector = make_environments(Numbered, "walk", 1)
+    vector.reset([1])
+    assert vector.task_B == [""]
+
+
+def test_success_is_only_that_of_the_last_step() -> None:
+    vector = make_environments(lambda: Broken(-1, "never"), "walk", 1)
+    vector.reset([0])
+    known = []
+    for _ in range(4):
+        vector.step(np.array([0]))
+        known.append(not np.isnan(vector.success_B[0]))
+    assert known == [False, False, True, False]
+
+
+def test_what_runs_in_this_process_cannot_be_started_anew() -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(Walk, "walk", 1).restart()
+    assert str(caught.value) == (
+        "environment walk runs in this process and cannot be started anew; with "
+        "collector.vectorization=async it can."
+    )
 
 
 def test_the_step_in_a_fault_counts_from_the_last_reset() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -124,7 +128,8 @@ class Broken(Walk):
     ) -> tuple[Any, dict[str, Any]]:
         obs, info = super().reset(seed=seed)
         self.length = 100
-        return (self._spoil(obs) if self.at == 0 else obs), info
+        info = None if (self.at, self.how) == (0, "info none") else info
+        return (self._spoil(obs) if self.at == 0 else obs), info  # type: ignore[return-value]
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = super().step(action)
@@ -135,11 +140,24 @@ class Broken(Walk):
             "reward shape": np.zeros(2),
             "reward none": None,
         }
-        return self._spoil(obs), rewards.get(self.how, reward), terminated, truncated, info
+        infos: dict[str, Any] = {
+            "success none": {"success": None},
+            "success shape": {"success": np.zeros(2)},
+            "info none": None,
+        }
+        return (
+            self._spoil(obs),
+            rewards.get(self.how, reward),
+            np.zeros(2, bool) if self.how == "end shape" else terminated,  # type: ignore[return-value]
+            np.zeros(2, bool) if self.how == "cut shape" else truncated,  # type: ignore[return-value]
+            infos.get(self.how, info),
+        )
 
     def _spoil(self, obs: Any) -> Any:
         if self.how == "shape":
             return np.zeros(3, np.float32)
+        if self.how == "kind":
+            return np.zeros(2, np.complex64)
         if self.how == "keys":
             return {"seen": obs["seen"]}
         if self.how == "nan":
@@ -147,6 +165,44 @@ class Broken(Walk):
         if self.how == "raise":
             raise RuntimeError("the simulator is gone")
         return obs
+
+
+class Fragile(Walk):
+    """A walk of 1000 steps whose action says what happens: 0 nothing, others as ``HARM`` names them.
+
+    Its tasks have names: ``even`` or ``odd``, as the seed is.
+    """
+
+    HARM = ("nothing", "raise", "hang", "exit", "kill", "crash", "shape")
+
+    def __init__(self) -> None:
+        super().__init__(action=spaces.Discrete(len(self.HARM)))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        obs, _ = super().reset(seed=seed)
+        self.length = 1000
+        return obs, {"task": "odd" if seed and seed % 2 else "even"}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        harm = self.HARM[action]
+        if harm == "raise":
+            raise RuntimeError("the simulator is gone")
+        if harm == "hang":
+            self.spin()
+        if harm == "exit":
+            os._exit(3)
+        if harm == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if harm == "crash":
+            ctypes.string_at(0)
+        obs, *others = super().step(action)
+        return (obs[:1] if harm == "shape" else obs), *others
+
+    def spin(self) -> None:
+        while True:
+            time.sleep(0.1)
 
 
 def policy(

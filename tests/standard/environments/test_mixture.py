@@ -91,8 +91,14 @@ def test_rewards_are_scaled_task_by_task() -> None:
 
 def test_the_end_and_the_info_are_the_tasks_own() -> None:
     env = Mixture([MixedTask("one", Scripted(spaces.Discrete(2), ONE), reward_scale=0.5)])
-    assert env.reset(seed=0)[1] == {"from": "reset"}
+    assert env.reset(seed=0)[1] == {"from": "reset", "task": "one"}
     assert env.step(1)[1:] == (1.5, False, True, {"success": 0.5})
+
+
+def test_the_info_of_a_reset_names_the_task_also_one_of_a_mixture_within() -> None:
+    env = mixture(MAZE, {"use": "mixture", "tasks": [BANDIT, MAZE], "show_task": False})
+    named = {env.reset(seed=seed)[1]["task"] for seed in range(40)}
+    assert named == {"t-maze", "mixture/bandit", "mixture/t-maze"}
 
 
 def test_actions_reach_the_task_in_its_own_numbers_and_options_as_they_are() -> None:

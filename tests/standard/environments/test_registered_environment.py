@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -49,6 +50,46 @@ def test_a_time_limit_truncates_unless_it_is_said_to_terminate(
     assert env.step(0)[2:4] == (False, False)
     assert env.step(1)[2:4] == end
     assert env.spec.max_episode_steps == 2
+
+
+def part(name: str, **options: Any) -> RegisteredEnvironment:
+    return RegisteredEnvironment(EnvironmentContext(), GymnasiumOptions(id=name, **options))
+
+
+def test_what_is_registered_with_a_vector_form_offers_it() -> None:
+    vector = part("CartPole-v1", kwargs={"sutton_barto_reward": True}).make_vector(3)
+    assert type(vector.unwrapped).__name__ == "CartPoleVectorEnv"
+    vector.reset(seed=0)
+    assert vector.step(np.zeros(3, np.int64))[1].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("terminates", "end"), [(False, (False, True)), (True, (True, False))])
+def test_a_time_limit_of_the_vector_form_terminates_too(
+    terminates: bool, end: tuple[bool, bool]
+) -> None:
+    limited = {"kwargs": {"max_episode_steps": 2}, "time_limit_terminates": terminates}
+    vector = part("CartPole-v1", **limited).make_vector(2)
+    vector.reset(seed=0)
+    ends = [vector.step(np.array([0, 1]))[2:4] for _ in range(2)]
+    assert [[flags.tolist() for flags in pair] for pair in ends] == [
+        [[False] * 2, [False] * 2],
+        [[flag] * 2 for flag in end],
+    ]
+
+
+def test_a_missing_vector_form_is_named_with_what_to_write() -> None:
+    with pytest.raises(EnvironmentMakeError) as caught:
+        part("Pendulum-v1").make_vector(2)
+    assert str(caught.value) == (
+        "the gymnasium environment 'Pendulum-v1' has no vector form of its own, which "
+        "collector.vectorization=native needs: write collector.vectorization=sync, or async for slow "
+        "ones"
+    )
+
+
+def test_an_unknown_id_has_no_vector_form_either() -> None:
+    with pytest.raises(UnknownEnvironmentError, match="Did you mean 'CartPole-v1' or"):
+        part("CartPole-v7").make_vector(2)
 
 
 def test_an_id_that_would_import_is_refused_before_anything_happens() -> None:

@@ -19,6 +19,7 @@ from amago_registry.errors import UnsupportedSpaceError
 from amago_standard.environments.options import MixtureOptions
 
 TASK_KEY = "task"
+"""Key of the present task: its index in the observation, its name in the info of a reset."""
 MASK_KEY = "action_mask"
 
 Space: TypeAlias = spaces.Space[Any]
@@ -50,7 +51,9 @@ class Mixture(gymnasium.Env[dict[str, Any], Any]):
 
     Actions are those of the tasks where all have the same ``Box``. With ``Discrete`` actions they count
     from 0 to the most choices of any task; where tasks differ in number, or show an ``action_mask`` of
-    their own, the observation has an ``action_mask``. Infos and ends of trajectories are the task's.
+    their own, the observation has an ``action_mask``. Infos and ends of trajectories are the task's,
+    but that the info of a reset names the task: ``{"task": "bandit"}``; where the task is a mixture
+    itself, ``{"task": "inner/bandit"}``.
 
     Which task it is and its own seed both follow from the seed of ``reset``.
 
@@ -99,7 +102,9 @@ class Mixture(gymnasium.Env[dict[str, Any], Any]):
         self._index = int(self.np_random.choice(len(self.tasks), p=self._probabilities))
         inner_seed = int(self.np_random.integers(2**31))
         obs, info = self.present.env.reset(seed=inner_seed, options=options)
-        return self._observe(obs), info
+        inner = info.get(TASK_KEY)
+        name = f"{self.present.name}/{inner}" if isinstance(inner, str) else self.present.name
+        return self._observe(obs), {**info, TASK_KEY: name}
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Take one step of the present task.

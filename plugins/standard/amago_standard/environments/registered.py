@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn, SupportsFloat
 
 import gymnasium
+from gymnasium.vector import VectorEnv, VectorWrapper
 
 from amago_registry.contexts import EnvironmentContext
 from amago_standard.environments.errors import EnvironmentMakeError, UnknownEnvironmentError
@@ -20,6 +21,15 @@ class TimeLimitTerminates(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Take a step; an end of any kind is a termination."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         return obs, reward, terminated or truncated, False, info
+
+
+class TimeLimitsTerminate(VectorWrapper):
+    """:class:`TimeLimitTerminates` for many environments at once."""
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Take a step; an end of any kind is a termination."""
+        obs, reward, terminated, truncated, infos = self.env.step(actions)
+        return obs, reward, terminated | truncated, truncated & False, infos
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,29 @@ class RegisteredEnvironment:
         except Exception as error:
             self._explain(error)
         return TimeLimitTerminates(env) if self.options.time_limit_terminates else env
+
+    def make_vector(self, count: int) -> VectorEnv[Any, Any, Any]:
+        """Return ``count`` environments in the vector form that the package registers for them.
+
+        Raises:
+            UnknownEnvironmentError: If no installed package registers the id.
+            EnvironmentMakeError: If it has no vector form, or that cannot be made.
+        """
+        name = self.options.id
+        kwargs: dict[str, Any] = dict(self.options.kwargs)
+        known = gymnasium.registry.get(name)
+        if known is not None and known.vector_entry_point is None:
+            raise EnvironmentMakeError(
+                f"the gymnasium environment '{name}' has no vector form of its own, which "
+                "collector.vectorization=native needs: write collector.vectorization=sync, or async "
+                "for slow ones"
+            )
+        mode = "vector_entry_point"
+        try:
+            vector = gymnasium.make_vec(name, num_envs=count, vectorization_mode=mode, **kwargs)
+        except Exception as error:
+            self._explain(error)
+        return TimeLimitsTerminate(vector) if self.options.time_limit_terminates else vector
 
     def _explain(self, error: Exception) -> NoReturn:
         name = self.options.id

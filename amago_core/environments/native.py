@@ -1,0 +1,280 @@
+"""Environments that come with a vector form of their own.
+
+Gymnasium's vector environments begin the next task by themselves, in one of two ways, or leave that to
+whoever steps them. All three are brought here to what the collector asks for.
+
+Shape suffixes: B = environments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from amago_core.environments.checked import MakeEnvironment, make_checked
+from amago_core.environments.columns import Arrays, allocate, observations, result_columns
+from amago_core.environments.faults import EnvironmentFault
+from amago_core.environments.sync import task_name
+from amago_registry.errors import AmagoError
+from amago_registry.spaces import canonical_observation, flat_observation
+
+if TYPE_CHECKING:
+    from amago_core.environments.vector import Environments
+
+Vector: TypeAlias = VectorEnv[Any, Any, Any]
+
+
+class NativeEnvironments:
+    """Steps a gymnasium vector environment; see :class:`amago_core.environments.vector.Environments`.
+
+    * ``DISABLED``: tasks begin with :meth:`reset`, by mask.
+    * ``SAME_STEP``: a step that ends a task returns the next one's first observation. It is held back
+      until :meth:`reset`; the last one of the task is shown in its place.
+    * ``NEXT_STEP``: the step after the end ignores its action and returns the next task's first
+      observation. The environment has not ``played`` that step; its task ``began`` with it.
+
+    Where all environments are to begin at once, they are reset, whatever the mode. A list of seeds is
+    given to those that take it; others take the first seed, and only then. They cannot be stepped one
+    without the others, so the past of a task cannot be replayed: ``reproducible`` is false.
+
+    Args:
+        vector: A vector environment that says its ``metadata["autoreset_mode"]``.
+        name: What users call it.
+
+    Raises:
+        EnvironmentFault: If it does not say how it resets.
+    """
+
+    reproducible = False
+
+    def __init__(self, vector: Vector, name: str) -> None:
+        self._vector, self._name, self.count = vector, name, vector.num_envs
+        self._mode = _autoreset_mode(vector, name)
+        self.observation_space = vector.single_observation_space
+        self.action_space = vector.single_action_space
+        self._spaces = canonical_observation(self.observation_space)
+        columns = result_columns(self.observation_space, self.count)
+        arrays = allocate(columns)
+        self.obs, self.reward_B = observations(arrays), arrays["reward"]
+        self.terminated_B, self.truncated_B = arrays["terminated"], arrays["truncated"]
+        self.success_B = arrays["success"]
+        self.task_B = [""] * self.count
+        self.played_B = np.ones(self.count, bool)
+        self.began_B = np.zeros(self.count, bool)
+        self._over_B = np.zeros(self.count, bool)
+        self._next_obs = observations(allocate(columns))
+        self._next_task_B = [""] * self.count
+        self._takes_seeds = True
+
+    def reset(self, seeds: Sequence[int | None]) -> None:
+        """Begin new tasks where there is a seed, or where the environment has begun one by itself."""
+        fresh_B = np.array([seed is not None for seed in seeds])
+        self.began_B[:] = fresh_B
+        if not fresh_B.any():
+            return
+        if fresh_B.all():
+            self._begin(self._reset(seeds, None), fresh_B)
+        elif self._mode is AutoresetMode.DISABLED:
+            self._begin(self._reset(seeds, fresh_B), fresh_B)
+        else:
+            self._wait_for(fresh_B)
+
+    def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
+        """Take one step in all environments; ``active_B`` must leave none out."""
+        assert active_B is None or active_B.all(), "a vector environment is stepped as a whole"
+        try:
+            obs, reward, terminated, truncated, infos = self._vector.step(action)
+        except Exception as error:
+            raise self._fault(f"step raised {type(error).__name__}: {error}") from error
+        self.reward_B[:] = self._one_each("reward", reward)
+        self.terminated_B[:] = self._one_each("terminated", terminated)
+        self.truncated_B[:] = self._one_each("truncated", truncated)
+        phantom_B = self._over_B & (self._mode is AutoresetMode.NEXT_STEP)
+        self.played_B[:] = ~phantom_B
+        self.began_B[:] = phantom_B
+        for array in (self.reward_B, self.terminated_B, self.truncated_B):
+            array[phantom_B] = 0
+        self._over_B = self.terminated_B | self.truncated_B
+        self._show(self.obs, obs, np.ones(self.count, bool))
+        self._name_tasks(self.task_B, infos, phantom_B)
+        self.success_B.fill(np.nan)
+        if self._mode is AutoresetMode.SAME_STEP and self._over_B.any():
+            self._hold_back(infos)
+        else:
+            self._succeed(infos, self.played_B)
+
+    def restart(self) -> None:
+        """Raise: what runs in this process cannot be lost without it."""
+        raise EnvironmentFault(
+            f"environment {self._name} runs in this process and cannot be started anew; with "
+            "collector.vectorization=async it can."
+        )
+
+    def close(self) -> None:
+        """Close all of them."""
+        self._vector.close()
+
+    def _reset(self, seeds: Sequence[int | None], mask_B: np.ndarray | None) -> tuple[Any, Any]:
+        if self._takes_seeds:
+            try:
+                return self._vector_reset([seed or 0 for seed in seeds], mask_B)
+            except Exception:
+                # Gymnasium has no way to ask. Where this was not the reason, the next line says so.
+                self._takes_seeds = False
+        try:
+            return self._vector_reset(seeds[0] if mask_B is None else None, mask_B)
+        except Exception as error:
+            raise self._fault(f"reset raised {type(error).__name__}: {error}") from error
+
+    def _vector_reset(self, seed: Any, mask_B: np.ndarray | None) -> tuple[Any, Any]:
+        options = None if mask_B is None else {"reset_mask": mask_B.copy()}
+        return self._vector.reset(seed=seed, options=options)
+
+    def _begin(self, shown: tuple[Any, Any], fresh_B: np.ndarray) -> None:
+        obs, infos = shown
+        self._show(self.obs, obs, fresh_B)
+        self._name_tasks(self.task_B, infos, fresh_B)
+        self._over_B &= ~fresh_B
+
+    def _wait_for(self, fresh_B: np.ndarray) -> None:
+        """Show what begins by itself: what has begun, now, and the rest with the next step."""
+        if (fresh_B & ~self._over_B).any():
+            raise EnvironmentFault(
+                f"environment {self._name}: its vector form begins the next task by itself, and only "
+                "where the last one ends; it cannot be cut before. Leave out the limit on its steps, "
+                "or write collector.vectorization=sync."
+            )
+        if self._mode is AutoresetMode.NEXT_STEP:
+            self.began_B.fill(False)
+            self.played_B[fresh_B] = False
+            return
+        for key, rows in self._next_obs.items():
+            self.obs[key][fresh_B] = rows[fresh_B]
+        for index in np.flatnonzero(fresh_B):
+            self.task_B[index] = self._next_task_B[index]
+        self._over_B &= ~fresh_B
+
+    def _hold_back(self, infos: Mapping[str, Any]) -> None:
+        """Show how tasks ended, and keep how the next ones begin."""
+        if "final_obs" not in infos:
+            raise self._fault("a task ended, and the info has no 'final_obs' that shows how")
+        for key, rows in self.obs.items():
+            self._next_obs[key][self._over_B] = rows[self._over_B]
+        self._name_tasks(self._next_task_B, infos, self._over_B)
+        final = infos["final_obs"]
+        if isinstance(final, np.ndarray) and final.dtype == object:
+            self._show_each(final)
+        else:
+            self._show(self.obs, final, self._over_B)
+        self._succeed(infos, ~self._over_B)
+        self._succeed(infos.get("final_info", {}), self._over_B)
+
+    def _show_each(self, final_B: np.ndarray) -> None:
+        for index in np.flatnonzero(self._over_B):
+            given = flat_observation(final_B[index], self.observation_space)
+            batch = {key: np.asarray(value)[None] for key, value in given.items()}
+            self._check(batch, 1)
+            for key, rows in self.obs.items():
+                rows[index] = batch[key][0]
+
+    def _show(self, rows: Arrays, obs: Any, mask_B: np.ndarray) -> None:
+        given = flat_observation(obs, self.observation_space)
+        batch = {key: np.asarray(value) for key, value in given.items()}
+        self._check(batch, self.count)
+        for key, target in rows.items():
+            np.copyto(target, batch[key], "same_kind", where=_as_wide(mask_B, target))
+
+    def _check(self, batch: Mapping[str, np.ndarray], count: int) -> None:
+        if batch.keys() != self._spaces.keys():
+            raise self._fault(
+                f"the observation has the keys {sorted(batch)}, its space {sorted(self._spaces)}"
+            )
+        for key, space in self._spaces.items():
+            values, shape = batch[key], (count, *(space.shape or ()))
+            if values.shape != shape:
+                raise self._fault(f"the observation {key!r} has shape {values.shape}, not {shape}")
+            if not np.can_cast(values.dtype, cast(Any, space.dtype), "same_kind"):
+                raise self._fault(
+                    f"the observation {key!r} is of type {values.dtype}, its space of {space.dtype}"
+                )
+
+    def _one_each(self, what: str, values: Any) -> np.ndarray:
+        array = np.asarray(values)
+        if array.shape != (self.count,):
+            raise self._fault(f"{what} has shape {array.shape}, not {(self.count,)}")
+        return array
+
+    def _succeed(self, infos: Mapping[str, Any], mask_B: np.ndarray) -> None:
+        for index, success in _told(infos, "success", mask_B):
+            self.success_B[index] = success
+
+    def _name_tasks(self, names_B: list[str], infos: Mapping[str, Any], mask_B: np.ndarray) -> None:
+        for index, task in _told(infos, "task", mask_B):
+            names_B[index] = task_name(task)
+
+    def _fault(self, what: str) -> EnvironmentFault:
+        return EnvironmentFault(f"environment {self._name}, in its vector form: {what}.")
+
+
+def make_native(
+    make_vector: Callable[[int], Vector], make: MakeEnvironment, name: str, count: int
+) -> Vector:
+    """Return the vector form of an environment, of ``count`` environments.
+
+    Raises:
+        EnvironmentFault: If it cannot be constructed, or differs from one environment alone.
+    """
+    (one,) = make_checked(make, name, 1)
+    one.close()
+    try:
+        vector = make_vector(count)
+    except AmagoError:
+        raise
+    except Exception as error:
+        raise EnvironmentFault(
+            f"environment {name}: its vector form could not be constructed: "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    for what, alone, together in (
+        ("number", count, vector.num_envs),
+        ("observation space", one.observation_space, vector.single_observation_space),
+        ("action space", one.action_space, vector.single_action_space),
+    ):
+        if alone != together:
+            vector.close()
+            raise EnvironmentFault(
+                f"environment {name}: the {what} of its vector form is {together} instead of {alone}."
+            )
+    return vector
+
+
+def _autoreset_mode(vector: Vector, name: str) -> AutoresetMode:
+    said = vector.metadata.get("autoreset_mode")
+    try:
+        return AutoresetMode(said)
+    except ValueError:
+        raise EnvironmentFault(
+            f"environment {name}: its vector form must say how it begins the next task: set "
+            f"metadata['autoreset_mode'] to a gymnasium.vector.AutoresetMode, it is {said!r}."
+        ) from None
+
+
+def _told(infos: Mapping[str, Any], key: str, mask_B: np.ndarray) -> list[tuple[int, Any]]:
+    """Return the index and value of each environment, among those asked about, whose info has a key."""
+    if key not in infos:
+        return []
+    has_B = np.asarray(infos.get(f"_{key}", np.ones(len(mask_B), bool)), bool) & mask_B
+    return [(int(index), infos[key][index]) for index in np.flatnonzero(has_B)]
+
+
+def _as_wide(mask_B: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return mask_B.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+if TYPE_CHECKING:
+
+    def _satisfies_the_protocol(environments: NativeEnvironments) -> Environments:
+        return environments

@@ -1,0 +1,407 @@
+"""Vector environments that begin tasks in their own ways, brought to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from toys import Walk
+
+from amago_core.environments import EnvironmentFault, NativeEnvironments, make_environments
+from amago_registry.contexts import EnvironmentContext
+
+MODES = list(AutoresetMode)
+BY_ITSELF = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
+
+
+class Counting(gymnasium.Env[Any, Any]):
+    """Observes [number of its task, time]; its tasks take ``first``, ``first + 1`` ... steps.
+
+    Pays the time; at the end of a task says its number as success. Tasks are named after their number.
+    """
+
+    def __init__(self, first: int, shape: str = "bare") -> None:
+        self.first, self.shape, self.number = first, shape, -1
+        box = spaces.Box(0, 99, (2,), np.float32)
+        self.observation_space: spaces.Space[Any] = box
+        if shape == "named":
+            self.observation_space = spaces.Dict(seen=box, clock=spaces.Discrete(99))
+        if shape == "pair":
+            self.observation_space = spaces.Tuple([box, spaces.Discrete(99)])
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.seed, self.time, self.number = seed, 0, self.number + 1
+        return self._observe(), {"task": f"task {self.number}"}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        over = self.time == self.first + self.number
+        info = {"success": float(self.number)} if over else {}
+        ends = (over, False) if self.number % 2 else (False, over)
+        return self._observe(), float(self.time), *ends, info
+
+    def _observe(self) -> Any:
+        seen = np.array([self.number, self.time], np.float32)
+        if self.shape == "bare":
+            return seen
+        if self.shape == "named":
+            return {"seen": seen, "clock": self.time}
+        return seen, self.time
+
+
+class CountingPart:
+    """A part whose environments differ in their first length: 2, 3 ..."""
+
+    def __init__(self, mode: AutoresetMode, shape: str = "bare") -> None:
+        self.mode, self.shape = mode, shape
+
+    def make(self) -> gymnasium.Env[Any, Any]:
+        return Counting(2, self.shape)
+
+    def make_vector(self, number: int) -> VectorEnv[Any, Any, Any]:
+        firsts = [partial(Counting, 2 + index, self.shape) for index in range(number)]
+        return SyncVectorEnv(firsts, autoreset_mode=self.mode)
+
+
+def native(part: Any, number: int) -> NativeEnvironments:
+    environments = make_environments(part.make, "counting", number, "native")
+    assert isinstance(environments, NativeEnvironments)
+    return environments
+
+
+Trajectory = dict[str, Any]
+
+
+def recorded(environments: Any, steps: int) -> list[list[Trajectory]]:
+    """Return the whole trajectories of each environment, as a collector would record them."""
+    seeds, size = count(100), environments.count
+    done: list[list[Trajectory]] = [[] for _ in range(size)]
+    open_: list[Trajectory] = [{} for _ in range(size)]
+
+    def begin() -> None:
+        for index in np.flatnonzero(environments.began_B):
+            first = {key: x[index].tolist() for key, x in environments.obs.items()}
+            task = environments.task_B[index]
+            open_[index] = {"obs": [first], "reward": [], "end": None, "success": None, "task": task}
+
+    environments.reset([next(seeds) for _ in range(size)])
+    begin()
+    for _ in range(steps):
+        environments.step(np.zeros(size, np.int64))
+        for index in np.flatnonzero(environments.played_B):
+            trajectory = open_[index]
+            trajectory["obs"].append({key: x[index].tolist() for key, x in environments.obs.items()})
+            trajectory["reward"].append(environments.reward_B[index])
+            if not np.isnan(environments.success_B[index]):
+                trajectory["success"] = float(environments.success_B[index])
+        begin()
+        terminated_B, truncated_B = environments.terminated_B, environments.truncated_B
+        ended_B = (terminated_B | truncated_B) & environments.played_B
+        for index in np.flatnonzero(ended_B):
+            open_[index]["end"] = "terminated" if terminated_B[index] else "truncated"
+            done[index].append(open_[index])
+        if ended_B.any():
+            environments.reset([next(seeds) if ended else None for ended in ended_B])
+            begin()
+    return done
+
+
+def expected(first: int, number: int, shape: str) -> Trajectory:
+    """Return the trajectory of a task, worked out by hand."""
+    length = first + number
+    keys: dict[str, Callable[[int], dict[str, Any]]] = {
+        "bare": lambda time: {"observation": [number, time]},
+        "named": lambda time: {"clock": time, "seen": [number, time]},
+        "pair": lambda time: {"0": [number, time], "1": time},
+    }
+    return {
+        "obs": [keys[shape](time) for time in range(length + 1)],
+        "reward": list(range(1, length + 1)),
+        "end": "terminated" if number % 2 else "truncated",
+        "success": float(number),
+        "task": f"task {number}",
+    }
+
+
+@pytest.mark.parametrize("shape", ["bare", "named", "pair"])
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_trajectories_are_whole_and_without_phantom_steps(mode: AutoresetMode, shape: str) -> None:
+    environments = native(CountingPart(mode, shape), 3)
+    found = recorded(environments, 40)
+    environments.close()
+    for index, trajectories in enumerate(found):
+        assert len(trajectories) >= 5
+        assert trajectories == [expected(2 + index, k, shape) for k in range(len(trajectories))]
+
+
+def test_the_step_that_begins_a_task_is_not_played_and_shows_how_it_begins() -> None:
+    environments = native(CountingPart(AutoresetMode.NEXT_STEP), 2)
+    environments.reset([1, 2])
+    rows = []
+    for _ in range(4):
+        environments.step(np.zeros(2, np.int64))
+        ended_B = environments.terminated_B | environments.truncated_B
+        rows.append(
+            [
+                x.tolist()
+                for x in (environments.played_B, environments.began_B, ended_B, environments.reward_B)
+            ]
+        )
+        environments.reset([7 if ended else None for ended in ended_B])
+    yes, no = True, False
+    assert rows == [
+        [[yes, yes], [no, no], [no, no], [1, 1]],
+        [[yes, yes], [no, no], [yes, no], [2, 2]],
+        [[no, yes], [yes, no], [no, yes], [0, 3]],
+        [[yes, no], [no, yes], [no, no], [1, 0]],
+    ]
+
+
+def test_one_that_waits_for_its_next_step_has_neither_played_nor_begun() -> None:
+    environments = native(CountingPart(AutoresetMode.NEXT_STEP), 2)
+    environments.reset([1, 2])
+    for _ in range(2):
+        environments.step(np.zeros(2, np.int64))
+    environments.reset([5, None])
+    assert environments.began_B.tolist() == [False, False]
+    assert environments.played_B.tolist() == [False, True]
+    assert environments.obs["observation"].tolist() == [[0, 2], [0, 2]]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_all_at_once_begin_with_seeds_of_their_own(mode: AutoresetMode) -> None:
+    environments = native(CountingPart(mode), 2)
+    environments.reset([7, 8])
+    environments.step(np.zeros(2, np.int64))
+    environments.reset([9, 10])
+    inner: Any = environments._vector
+    assert [env.seed for env in inner.envs] == [9, 10]
+    assert environments.began_B.tolist() == [True, True]
+    assert environments.obs["observation"].tolist() == [[1, 0], [1, 0]]
+
+
+def test_a_mask_resets_with_seeds_those_that_ended() -> None:
+    environments = native(CountingPart(AutoresetMode.DISABLED), 3)
+    environments.reset([7, 8, 9])
+    environments.reset([None, 5, None])
+    inner: Any = environments._vector
+    assert [env.seed for env in inner.envs] == [7, 5, 9]
+    assert environments.began_B.tolist() == [False, True, False]
+
+
+def test_with_masks_and_seeds_every_number_is_that_of_environments_one_by_one() -> None:
+    class Part:
+        make = staticmethod(partial(Walk, nested=True))
+
+        def make_vector(self, number: int) -> VectorEnv[Any, Any, Any]:
+            return SyncVectorEnv([self.make] * number, autoreset_mode=AutoresetMode.DISABLED)
+
+    part = Part()
+    environments = NativeEnvironments(part.make_vector(3), "walk")
+    alone = make_environments(part.make, "walk", 3)
+    for side in (alone, environments):
+        side.reset([1, 2, 3])
+    seeds = count(4)
+    for _ in range(100):
+        for side in (alone, environments):
+            side.step(np.array([0, 1, 2]))
+        for key, values in alone.obs.items():
+            assert np.array_equal(environments.obs[key], values)
+            assert environments.obs[key].dtype == values.dtype
+        for name in ("reward_B", "terminated_B", "truncated_B", "success_B"):
+            np.testing.assert_array_equal(getattr(environments, name), getattr(alone, name))
+        ended_B = alone.terminated_B | alone.truncated_B
+        fresh = [next(seeds) if ended else None for ended in ended_B]
+        for side in (alone, environments):
+            side.reset(fresh)
+
+
+def test_cartpole_in_its_own_vector_form_begins_as_its_first_seed_says() -> None:
+    from amago_core.spec import load_spec
+
+    spec = load_spec({"environment": {"use": "gymnasium", "id": "CartPole-v1"}})
+    assert spec.environment is not None
+    part = spec.environment.build(EnvironmentContext())
+    lengths = []
+    for seeds in ([1, 2, 3], [1, 5, 6], [2, 2, 3]):
+        environments = native(part, 3)
+        assert type(environments._vector).__name__ == "CartPoleVectorEnv"
+        assert environments.reproducible is False
+        environments.reset(seeds)
+        assert environments.began_B.all()
+        lengths.append(environments.obs["observation"].copy())
+        environments.close()
+    assert np.array_equal(lengths[0], lengths[1])
+    assert not np.array_equal(lengths[0], lengths[2])
+    trajectories = recorded(native(part, 3), 60)
+    for one in (one for each in trajectories for one in each):
+        assert one["end"] == "terminated"
+        x, _, angle, _ = one["obs"][-1]["observation"]
+        assert abs(x) > 2.4 or abs(angle) > 12 * np.pi / 180
+        assert all(abs(row["observation"][2]) <= 12 * np.pi / 180 for row in one["obs"][:-1])
+        assert one["reward"] == [1.0] * (len(one["obs"]) - 1)
+        assert np.abs(one["obs"][0]["observation"]).max() <= 0.05
+
+
+@pytest.mark.parametrize("mode", BY_ITSELF, ids=lambda mode: mode.name)
+def test_a_task_that_has_not_ended_cannot_be_cut_where_tasks_begin_by_themselves(
+    mode: AutoresetMode,
+) -> None:
+    environments = native(CountingPart(mode), 2)
+    environments.reset([1, 2])
+    environments.step(np.zeros(2, np.int64))
+    with pytest.raises(EnvironmentFault) as caught:
+        environments.reset([None, 3])
+    assert str(caught.value) == (
+        "environment counting: its vector form begins the next task by itself, and only where the last "
+        "one ends; it cannot be cut before. Leave out the limit on its steps, or write "
+        "collector.vectorization=sync."
+    )
+
+
+def test_a_final_observation_may_come_as_one_batch() -> None:
+    class Batched(VectorWrapper):
+        def step(self, actions: Any) -> Any:
+            obs, reward, terminated, truncated, infos = self.env.step(actions)
+            if "final_obs" in infos:
+                final = np.zeros((2, 2), np.float32)
+                for index in np.flatnonzero(infos["_final_obs"]):
+                    final[index] = infos["final_obs"][index]
+                infos["final_obs"] = final
+            return obs, reward, terminated, truncated, infos
+
+    inner = CountingPart(AutoresetMode.SAME_STEP).make_vector(2)
+    for index, trajectories in enumerate(recorded(NativeEnvironments(Batched(inner), "c"), 20)):
+        assert trajectories == [expected(2 + index, k, "bare") for k in range(len(trajectories))]
+
+
+class Wrong(VectorWrapper):
+    """Goes wrong in the way ``how`` says."""
+
+    def __init__(self, env: Any, how: str) -> None:
+        super().__init__(env)
+        self.how = how
+
+    def reset(self, **words: Any) -> Any:
+        if self.how == "reset raises":
+            raise RuntimeError("the simulator is gone")
+        return self.env.reset(**words)
+
+    def step(self, actions: Any) -> Any:
+        if self.how == "step raises":
+            raise RuntimeError("the simulator is gone")
+        obs, reward, terminated, truncated, infos = self.env.step(actions)
+        wrong: dict[str, tuple[Any, ...]] = {
+            "shape": (obs[:, :1], reward, terminated, truncated, infos),
+            "keys": ({"seen": obs}, reward, terminated, truncated, infos),
+            "type": (obs.astype(complex), reward, terminated, truncated, infos),
+            "reward": (obs, 1.0, terminated, truncated, infos),
+            "end": (obs, reward, terminated[:1], truncated, infos),
+            "final": (obs, reward, ~terminated, truncated, {}),
+            "final shape": (obs, reward, ~terminated, truncated, {"final_obs": obs[:1]}),
+        }
+        return wrong[self.how]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("reset raises", "reset raised RuntimeError: the simulator is gone"),
+        ("step raises", "step raised RuntimeError: the simulator is gone"),
+        ("shape", "the observation 'observation' has shape (2, 1), not (2, 2)"),
+        ("keys", "the observation has the keys ['seen'], its space ['observation']"),
+        ("type", "the observation 'observation' is of type complex128, its space of float32"),
+        ("reward", "reward has shape (), not (2,)"),
+        ("end", "terminated has shape (1,), not (2,)"),
+        ("final", "a task ended, and the info has no 'final_obs' that shows how"),
+        ("final shape", "the observation 'observation' has shape (1, 2), not (2, 2)"),
+    ],
+)
+def test_what_is_wrong_in_a_vector_form_is_named(how: str, message: str) -> None:
+    vector = Wrong(CountingPart(AutoresetMode.SAME_STEP).make_vector(2), how)
+    environments = NativeEnvironments(vector, "counting")
+
+    def act() -> None:
+        environments.reset([1, 2])
+        environments.step(np.zeros(2, np.int64))
+
+    with pytest.raises(EnvironmentFault) as caught:
+        act()
+    assert str(caught.value) == f"environment counting, in its vector form: {message}."
+
+
+def test_a_part_without_a_vector_form_says_what_to_write() -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(Walk, "walk", 2, "native")
+    assert str(caught.value) == (
+        "environment walk has no vector form of its own, which collector.vectorization=native needs: "
+        "write collector.vectorization=sync, or async for slow ones."
+    )
+
+
+class Odd(CountingPart):
+    """A part whose vector form is not that of its environments."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(AutoresetMode.DISABLED)
+        self.how = how
+
+    def make_vector(self, number: int) -> VectorEnv[Any, Any, Any]:
+        if self.how == "raises":
+            raise OSError("no GPU")
+        vector = super().make_vector(number + (self.how == "number"))
+        if self.how == "seen":
+            vector.single_observation_space = spaces.Discrete(2)
+        if self.how == "done":
+            vector.single_action_space = spaces.Discrete(3)
+        if self.how == "silent":
+            del vector.metadata["autoreset_mode"]
+        return vector
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("raises", "its vector form could not be constructed: OSError: no GPU."),
+        ("number", "the number of its vector form is 3 instead of 2."),
+        (
+            "seen",
+            "the observation space of its vector form is Discrete(2) instead of "
+            "Box(0.0, 99.0, (2,), float32).",
+        ),
+        ("done", "the action space of its vector form is Discrete(3) instead of Discrete(2)."),
+        (
+            "silent",
+            "its vector form must say how it begins the next task: set metadata['autoreset_mode'] to a "
+            "gymnasium.vector.AutoresetMode, it is None.",
+        ),
+    ],
+)
+def test_a_vector_form_of_another_kind_is_refused(how: str, message: str) -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        native(Odd(how), 2)
+    assert str(caught.value) == f"environment counting: {message}"
+
+
+def test_a_vector_form_cannot_be_started_anew() -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        native(CountingPart(AutoresetMode.DISABLED), 2).restart()
+    assert str(caught.value) == (
+        "environment counting runs in this process and cannot be started anew; with "
+        "collector.vectorization=async it can."
+    )
+
+
+def test_a_vector_form_may_be_closed_twice() -> None:
+    environments = native(CountingPart(AutoresetMode.DISABLED), 2)
+    environments.close()
+    environments.close()

@@ -1,0 +1,586 @@
+"""Environments in processes: the bits of those in this one, and nothing left behind by any end."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import gymnasium
+import numpy as np
+import pytest
+import toys
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import Broken, Choosy, Fragile, Walk
+
+from amago_core.environments import (
+    EnvironmentFault,
+    EnvironmentLost,
+    ProcessEnvironments,
+    make_environments,
+)
+from amago_core.environments.columns import Column, attach, shared_file
+from amago_core.environments.processes import shares
+from amago_registry.contexts import EnvironmentContext
+
+# The module itself imports torch, which would make every process of these tests slow to start.
+cloudpickle.register_pickle_by_value(toys)
+
+Make = Callable[[], gymnasium.Env[Any, Any]]
+NOTHING, RAISE, HANG, EXIT, KILL, CRASH, SHAPE = range(len(Fragile.HARM))
+
+
+@contextmanager
+def running(make: Make, count: int, **words: Any) -> Iterator[ProcessEnvironments]:
+    environments = make_environments(make, "walk", count, "async", **words)
+    assert isinstance(environments, ProcessEnvironments)
+    try:
+        yield environments
+    finally:
+        environments.close()
+
+
+def pids(environments: ProcessEnvironments) -> list[int]:
+    return [worker.process.pid for worker in environments._workers]
+
+
+def is_gone(pid: int, seconds: float = 0.0) -> bool:
+    """Say whether a process has ended and been reaped, waiting for that if need be."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
+
+
+def shown(environments: Any) -> dict[str, Any]:
+    names = ("reward_B", "terminated_B", "truncated_B", "success_B", "played_B", "began_B")
+    arrays = {name: getattr(environments, name).copy() for name in names}
+    return {**arrays, **{key: x.copy() for key, x in environments.obs.items()}}
+
+
+def assert_same(one: Any, other: Any) -> None:
+    found, expected = shown(one), shown(other)
+    assert found.keys() == expected.keys()
+    for key, values in expected.items():
+        assert found[key].dtype == values.dtype
+        np.testing.assert_array_equal(found[key], values, key)
+    assert one.task_B == other.task_B
+
+
+def harm(*actions: int) -> np.ndarray:
+    return np.array(actions, np.int64)
+
+
+BOX = spaces.Box(-1, 2, (2, 2), np.float32)
+CASES: dict[str, Make] = {
+    "discrete": Walk,
+    "named": lambda: Walk(named=True),
+    "nested": lambda: Walk(nested=True),
+    "truncated": lambda: Walk(truncates=True),
+    "box": lambda: Walk(action=BOX),
+    "from 5": lambda: Walk(action=spaces.Discrete(3, start=5)),
+    "many": lambda: Walk(action=spaces.MultiDiscrete([2, 3])),
+    "bits": lambda: Walk(action=spaces.MultiBinary(3)),
+    "choosy": lambda: Choosy(spaces.Discrete(4)),
+    "tasks with names": Fragile,
+}
+
+
+def drawn(space: spaces.Space[Any], env_obs: dict[str, np.ndarray]) -> np.ndarray:
+    """Return an action that each environment allows."""
+    if "action_mask" in env_obs:
+        return env_obs["action_mask"].argmax(1)
+    return np.stack([space.sample() for _ in range(5)])
+
+
+@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+def test_every_number_is_that_of_environments_in_this_process(make: Make) -> None:
+    alone = make_environments(make, "walk", 5)
+    rng, begun = np.random.default_rng(0), 5
+    with running(make, 5, processes=2) as environments:
+        assert environments.observation_space == alone.observation_space
+        for side in (alone, environments):
+            side.reset(range(1, 6))
+        assert_same(environments, alone)
+        environments.action_space.seed(0)
+        space = Fragile().action_space if make is Fragile else environments.action_space
+        for _ in range(200):
+            action = (
+                np.zeros(5, int) if make is Fragile else drawn(environments.action_space, alone.obs)
+            )
+            assert space.contains(action[0])
+            ended_B = alone.terminated_B | alone.truncated_B
+            if ended_B.any() or rng.random() < 0.05:
+                ended_B |= rng.random(5) < 0.1
+                seeds = [begun + index if over else None for index, over in enumerate(ended_B)]
+                begun += 5
+                for side in (alone, environments):
+                    side.reset(seeds)
+                    side.terminated_B[:] = side.truncated_B[:] = False
+                assert_same(environments, alone)
+                action = np.zeros(5, int) if make is Fragile else drawn(space, alone.obs)
+            active_B = rng.random(5) < 0.8 if rng.random() < 0.3 else None
+            for side in (alone, environments):
+                side.step(action, active_B)
+                if active_B is not None:  # The others show what they showed before.
+                    side.terminated_B[~active_B] = side.truncated_B[~active_B] = False
+            assert_same(environments, alone)
+    alone.close()
+
+
+@given(count=st.integers(1, 300), processes=st.integers(1, 300))
+def test_every_environment_is_always_in_one_process_and_shares_are_fair(
+    count: int, processes: int
+) -> None:
+    found = shares(count, processes)
+    assert [index for share in found for index in share] == list(range(count))
+    assert len(found) == min(count, processes)
+    sizes = {len(share) for share in found}
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_shared_arrays_are_one_memory_and_do_not_overlap() -> None:
+    columns = {"a": Column((3, 2), "<f4"), "b": Column((3,), "|b1"), "empty": Column((3, 0), "<f8")}
+    memory = shared_file(columns)
+    one, other = attach(memory, columns), attach(memory, columns)
+    os.close(memory)
+    one["a"][:] = 7
+    assert other["a"].tolist() == [[7, 7]] * 3
+    assert not other["b"].any()
+    one["b"][:] = True
+    assert other["a"].tolist() == [[7, 7]] * 3
+    assert other["empty"].shape == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("at", "how", "message"),
+    [
+        (2, "shape", "the observation 'observation' has shape (3,), its space (2,)."),
+        (0, "shape", "the observation 'observation' has shape (3,), its space (2,)."),
+        (1, "keys", "the observation has the keys ['seen'], its space ['cell', 'seen']."),
+        (2, "reward none", "the reward is None instead of being one number."),
+    ],
+)
+def test_what_is_wrong_in_another_process_is_said_as_here_and_is_no_loss(
+    at: int, how: str, message: str
+) -> None:
+    with running(lambda: Broken(at, how), 2, processes=1) as environments:
+        with pytest.raises(EnvironmentFault) as caught:
+            play(environments, 5)
+        assert not environments._workers
+    assert str(caught.value) == f"environment walk, step {at} of its task: {message}"
+    assert type(caught.value) is EnvironmentFault
+
+
+def play(environments: Any, steps: int) -> None:
+    environments.reset([1] * environments.count)
+    for _ in range(steps):
+        environments.step(np.zeros(environments.count, int))
+
+
+@pytest.mark.parametrize(("at", "call"), [(3, "step"), (0, "reset")])
+def test_what_an_environment_raises_is_a_loss_with_its_own_traceback(at: int, call: str) -> None:
+    with (
+        running(lambda: Broken(at, "raise"), 2, processes=1) as environments,
+        pytest.raises(EnvironmentLost) as caught,
+    ):
+        play(environments, 5)
+    assert str(caught.value) == (
+        f"environment walk, step {at} of its task: {call} raised RuntimeError: the simulator is gone."
+    )
+    (note,) = caught.value.__notes__
+    assert note.startswith("In the environment's process:\nTraceback (most recent call last):\n")
+    assert f"in {call}\n" in note
+    assert note.endswith("RuntimeError: the simulator is gone")
+
+
+@pytest.mark.parametrize(
+    ("action", "message", "note"),
+    [
+        (EXIT, "the process of environments 2 to 3 ended with code 3.", None),
+        (KILL, "the process of environments 2 to 3 was killed by SIGKILL.", None),
+        (CRASH, "the process of environments 2 to 3 was killed by SIGSEGV.", "Segmentation fault"),
+    ],
+)
+def test_a_process_that_ends_is_a_loss_that_says_how(action: int, message: str, note: str) -> None:
+    with running(Fragile, 4, processes=2) as environments:
+        environments.reset([1, 2, 3, 4])
+        ended = pids(environments)
+        with pytest.raises(EnvironmentLost) as caught:
+            environments.step(harm(0, 0, 0, action))
+        assert all(is_gone(pid) for pid in ended)
+    assert str(caught.value) == f"environment walk: {message}"
+    notes = getattr(caught.value, "__notes__", [])
+    assert len(notes) == (note is not None)
+    for said in notes:
+        assert note in said
+        assert "in step\n" in said
+
+
+def test_an_environment_that_hangs_is_a_loss_that_says_where() -> None:
+    with running(Fragile, 2, processes=2, step_timeout=0.5) as environments:
+        environments.reset([1, 2])
+        ended = pids(environments)
+        began = time.monotonic()
+        with pytest.raises(EnvironmentLost) as caught:
+            environments.step(harm(HANG, NOTHING))
+        assert 0.5 <= time.monotonic() - began < 5
+        assert all(is_gone(pid) for pid in ended)
+    assert str(caught.value) == (
+        "environment walk: the process of environment 0 did not answer within 0.5 seconds "
+        "(collector.step_timeout)."
+    )
+    (note,) = caught.value.__notes__
+    assert "in spin\n" in note
+
+
+def test_a_process_killed_from_outside_in_the_middle_of_a_step_is_a_loss() -> None:
+    with running(Fragile, 2, processes=2) as environments:
+        environments.reset([1, 2])
+        victim = pids(environments)[1]
+        killing = threading.Timer(0.2, os.kill, (victim, signal.SIGKILL))
+        killing.start()
+        with pytest.raises(EnvironmentLost) as caught:
+            environments.step(harm(NOTHING, HANG))
+        killing.join()
+    assert str(caught.value) == "environment walk: the process of environment 1 was killed by SIGKILL."
+
+
+def test_a_process_killed_between_steps_is_a_loss_found_with_the_next() -> None:
+    with running(Fragile, 2, processes=2) as environments:
+        environments.reset([1, 2])
+        os.kill(pids(environments)[0], signal.SIGKILL)
+        environments._workers[0].process.wait()
+        with pytest.raises(EnvironmentLost, match="environment 0 was killed by SIGKILL"):
+            environments.reset([3, 4])
+
+
+def test_a_restart_makes_all_anew_in_the_same_arrays() -> None:
+    alone = make_environments(Fragile, "walk", 3)
+    with running(Fragile, 3, processes=2) as environments:
+        environments.reset([1, 2, 3])
+        before = {id(x) for x in (*environments.obs.values(), environments.reward_B)}
+        with pytest.raises(EnvironmentLost):
+            environments.step(harm(RAISE, 0, 0))
+        environments.restart()
+        assert environments.task_B == ["", "", ""]
+        assert {id(x) for x in (*environments.obs.values(), environments.reward_B)} == before
+        for side in (alone, environments):
+            side.reset([4, 5, 6])
+            side.step(harm(0, 0, 0))
+        assert_same(environments, alone)
+
+
+@pytest.mark.parametrize("losses", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_random_losses_are_survived_one_after_the_other(losses: int) -> None:
+    rng = np.random.default_rng(0)
+    alone = make_environments(Fragile, "walk", 4)
+    with running(Fragile, 4, processes=2, step_timeout=1.0) as environments:
+        for number in range(losses):
+            seeds = [10 * number + index for index in range(4)]
+            for side in (alone, environments):
+                side.reset(seeds)
+            for _ in range(rng.integers(1, 4)):
+                for side in (alone, environments):
+                    side.step(harm(0, 0, 0, 0))
+            assert_same(environments, alone)
+            action = harm(0, 0, 0, 0)
+            action[rng.integers(4)] = rng.choice([RAISE, HANG, EXIT, KILL])
+            ended = pids(environments)
+            with pytest.raises(EnvironmentLost):
+                environments.step(action)
+            assert all(is_gone(pid) for pid in ended)
+            environments.restart()
+
+
+def test_a_process_that_ends_while_it_makes_its_environments_is_a_loss() -> None:
+    parent = os.getpid()
+
+    def make() -> gymnasium.Env[Any, Any]:
+        if os.getpid() != parent:
+            os._exit(7)
+        return Walk()
+
+    with pytest.raises(EnvironmentLost) as caught:
+        make_environments(make, "walk", 2, "async", processes=1)
+    assert str(caught.value) == (
+        "environment walk: the process of environments 0 to 1 ended with code 7."
+    )
+
+
+def test_what_cannot_be_made_in_another_process_is_no_loss() -> None:
+    parent = os.getpid()
+
+    def make() -> gymnasium.Env[Any, Any]:
+        if os.getpid() != parent:
+            raise OSError("no display")
+        return Walk()
+
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(make, "walk", 2, "async")
+    assert str(caught.value) == "environment walk could not be constructed: OSError: no display."
+    assert type(caught.value) is EnvironmentFault
+    assert "in make\n" in caught.value.__notes__[0]
+
+
+def test_what_cannot_be_made_at_all_is_found_before_a_process_starts() -> None:
+    def make() -> gymnasium.Env[Any, Any]:
+        raise OSError("no display")
+
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(make, "doom", 2, "async")
+    assert str(caught.value) == "environment doom could not be constructed: OSError: no display."
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_processes_that_are_never_ready_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amago_core.environments.processes.STARTING", 0.5)
+    parent = os.getpid()
+
+    def make() -> gymnasium.Env[Any, Any]:
+        while os.getpid() != parent:
+            time.sleep(0.1)
+        return Walk()
+
+    with pytest.raises(EnvironmentLost) as caught:
+        make_environments(make, "walk", 1, "async", step_timeout=0.1)
+    assert str(caught.value) == (
+        "environment walk: the process of environment 0 did not make them within 0.5 seconds."
+    )
+
+
+def test_a_function_that_cannot_be_sent_is_refused() -> None:
+    lock = threading.Lock()
+
+    def make() -> gymnasium.Env[Any, Any]:
+        with lock:
+            return Walk()
+
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(make, "walk", 2, "async")
+    assert str(caught.value) == (
+        "environment walk cannot run in processes of its own: the function that makes it cannot be "
+        "sent to them (TypeError: cannot pickle '_thread.lock' object). Let it create inside itself "
+        "whatever cannot be copied, such as open files, connections and locks, or write "
+        "collector.vectorization=sync."
+    )
+
+
+class Unreadable:
+    def __call__(self) -> gymnasium.Env[Any, Any]:
+        return Walk()
+
+    def __reduce__(self) -> Any:
+        return int, ("x",)
+
+
+def test_a_function_that_cannot_be_received_is_refused() -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(Unreadable(), "walk", 1, "async")
+    assert str(caught.value) == (
+        "environment walk cannot run in processes of its own: the function that makes it cannot be "
+        "received by them (ValueError: invalid literal for int() with base 10: 'x'). Define it in a "
+        "module that can be imported by its name, or write collector.vectorization=sync."
+    )
+    assert type(caught.value) is EnvironmentFault
+
+
+def test_processes_import_no_torch_and_take_one_thread() -> None:
+    class Told(Walk):
+        def step(self, action: Any) -> Any:
+            threads = [os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")]
+            told = 10.0 * ("torch" in sys.modules) + 1.0 * (threads == ["1", "1"])
+            return (super().step(action)[0], told, False, False, {})
+
+    with running(Told, 1) as environments:
+        environments.reset([0])
+        environments.step(harm(0))
+        assert environments.reward_B.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"use": "t-maze", "length": 3}, {"use": "gymnasium", "id": "CartPole-v1"}, ["t-maze", "bandit"]],
+    ids=["own", "registered", "mixture"],
+)
+def test_parts_run_in_processes_as_they_do_here(environment: Any) -> None:
+    from amago_core.spec import load_spec
+
+    part = load_spec({"environment": environment}).environment
+    assert part is not None
+    make = part.build(EnvironmentContext()).make
+    alone = make_environments(make, "part", 3)
+    with running(make, 3) as environments:
+        for side in (alone, environments):
+            side.reset([1, 2, 3])
+        for _ in range(3):
+            for side in (alone, environments):
+                side.step(harm(0, 1, 0))
+            assert_same(environments, alone)
+    alone.close()
+
+
+def test_auto_takes_a_process_per_core_but_no_more_than_environments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("amago_core.environments.processes.cores", lambda: 3)
+    counts = {}
+    for count in (2, 4):
+        with running(Walk, count) as environments:
+            counts[count] = len(pids(environments))
+    assert counts == {2: 2, 4: 3}
+
+
+def test_closing_ends_the_processes_and_may_be_done_twice() -> None:
+    with running(Walk, 2) as environments:
+        ended = pids(environments)
+        environments.close()
+        assert all(is_gone(pid) for pid in ended)
+        environments.close()
+        with pytest.raises(AssertionError):
+            environments.step(harm(0, 0))
+
+
+def test_closing_lets_environments_close_themselves(tmp_path: Path) -> None:
+    class Tidy(Walk):
+        def close(self) -> None:
+            (tmp_path / str(os.getpid())).touch()
+
+    with running(Tidy, 2, processes=2) as environments:
+        ended = pids(environments)
+    assert {path.name for path in tmp_path.iterdir()} == {str(pid) for pid in [*ended, os.getpid()]}
+
+
+def test_forgotten_environments_end_their_processes() -> None:
+    environments = make_environments(Walk, "walk", 1, "async")
+    assert isinstance(environments, ProcessEnvironments)
+    (pid,) = pids(environments)
+    seen = weakref.ref(environments)
+    del environments
+    gc.collect()
+    assert seen() is None
+    assert is_gone(pid)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files the way of Linux")
+def test_no_descriptor_is_left_open_after_losses_and_the_end() -> None:
+    def opened() -> int:
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = opened()
+    with running(Fragile, 2, processes=2) as environments:
+        for _ in range(3):
+            environments.reset([1, 2])
+            with pytest.raises(EnvironmentLost):
+                environments.step(harm(NOTHING, EXIT))
+            environments.restart()
+    del environments
+    assert opened() == before
+
+
+def test_signals_to_the_whole_group_are_left_to_the_engine() -> None:
+    with running(Walk, 2, processes=2) as environments:
+        environments.reset([1, 2])
+        for pid in pids(environments):
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)
+        time.sleep(0.1)
+        environments.step(harm(0, 0))
+
+
+PROGRAM = """
+import sys, time
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from amago_core.environments import make_environments
+
+class Slow(gymnasium.Env):
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        time.sleep(100 * action)
+        return np.ones(1, np.float32), 1.0, False, False, {}
+
+environments = make_environments(Slow, "slow", 2, "async", processes=2)
+environments.reset([1, 2])
+environments.step(np.array([0, 0]))
+print(*[worker.process.pid for worker in environments._workers], flush=True)
+if sys.argv[1] == "wait":
+    time.sleep(100)
+if sys.argv[1] == "step":
+    environments.step(np.array([0, 1]))
+"""
+# No `if __name__ == "__main__"`: processes do not run the program again.
+
+
+def program(folder: Path, word: str) -> tuple[subprocess.Popen[str], list[int]]:
+    file = folder / "program.py"
+    file.write_text(PROGRAM)
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", str(file), word],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    return process, [int(pid) for pid in line.split()]
+
+
+def test_a_program_that_ends_without_closing_leaves_no_process_and_no_warning(tmp_path: Path) -> None:
+    process, workers = program(tmp_path, "end")
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out, errors) == (0, "", "")
+    assert len(workers) == 2
+    assert all(is_gone(pid, 1.0) for pid in workers)
+
+
+def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path: Path) -> None:
+    process, workers = program(tmp_path, "wait")
+    with process:  # Its output is not read to the end: the others may still hold it open.
+        process.kill()
+    assert len(workers) == 2
+    try:
+        assert all(is_gone(pid, 10.0) for pid in workers)
+    finally:
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_process_in_the_middle_of_a_step_ends_soon_after_the_one_that_started_it(
+    tmp_path: Path,
+) -> None:
+    process, workers = program(tmp_path, "step")
+    time.sleep(0.3)
+    with process:  # Its output is not read to the end: the others may still hold it open.
+        process.kill()
+    try:
+        assert all(is_gone(pid, 20.0) for pid in workers)
+    finally:
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
