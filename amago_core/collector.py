@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ import torch
 from torch import Tensor
 
 from amago_core.agent import Agent
-from amago_core.environments import Environments, check_finite
+from amago_core.environments import EnvironmentLost, Environments, check_finite
+from amago_core.inputs import Inputs
 from amago_core.masks import action_mask, shows_mask
-from amago_core.recording import Outcome, Recorder
-from amago_core.replay.trajectory import checksum
-from amago_registry.actions import action_vector, action_width
+from amago_core.outcomes import Outcome
+from amago_core.recording import Pieces, Recorder
 from amago_registry.protocols import Exploration, State
 from amago_registry.spaces import action_to_environment, canonical_action, canonical_observation
 from amago_registry.trajectories import Trajectory
@@ -26,6 +27,7 @@ from amago_registry.trajectories import Trajectory
 Sink = Callable[[Trajectory], None]
 
 
+@lru_cache(maxsize=2**16)
 def task_seed(run_seed: int, stream: int, number: int) -> int:
     """Return the seed of one task: reproducible, and unrelated to those of its neighbours.
 
@@ -61,6 +63,10 @@ class Tasks:
             self.begun += 1
         return [self.seed(index) if fresh else None for index, fresh in enumerate(mask_B)]
 
+    def again(self) -> list[int | None]:
+        """Return the seeds of the tasks that environments are in."""
+        return [self.seed(index) for index in range(len(self.number_B))]
+
     def seed(self, index: int) -> int:
         """Return the seed of one environment's task."""
         return self.seed_of(int(self.number_B[index]))
@@ -73,8 +79,9 @@ class Tasks:
 class Collector:
     """Steps a vector of environments with an agent and hands over finished trajectories.
 
-    Environments never reset themselves: the collector resets those that ended, each with a seed of its
-    own, so that every trajectory can be replayed.
+    Environments are reset by the collector where they ended, each with a seed of its own, so that every
+    trajectory can be replayed. Those that begin a task of their own accord are recorded from the first
+    observation that they show of it.
 
     Args:
         agent: The policy.
@@ -85,6 +92,15 @@ class Collector:
         exploration: Changes the policy's actions; None to leave them.
         rng: Randomness of the exploration.
         step_limit: Steps after which a trajectory is cut, whatever the environment says; None never.
+        pieces: When to hand over what has not ended; None hands over whole trajectories.
+        max_restarts: How often lost environments are started anew.
+        repeats: Whether they then begin the tasks again that they were in, instead of new ones.
+        note: Shows one sentence to the user.
+
+    Attributes:
+        steps: Steps of each environment.
+        restarts: How often lost environments were started anew.
+        dropped: Started trajectories that were lost.
     """
 
     def __init__(
@@ -98,34 +114,53 @@ class Collector:
         exploration: Exploration | None = None,
         rng: np.random.Generator | None = None,
         step_limit: int | None = None,
+        pieces: Pieces | None = None,
+        max_restarts: int = 0,
+        repeats: bool = False,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self.agent, self.environments, self.name, self.tasks = agent, environments, name, tasks
         self.sample, self.exploration = sample, exploration
         self.rng = rng or np.random.default_rng(0)
-        self._step_limit = step_limit
-        self.steps = 0
+        self.steps = self.restarts = self.dropped = 0
+        self._step_limit, self._max_restarts, self._repeats = step_limit, max_restarts, repeats
+        self._note = note or (lambda _: None)
         self._action_space = environments.action_space
         self._canonical = canonical_action(self._action_space)
         observed = canonical_observation(environments.observation_space)
         self._masked = shows_mask(observed, self._canonical)
-        self.recorder = Recorder(observed, self._canonical, environments.count)
+        self._started_B = np.zeros(self.size, bool)
+        self._whole = pieces is None
+        self.recorder = Recorder(observed, self._canonical, self.size, pieces)
+        self._device = agent.device
+        self._inputs = Inputs(self._canonical, self.size, self._device)
         self._state: State = {}
-        self._prev_action_BA = torch.zeros(0, 0)
-        self._prev_reward_B = np.zeros(0, np.float32)
 
     @property
     def size(self) -> int:
         """B: environments."""
         return self.environments.count
 
+    @property
+    def started(self) -> int:
+        """Trajectories that have begun, have at least a step, and have not ended."""
+        return int(np.count_nonzero(self._started_B & (self.recorder.time_B > 0)))
+
     def start(self) -> None:
-        """Begin a task in every environment."""
-        self._clear()
-        self._begin(np.ones(self.size, bool))
+        """Begin a task in every environment.
+
+        Raises:
+            EnvironmentFault: If an environment does not begin.
+        """
+        try:
+            self._start()
+        except EnvironmentLost as lost:
+            self._recover(lost, 0)
 
     def restart(self, facts: Mapping[str, Any]) -> None:
         """Begin new tasks in every environment, with the counters of a stored state."""
         self._load_counters(facts)
+        self.dropped += facts["started"]
         self.start()
 
     def run(self, steps: int, sink: Sink | None, outcomes: list[Outcome]) -> None:
@@ -133,15 +168,24 @@ class Collector:
 
         Args:
             steps: Per environment.
-            sink: Receives each finished trajectory, as views that the next step overwrites.
+            sink: Receives each finished trajectory or piece, as views that the next step overwrites.
             outcomes: Receives how each finished trajectory went.
+
+        Raises:
+            EnvironmentFault: If an environment does what it must not.
+            EnvironmentLost: If environments are lost more often than ``max_restarts``.
         """
         self.agent.eval()
-        for _ in range(steps):
-            ended_B = self._step()
-            if ended_B.any():
-                self._finish(ended_B, sink, outcomes)
-                self._begin(ended_B)
+        last = self.steps + steps
+        while self.steps < last:
+            try:
+                ended_B = self._step()
+                self._hand_over_pieces(ended_B, sink)
+                if ended_B.any():
+                    self._finish(ended_B, sink, outcomes)
+                    self._begin(self.tasks.begin(ended_B))
+            except EnvironmentLost as lost:
+                self._recover(lost, self.started)
 
     def state(self) -> tuple[State, dict[str, Any]]:
         """Return the acting state as tensors, and the facts needed to bring environments back to it."""
@@ -152,11 +196,15 @@ class Collector:
         for index in range(self.size):
             tensors[f"actions-{index}"] = torch.from_numpy(self.recorder.actions(index))
         facts = {
-            "recorded": self._checksums(),
+            "recorded": self._fingerprints(),
             "steps": self.steps,
             "begun": self.tasks.begun,
             "numbers": self.tasks.number_B.tolist(),
             "rng": self.rng.bit_generator.state,
+            "pieces": self.recorder.plan(),
+            "started": self.started,
+            "restarts": self.restarts,
+            "dropped": self.dropped,
         }
         return tensors, facts
 
@@ -172,117 +220,167 @@ class Collector:
         self._load_counters(facts)
         if self.exploration is not None:
             self.exploration.load_state({k: v.numpy() for k, v in tensors["exploration"].items()})
-        self._clear()
         actions = [tensors[f"actions-{index}"].numpy() for index in range(self.size)]
-        if (
-            not self.environments.reproducible
-            or not self._replay(actions)
-            or self._checksums() != facts["recorded"]
-        ):
-            self.start()
+        try:
+            replayed = self._brought_back(actions, facts)
+        except EnvironmentLost as lost:
+            self._recover(lost, facts["started"])
             return False
-        self._state = _to(tensors["backbone"], self.agent.device)
+        if not replayed:
+            self.restart(facts)
+            return False
+        self._state = _to(tensors["backbone"], self._device)
         return True
 
-    def _checksums(self) -> list[int]:
-        """Return what tells whether the started trajectories are the same, to the bit."""
-        recordings = [self.recorder.trajectory(index, 0) for index in range(self.size)]
-        return [checksum(recording, 0) for recording in recordings]
+    def _brought_back(self, actions: Sequence[np.ndarray], facts: Mapping[str, Any]) -> bool:
+        if not self.environments.reproducible:
+            return False
+        self._clear()
+        replayed = self._replay(actions, facts["pieces"]["starts"])
+        self.recorder.load_plan(facts["pieces"])
+        return replayed and self._fingerprints() == facts["recorded"]
+
+    def _fingerprints(self) -> list[int]:
+        return [self.recorder.fingerprint(index) for index in range(self.size)]
 
     def _load_counters(self, facts: Mapping[str, Any]) -> None:
         self.steps, self.tasks.begun = facts["steps"], facts["begun"]
+        self.restarts, self.dropped = facts["restarts"], facts["dropped"]
         self.tasks.number_B[:] = facts["numbers"]
         self.rng.bit_generator.state = facts["rng"]
+        self.recorder.load_plan(facts["pieces"])
+
+    def _start(self, *, again: bool = False) -> None:
+        self._clear()
+        everywhere_B = np.ones(self.size, bool)
+        self._begin(self.tasks.again() if again else self.tasks.begin(everywhere_B))
 
     def _clear(self) -> None:
-        self._prev_action_BA = torch.zeros(self.size, action_width(self._canonical))
-        self._prev_reward_B = np.zeros(self.size, np.float32)
+        self._started_B[:] = False
+        self._device = self.agent.device  # Kept, because a module has to search for it.
+        self._inputs = Inputs(self._canonical, self.size, self._device)
         self._state = self.agent.initial_state(self.size)
 
-    def _begin(self, mask_B: np.ndarray) -> None:
-        self.environments.reset(self.tasks.begin(mask_B))
-        self._enter()
+    def _recover(self, lost: EnvironmentLost, dropped: int) -> None:
+        """Start lost environments anew, with whose trajectories ``dropped`` are lost; or give up."""
+        self.dropped += dropped
+        while True:
+            if self.restarts >= self._max_restarts:
+                raise lost
+            self.restarts += 1
+            self._note(
+                f"{lost} Environments are started anew ({self.restarts} of at most "
+                f"{self._max_restarts} times); started trajectories dropped: {dropped}"
+            )
+            try:
+                self.environments.restart()
+                self._start(again=self._repeats)
+            except EnvironmentLost as again:
+                lost, dropped = again, 0
+            else:
+                return
+
+    def _begin(self, seeds: Sequence[int | None]) -> None:
+        self.environments.reset(seeds)
+        if self.environments.began_B.any():
+            self._enter()
 
     def _enter(self) -> None:
         """Forget the past where a new task has begun."""
-        began_B = self.environments.began_B
-        self.recorder.begin(self._observed(np.zeros(self.size, np.int64)), began_B)
-        fresh_B = torch.from_numpy(began_B)
-        self._prev_action_BA = self._prev_action_BA.masked_fill(fresh_B[:, None], 0)
-        self._prev_reward_B[began_B] = 0
-        self._state = self.agent.reset(self._state, fresh_B.to(self.agent.device))
+        began_B, obs = self.environments.began_B, self.environments.obs
+        self._check_observed(began_B, np.zeros(self.size, np.int64))
+        self.recorder.begin(obs, began_B)
+        self._inputs.forget(began_B)
+        self._started_B |= began_B
+        self._state = self.agent.reset(self._state, torch.from_numpy(began_B).to(self._device))
 
     def _step(self) -> np.ndarray:
+        """Act once; return which environments ended."""
         action, environments = self._act(), self.environments
         environments.step(action_to_environment(action, self._action_space))
         self._record(action)
         self.steps += 1
         if environments.began_B.any():
             self._enter()
+        return self._ended_B(self._step_limit)
+
+    def _ended_B(self, step_limit: int | None = None) -> np.ndarray:
+        environments = self.environments
         ended_B: np.ndarray = np.logical_or(environments.terminated_B, environments.truncated_B)
-        if self._step_limit is not None:
-            ended_B |= self.recorder.time_B >= self._step_limit
+        if step_limit is not None:
+            ended_B |= self.recorder.time_B >= step_limit
         ended_B &= environments.played_B
         return ended_B
 
     def _act(self) -> np.ndarray:
-        device, obs = self.agent.device, self.recorder.observation
-        action, self._state = self.agent.act(
-            {key: torch.from_numpy(values).to(device) for key, values in obs.items()},
-            self._prev_action_BA.to(device),
-            torch.from_numpy(self._prev_reward_B).to(device),
-            torch.from_numpy(self.recorder.time_B).to(device),
-            self._state,
-            sample=self.sample,
-        )
-        chosen = action.cpu().numpy()
+        obs, time_B = self.environments.obs, self.recorder.time_B
+        shown = self._inputs.tensors(obs, time_B)
+        chosen_B, self._state = self.agent.act(*shown, self._state, sample=self.sample)
+        chosen = chosen_B.cpu().numpy()
         if self.exploration is None:
             return chosen
         mask = (action_mask(obs),) if self._masked else ()
-        explored = self.exploration(chosen, self.recorder.time_B, self.steps, self.rng, *mask)
+        explored = self.exploration(chosen, time_B, self.steps, self.rng, *mask)
         # What is recorded must be what was done, to the bit, or replaying it leads elsewhere.
         return explored.astype(chosen.dtype, copy=False)
 
     def _record(self, action: np.ndarray) -> None:
         """Append the step that environments have taken, where they have."""
-        step_B, environments = self.recorder.time_B + 1, self.environments
-        played_B = environments.played_B
-        check_finite(self.name, step_B, reward=environments.reward_B)
+        environments = self.environments
+        played_B, reward_B = environments.played_B, environments.reward_B
+        step_B = self.recorder.time_B
+        if not np.isfinite(reward_B).all():
+            check_finite(self.name, step_B[played_B] + 1, reward=reward_B[played_B])
+        self._check_observed(played_B, step_B, 1)
         self.recorder.step(
-            np.flatnonzero(played_B),
-            self._observed(step_B),
+            environments.obs,
+            played_B,
             action=action,
-            reward=environments.reward_B,
+            reward=reward_B,
             terminated=environments.terminated_B,
             truncated=environments.truncated_B,
             success=environments.success_B,
         )
-        vector_BA = action_vector(torch.from_numpy(action), self._canonical)
-        self._prev_action_BA[played_B] = vector_BA[played_B]
-        self._prev_reward_B[played_B] = environments.reward_B[played_B]
+        self._inputs.act(action, reward_B, played_B)
 
-    def _observed(self, step_B: np.ndarray) -> Mapping[str, np.ndarray]:
-        obs = self.environments.obs
-        check_finite(self.name, step_B, **{f"observation {key!r}": x for key, x in obs.items()})
-        return obs
+    def _check_observed(self, mask_B: np.ndarray, step_B: np.ndarray, later: int = 0) -> None:
+        """Refuse observations that are not finite, where ``mask_B`` is true."""
+        for key, values in self.environments.obs.items():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                field = {f"observation {key!r}": values[mask_B]}
+                check_finite(self.name, step_B[mask_B] + later, **field)
+
+    def _hand_over_pieces(self, ended_B: np.ndarray, sink: Sink | None) -> None:
+        """Hand over the pieces that are complete, of tasks that go on."""
+        if self._whole:
+            return
+        due_B = self.recorder.due_B() & self._started_B & ~ended_B
+        for index in np.flatnonzero(due_B).tolist():
+            if sink is not None:
+                seed, task = self.tasks.seed(index), self.environments.task_B[index]
+                sink(self.recorder.trajectory(index, seed, task, cut=True))
+            self.recorder.drop(index)
 
     def _finish(self, ended_B: np.ndarray, sink: Sink | None, outcomes: list[Outcome]) -> None:
         for index in np.flatnonzero(ended_B).tolist():
             seed, task = self.tasks.seed(index), self.environments.task_B[index]
-            outcome = self.recorder.outcome(index, seed, task)
-            outcomes.append(outcome)
+            outcomes.append(self.recorder.outcome(index, seed, task))
             if sink is not None:
-                sink(self.recorder.trajectory(index, seed, task, outcome.success))
+                sink(self.recorder.trajectory(index, seed, task))
+        self._started_B &= ~ended_B
 
-    def _replay(self, actions: Sequence[np.ndarray]) -> bool:
+    def _replay(self, actions: Sequence[np.ndarray], starts: Sequence[int]) -> bool:
         """Reset every environment to its task and take the given actions.
+
+        Args:
+            actions: Of each environment, since its task began.
+            starts: Where the rows begin that had not been handed over.
 
         Returns:
             False if one ended on the way, where the recording goes on.
         """
         environments = self.environments
-        environments.reset([self.tasks.seed(index) for index in range(self.size)])
-        self._enter()
+        self._begin(self.tasks.again())
         longest = max(len(taken) for taken in actions)
         for time in range(longest):
             active_B = np.array([time < len(taken) for taken in actions])
@@ -296,9 +394,13 @@ class Collector:
             )
             environments.step(action_to_environment(action, self._action_space), active_B)
             self._record(action)
-            ended_B = np.logical_or(environments.terminated_B, environments.truncated_B)
-            if (ended_B & environments.played_B).any():
+            if self._ended_B().any():
                 return False
+            time_B = self.recorder.time_B
+            # Where a piece ended before the last one does not matter; that memory is bounded does.
+            past_B = (time_B == starts) | (self.recorder.due_B() & (time_B < starts))
+            for index in np.flatnonzero(active_B & past_B).tolist():
+                self.recorder.drop(index)
         return True
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,14 +12,16 @@ import torch
 from amago_core.agent import Agent
 from amago_core.collector import Collector, Tasks
 from amago_core.compose import Task
-from amago_core.environments import EnvironmentFault, make_environments
-from amago_core.recording import Outcome
+from amago_core.environments import EnvironmentFault, Environments, make_environments
+from amago_core.outcomes import Ended, Outcome, by_task, mean_success
+from amago_core.recording import Pieces
 
 EVALUATION_STREAM = 1
 FRESH_STREAM = 2
 PATIENCE = 100_000
 """Steps after which a task that says nothing of its length is taken to be endless."""
 _CHUNK = 16
+_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,38 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class TaskResult:
+    """Result on one of several tasks.
+
+    Args:
+        name: Of the task.
+        episodes: Trajectories of it.
+        mean_return: Mean sum of rewards.
+        standard_error: Of the mean return.
+        success: Mean success; None where the environment says nothing of it.
+        length: Mean steps.
+    """
+
+    name: str
+    episodes: int
+    mean_return: float
+    standard_error: float
+    success: float | None
+    length: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Result of an evaluation.
 
     Args:
-        episodes: Tasks, one trajectory each.
+        episodes: Trajectories, each of a task of its own.
         mean_return: Mean sum of rewards.
         standard_error: Of the mean return.
         success: Mean success; None where the environment says nothing of it.
         length: Mean steps.
         attempts: Outcome by attempt, first to last; empty for tasks without attempts.
+        tasks: Results by the names of tasks, in their order; empty where tasks have no names.
     """
 
     episodes: int
@@ -57,6 +82,19 @@ class Evaluation:
     success: float | None
     length: float
     attempts: tuple[Attempt, ...]
+    tasks: tuple[TaskResult, ...] = ()
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> Evaluation:
+        """Return what ``dataclasses.asdict`` and JSON have made of an evaluation.
+
+        Raises:
+            KeyError: If a list is missing.
+            TypeError: If it is not of that form.
+        """
+        attempts = tuple(Attempt(**attempt) for attempt in stored["attempts"])
+        tasks = tuple(TaskResult(**task) for task in stored["tasks"])
+        return cls(**{**stored, "attempts": attempts, "tasks": tasks})
 
     @property
     def adaptation(self) -> tuple[float, float] | None:
@@ -70,15 +108,27 @@ class Evaluation:
 
 def summarize(outcomes: Sequence[Outcome]) -> Evaluation:
     """Return the result of one trajectory per task."""
-    totals = np.array([outcome.total for outcome in outcomes])
-    successes = [outcome.success for outcome in outcomes if outcome.success is not None]
+    whole = _result("", outcomes)
     return Evaluation(
+        episodes=whole.episodes,
+        mean_return=whole.mean_return,
+        standard_error=whole.standard_error,
+        success=whole.success,
+        length=whole.length,
+        attempts=_by_attempt(outcomes),
+        tasks=tuple(_result(name, own) for name, own in by_task(outcomes).items()),
+    )
+
+
+def _result(name: str, outcomes: Sequence[Ended]) -> TaskResult:
+    totals = np.array([outcome.total for outcome in outcomes])
+    return TaskResult(
+        name=name,
         episodes=len(outcomes),
         mean_return=float(totals.mean()),
         standard_error=standard_error(totals),
-        success=float(np.mean(successes)) if successes else None,
+        success=mean_success(outcomes),
         length=float(np.mean([outcome.length for outcome in outcomes])),
-        attempts=_by_attempt(outcomes),
     )
 
 
@@ -113,6 +163,11 @@ class Evaluator:
         stream: Which tasks: ``EVALUATION_STREAM`` while training, ``FRESH_STREAM`` afterwards.
         step_limit: Steps after which a trajectory is cut and counted as it stands; None waits for the
             end of every one.
+        make_many: Makes so many environments that are stepped together; None steps them in this
+            process.
+        max_restarts: How often lost environments are started anew, over all calls; their tasks are
+            begun again.
+        note: Shows one sentence to the user.
     """
 
     def __init__(
@@ -125,16 +180,22 @@ class Evaluator:
         seed: int,
         stream: int = EVALUATION_STREAM,
         step_limit: int | None = None,
+        make_many: Callable[[int], Environments] | None = None,
+        max_restarts: int = 0,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self.task, self.episodes, self._step_limit = task, episodes, step_limit
         self._sample, self._seed, self._stream = sample, seed, stream
-        self._vector = make_environments(task.make, task.name, min(environments, episodes))
+        self._restarts, self._note = max_restarts, note
+        count = min(environments, episodes)
+        self._vector = _in_this_process(task, count) if make_many is None else make_many(count)
 
     def __call__(self, agent: Agent) -> Evaluation:
         """Evaluate; weights and global random state are left as they were.
 
         Raises:
             EnvironmentFault: If a task does not end and no ``step_limit`` says where to cut it.
+            EnvironmentLost: If environments are lost more often than ``max_restarts``.
         """
         collector = Collector(
             agent,
@@ -143,10 +204,18 @@ class Evaluator:
             Tasks(self._seed, self._stream, np.zeros(self._vector.count, np.int64)),
             sample=self._sample,
             step_limit=self._step_limit,
+            # Nobody gets them; without, the rows of long tasks would fill the memory.
+            pieces=Pieces(_ROWS, 0.0, np.random.default_rng(0)),
+            max_restarts=self._restarts,
+            repeats=True,
+            note=self._note,
         )
-        with torch.random.fork_rng():
-            torch.manual_seed(self._seed)
-            return summarize(self._first_outcomes(collector))
+        try:
+            with torch.random.fork_rng():
+                torch.manual_seed(self._seed)
+                return summarize(self._first_outcomes(collector))
+        finally:
+            self._restarts -= collector.restarts
 
     def _first_outcomes(self, collector: Collector) -> list[Outcome]:
         # Later tasks only fill environments that would idle; counting them would favour short ones.
@@ -167,3 +236,8 @@ class Evaluator:
     def close(self) -> None:
         """Close the environments."""
         self._vector.close()
+
+
+def _in_this_process(task: Task, count: int) -> Environments:
+    assert task.make is not None, "there is nothing to act in"
+    return make_environments(task.make, task.name, count)

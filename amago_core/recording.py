@@ -1,45 +1,66 @@
 """What environments did, in columns that are allocated once.
 
-Shape suffixes: B = environments, T = steps a column has room for.
+Shape suffixes: B = environments, T = transitions of one recording.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from amago_registry.actions import CanonicalAction, choices
-from amago_registry.trajectories import Trajectory
+from amago_core.outcomes import Outcome
+from amago_registry.actions import CanonicalAction
+from amago_registry.spaces import stored_action_dtype, stored_observation_dtype
+from amago_registry.trajectories import OBSERVATION, Trajectory
+
+_ROOM = 256
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one trajectory went.
+class Pieces:
+    """In what lengths trajectories are handed over before they end.
 
     Args:
-        seed: What its task was drawn from.
-        length: Steps.
-        total: Sum of the rewards.
-        successes: Outcome of each attempt, or of the whole task; empty where the environment says none.
-        attempt_returns: Sum of the rewards of each attempt.
-        task: Name of the task, where the environment has several; else empty.
+        length: Mean transitions of a piece.
+        jitter: How far a length strays from the mean, as a share of it; evenly.
+        rng: Draws the lengths.
     """
 
-    seed: int
-    length: int
-    total: float
-    successes: np.ndarray
-    attempt_returns: np.ndarray
-    task: str = ""
+    def __init__(self, length: int, jitter: float, rng: np.random.Generator) -> None:
+        self.length, self.rng = length, rng
+        self._spread = min(int(length * jitter + 1e-9), length - 1)
 
-    @property
-    def success(self) -> float | None:
-        """Mean over the attempts; None where the environment says nothing of success."""
-        return float(self.successes.mean()) if len(self.successes) else None
+    def draw(self, count: int) -> np.ndarray:
+        """Return the lengths of ``count`` pieces."""
+        return self.rng.integers(self.length - self._spread, self.length + self._spread + 1, count)
+
+
+@dataclass
+class _Tally:
+    """What a task has come to up to some row: a running sum, so that pieces add up to the whole."""
+
+    total: float = 0.0
+    successes: list[float] = field(default_factory=list)
+    totals: list[float] = field(default_factory=list)
+
+    def after(self, reward_T: np.ndarray, success_T: np.ndarray) -> _Tally:
+        """Return the tally after more rows; ``totals`` are the sums where attempts ended."""
+        if not len(reward_T):
+            return self
+        sum_T = reward_T.astype(np.float64)
+        sum_T[0] += self.total
+        sum_T = sum_T.cumsum()
+        ends = np.flatnonzero(success_T == success_T)
+        return _Tally(
+            float(sum_T[-1]),
+            [*self.successes, *success_T[ends].tolist()],
+            [*self.totals, *sum_T[ends].tolist()],
+        )
 
 
 class Recorder:
@@ -49,110 +70,218 @@ class Recorder:
         observation_space: Canonical; one column per key.
         action_space: Canonical.
         environments: B.
+        pieces: When to hand over what has not ended; None to keep it whole.
+
+    Attributes:
+        time_B: Steps since each environment's task began.
+        row_B: Transitions recorded since then, or since the last piece.
     """
 
     def __init__(
-        self, observation_space: spaces.Dict, action_space: CanonicalAction, environments: int
+        self,
+        observation_space: spaces.Dict,
+        action_space: CanonicalAction,
+        environments: int,
+        pieces: Pieces | None = None,
     ) -> None:
         self.time_B = np.zeros(environments, np.int64)
-        self._rows = np.arange(environments)
-        self._room = 256
-        shape = (environments, self._room)
-        self._columns = {
-            f"obs.{key}": np.zeros((environments, self._room + 1, *(space.shape or ())), _dtype(space))
+        self.row_B = np.zeros(environments, np.int64)
+        self._pieces = pieces
+        self._planned_B = np.zeros(environments, np.int64)
+        self._room, self._spare = _ROOM, _ROOM
+        self._level: int | None = None  # The row of every environment, where it is the same one.
+        shape = (environments, _ROOM)
+        self._obs = {
+            key: np.zeros(
+                (environments, _ROOM + 1, *(space.shape or ())), stored_observation_dtype(space)
+            )
             for key, space in observation_space.items()
         }
-        self._columns |= {
-            "action": np.zeros((*shape, *(action_space.shape or ())), _action_dtype(action_space)),
+        self._fields = {
+            "action": np.zeros(
+                (*shape, *(action_space.shape or ())), stored_action_dtype(action_space)
+            ),
             "reward": np.zeros(shape, np.float32),
             "terminated": np.zeros(shape, bool),
             "truncated": np.zeros(shape, bool),
             "success": np.zeros(shape, np.float32),
         }
+        action = self._fields["action"]
+        self._before: list[tuple[np.ndarray, float] | None] = [None] * environments
+        self._taken: list[list[np.ndarray]] = [[action[i, :0].copy()] for i in range(environments)]
+        self._tallies = [_Tally() for _ in range(environments)]
 
     @property
-    def observation(self) -> dict[str, np.ndarray]:
-        """The present observations ``(B, ...)``."""
-        return {
-            name.removeprefix("obs."): column[self._rows, self.time_B]
-            for name, column in self._columns.items()
-            if name.startswith("obs.")
-        }
+    def start_B(self) -> np.ndarray:
+        """Steps of each environment's task before the rows that are held."""
+        return self.time_B - self.row_B
 
     def begin(self, obs: Mapping[str, np.ndarray], mask_B: np.ndarray) -> None:
         """Start anew where ``mask_B`` is true, from the observations ``(B, ...)``."""
-        self.time_B[mask_B] = 0
-        for key, values in obs.items():
-            self._columns[f"obs.{key}"][mask_B, 0] = values[mask_B]
+        rows = np.flatnonzero(mask_B)
+        self.time_B[rows] = 0
+        self.row_B[rows] = 0
+        for key, column in self._obs.items():
+            column[rows, 0] = obs[key][rows]
+        for index in rows.tolist():
+            self._before[index] = None
+            del self._taken[index][1:]
+            self._tallies[index] = _Tally()
+        self._plan(rows)
+        self._find_level()
 
-    def step(self, rows: np.ndarray, obs: Mapping[str, np.ndarray], **fields: np.ndarray) -> None:
-        """Append one transition and the observation after it, for the environments ``rows``.
+    def step(self, obs: Mapping[str, np.ndarray], played_B: np.ndarray, **fields: np.ndarray) -> None:
+        """Append one transition and the observation after it, where ``played_B`` is true.
 
         Args:
-            rows: Which environments.
             obs: Observations ``(B, ...)`` after the step.
+            played_B: Which environments took it.
             fields: ``action``, ``reward``, ``terminated``, ``truncated`` and ``success`` (NaN where no
                 attempt ended), each ``(B, ...)``.
         """
-        if not len(rows):
-            return
-        time = self.time_B[rows]
-        if time.max() >= self._room:
-            self._grow()
+        if self._spare == 0:
+            self._make_room()
+        self._spare -= 1
+        everywhere = bool(played_B.all())
+        if not everywhere:
+            self._level = None
+            self._write(np.flatnonzero(played_B), obs, fields)
+        elif self._level is None:
+            self._write(None, obs, fields)
+        else:  # Several times as fast as by index.
+            present, after = (slice(None), self._level), (slice(None), self._level + 1)
+            self._level += 1
+            for name, values in fields.items():
+                self._fields[name][present] = values
+            for key, column in self._obs.items():
+                column[after] = obs[key]
+        self.row_B += played_B
+        self.time_B += played_B
+
+    def _write(
+        self,
+        rows: np.ndarray | None,
+        obs: Mapping[str, np.ndarray],
+        fields: Mapping[str, np.ndarray],
+    ) -> None:
+        """Write a transition into the present rows of some environments; None for all."""
+        every = np.arange(len(self.row_B))
+        # One index into all rows end to end takes half as long as two.
+        present, after = every * self._room + self.row_B, every * (self._room + 1) + self.row_B + 1
+        if rows is not None:
+            present, after = present[rows], after[rows]
         for name, values in fields.items():
-            self._columns[name][rows, time] = values[rows]
-        self.time_B[rows] = time + 1
-        for key, values in obs.items():
-            self._columns[f"obs.{key}"][rows, time + 1] = values[rows]
+            _end_to_end(self._fields[name])[present] = values if rows is None else values[rows]
+        for key, column in self._obs.items():
+            _end_to_end(column)[after] = obs[key] if rows is None else obs[key][rows]
+
+    def due_B(self) -> np.ndarray:
+        """Return where a piece is complete; nowhere without pieces."""
+        if self._pieces is None:
+            return np.zeros(len(self.row_B), bool)
+        due_B: np.ndarray = self.row_B >= self._planned_B
+        return due_B
+
+    def drop(self, index: int) -> None:
+        """Forget the rows of one environment, but for the last observation: a piece begins there."""
+        self._tallies[index] = self._tally(index)
+        length = int(self.row_B[index])
+        action_T, reward_T = self._fields["action"][index], self._fields["reward"][index]
+        self._before[index] = (action_T[length - 1].copy(), float(reward_T[length - 1]))
+        self._taken[index].append(action_T[:length].copy())
+        for column in self._obs.values():
+            column[index, 0] = column[index, length]
+        self.row_B[index] = 0
+        self._plan(np.array([index]))
+        self._find_level()
 
     def actions(self, index: int) -> np.ndarray:
-        """Return the actions of one started trajectory."""
-        return self._columns["action"][index, : self.time_B[index]].copy()
+        """Return all actions of one started trajectory, those of its pieces included."""
+        return np.concatenate([*self._taken[index], self._fields["action"][index, : self.row_B[index]]])
 
-    def trajectory(
-        self, index: int, seed: int, task: str = "", success: float | None = None
-    ) -> Trajectory:
-        """Return views of one trajectory; copy them before the next step."""
-        length = int(self.time_B[index])
-        columns = {
-            name: column[index, : length + name.startswith("obs.")]
-            for name, column in self._columns.items()
-            if name != "success"
-        }
-        return Trajectory(columns, seed, task=task, success=success)
+    def trajectory(self, index: int, seed: int, task: str = "", *, cut: bool = False) -> Trajectory:
+        """Return views of the rows of one environment; copy them before the next step.
+
+        Args:
+            index: Which environment.
+            seed: What its task was drawn from.
+            task: Name of the task.
+            cut: Whether this is a piece whose task goes on, so that its recording ends truncated.
+        """
+        length = int(self.row_B[index])
+        columns = {f"{OBSERVATION}{key}": x[index, : length + 1] for key, x in self._obs.items()}
+        columns |= {name: x[index, :length] for name, x in self._fields.items() if name != "success"}
+        if cut:
+            columns["truncated"] = columns["truncated"].copy()
+            columns["truncated"][-1] = True
+        success_T = self._fields["success"][index, :length]
+        success_T = success_T[success_T == success_T]  # NaN is not.
+        action, reward = self._before[index] or (None, 0.0)
+        return Trajectory(
+            columns,
+            seed,
+            start_time=int(self.time_B[index]) - length,
+            prev_action=action,
+            prev_reward=reward,
+            task=task,
+            success=float(success_T.mean(dtype=np.float64)) if len(success_T) else None,
+        )
 
     def outcome(self, index: int, seed: int, task: str = "") -> Outcome:
-        """Return how one trajectory went."""
-        length = int(self.time_B[index])
-        reward_T = self._columns["reward"][index, :length].astype(np.float64)
-        success_T = self._columns["success"][index, :length]
-        ends = np.flatnonzero(~np.isnan(success_T))
-        total_T = np.cumsum(reward_T)
+        """Return how one task went from its beginning, its pieces included."""
+        tally = self._tally(index)
         return Outcome(
             seed=seed,
-            length=length,
-            total=float(total_T[-1]),
-            successes=success_T[ends].astype(np.float64),
-            attempt_returns=np.diff(total_T[ends], prepend=0.0),
+            length=int(self.time_B[index]),
+            total=tally.total,
+            successes=np.array(tally.successes, np.float64),
+            attempt_returns=np.array([b - a for a, b in pairwise([0.0, *tally.totals])], np.float64),
             task=task,
         )
 
-    def _grow(self) -> None:
-        for name, column in self._columns.items():
-            self._columns[name] = np.concatenate([column, np.zeros_like(column[:, : self._room])], 1)
-        self._room *= 2
+    def fingerprint(self, index: int) -> int:
+        """Return what tells whether a started trajectory is the same, to the bit."""
+        recorded = self.trajectory(index, 0)
+        crc = zlib.crc32(f"{recorded.start_time} {self._tally(index).total.hex()}".encode())
+        for _, column in sorted(recorded.columns.items()):
+            crc = zlib.crc32(np.ascontiguousarray(column).data, crc)
+        return crc
+
+    def plan(self) -> dict[str, Any]:
+        """Return where pieces began and will end, and what draws the next ones."""
+        rng = None if self._pieces is None else self._pieces.rng.bit_generator.state
+        return {"starts": self.start_B.tolist(), "planned": self._planned_B.tolist(), "rng": rng}
+
+    def load_plan(self, plan: Mapping[str, Any]) -> None:
+        """Let pieces end where a stored plan has it; ``starts`` are the caller's to restore."""
+        self._planned_B[:] = plan["planned"]
+        if self._pieces is not None:
+            self._pieces.rng.bit_generator.state = plan["rng"]
+
+    def _tally(self, index: int) -> _Tally:
+        length = self.row_B[index]
+        reward_T = self._fields["reward"][index, :length]
+        return self._tallies[index].after(reward_T, self._fields["success"][index, :length])
+
+    def _plan(self, rows: np.ndarray) -> None:
+        if self._pieces is not None:
+            self._planned_B[rows] = self._pieces.draw(len(rows))
+
+    def _find_level(self) -> None:
+        first = int(self.row_B[0])
+        self._level = first if (self.row_B == first).all() else None
+
+    def _make_room(self) -> None:
+        """Double the columns if the longest trajectory fills them."""
+        if self.row_B.max() == self._room:
+            for columns in (self._obs, self._fields):
+                for name, column in columns.items():
+                    more = np.zeros_like(column[:, : self._room])
+                    columns[name] = np.concatenate([column, more], 1)
+            self._room *= 2
+        self._spare = self._room - int(self.row_B.max())
 
 
-def _dtype(space: spaces.Space[Any]) -> Any:
-    # Half the memory and disk; the network computes in fp32 anyway.
-    return np.float32 if space.dtype == np.float64 else space.dtype
-
-
-def _action_dtype(space: CanonicalAction) -> Any:
-    """Return the smallest type that holds every index; torch knows no unsigned types but bytes well."""
-    factors = choices(space)
-    if not factors:
-        return _dtype(space)
-    return next(
-        t for t in (np.uint8, np.int16, np.int32, np.int64) if max(factors) - 1 <= np.iinfo(t).max
-    )
+def _end_to_end(column: np.ndarray) -> np.ndarray:
+    """Return a view ``(B * T, ...)`` of a column ``(B, T, ...)``."""
+    return column.reshape(-1, *column.shape[2:])

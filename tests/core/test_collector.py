@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -16,8 +19,15 @@ from hypothesis import strategies as st
 from toys import Broken, Choosy, Forgetful, SpyAgent, Walk, policy
 
 from amago_core.collector import Collector, Tasks, task_seed
-from amago_core.environments import EnvironmentFault, make_environments
-from amago_core.recording import Outcome
+from amago_core.environments import (
+    EnvironmentFault,
+    EnvironmentLost,
+    SyncEnvironments,
+    make_checked,
+    make_environments,
+)
+from amago_core.outcomes import Outcome
+from amago_core.recording import Pieces
 from amago_core.replay.trajectory import stored_copy
 from amago_core.tensor_trees import decode_tree, encode_tree
 from amago_registry.spaces import action_to_environment
@@ -31,8 +41,10 @@ SWITCHES = spaces.MultiBinary([2, 2])
 DIALS = spaces.MultiDiscrete([[3], [300]], start=[[-1], [5]])
 
 
-def collector(make: Make, environments: int = 3, seed: int = 5, **settings: Any) -> Collector:
-    vector = make_environments(make, "walk", environments)
+def collector(
+    make: Make, environments: int = 3, seed: int = 5, vector: Any = None, **settings: Any
+) -> Collector:
+    vector = vector or make_environments(make, "walk", environments)
     space = vector.action_space
     width = 2 if isinstance(space, spaces.Box) else 0
     sizes = {spaces.MultiBinary: [2] * 4, spaces.MultiDiscrete: [3, 300]}.get(type(space), [])
@@ -421,3 +433,389 @@ def test_collecting_draws_nothing_from_global_generators() -> None:
     collect(fast, 20)
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+
+
+def pieces(length: int, jitter: float = 0.0) -> Pieces:
+    return Pieces(length, jitter, np.random.default_rng(8))
+
+
+def whole(parts: Sequence[Trajectory]) -> dict[str, np.ndarray]:
+    """Return the columns of a trajectory that was handed over in pieces."""
+    columns = {}
+    for name in parts[0].columns:
+        ends = [part.columns[name] for part in parts]
+        if name.startswith("obs."):
+            for end, after in pairwise(ends):
+                assert np.array_equal(end[-1], after[0])
+            ends = [end[:-1] for end in ends[:-1]] + ends[-1:]
+        columns[name] = np.concatenate(ends)
+    return columns
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    longest=st.integers(1, 30),
+    length=st.integers(1, 9),
+    jitter=st.sampled_from([0, 0.3, 0.9]),
+    space=st.sampled_from([None, SHIFTED, BOX]),
+)
+def test_pieces_end_to_end_are_always_the_trajectory_they_were_cut_from(
+    longest: int, length: int, jitter: float, space: Any
+) -> None:
+    def make() -> Walk:
+        return Walk(longest, action=space, named=True)
+
+    cutting = collector(make, pieces=pieces(length, jitter))
+    cutting.start()
+    stored, outcomes = collect(cutting, 60)
+    uncut = collector(make)
+    uncut.start()
+    expected, expected_outcomes = collect(uncut, 60)
+    assert [vars(one).keys() for one in outcomes] == [vars(one).keys() for one in expected_outcomes]
+    assert [(o.seed, o.total, o.length) for o in outcomes] == [
+        (o.seed, o.total, o.length) for o in expected_outcomes
+    ]
+    for one in expected:
+        parts = [part for part in stored if part.seed == one.seed]
+        columns = whole(parts)
+        starts = np.cumsum([0, *[part.length for part in parts]])
+        for part, start in zip(parts, starts.tolist(), strict=False):
+            same = one.slice(start, start + part.length)
+            assert part.start_time == same.start_time == start
+            assert part.prev_reward == same.prev_reward
+            assert np.array_equal(part.prev_action, same.prev_action)  # type: ignore[arg-type]
+            cut = part is not parts[-1]
+            assert part.columns["truncated"].tolist() == [False] * (part.length - 1) + [cut]
+            assert part.length <= length * (1 + jitter) + 1e-6
+            assert not cut or part.length >= max(1, length * (1 - jitter) - 1e-6)
+        for name, column in one.columns.items():
+            if name != "truncated":
+                assert np.array_equal(columns[name], column)
+
+
+def test_a_task_that_ends_where_a_piece_does_is_not_cut_there() -> None:
+    cutting = collector(lambda: Walk(1), environments=1, pieces=pieces(1))
+    cutting.start()
+    stored, _ = collect(cutting, 2)
+    assert [one.columns["terminated"].tolist() for one in stored] == [[True], [True]]
+    assert [one.columns["truncated"].tolist() for one in stored] == [[False], [False]]
+
+
+def room(collector: Collector) -> int:
+    """Return how many rows a column has for each environment."""
+    whole_column: Any = collector.recorder.trajectory(0, 0).columns["reward"].base
+    return int(whole_column.shape[1])
+
+
+class Endless(Walk):
+    """A walk that never ends."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        obs, info = super().reset(seed=seed)
+        self.length = 10**9
+        return obs, info
+
+
+def test_a_task_that_never_ends_is_stored_in_bounded_memory() -> None:
+    cutting = collector(Endless, environments=2, pieces=pieces(60, 0.25))
+    cutting.start()
+    stored, outcomes = collect(cutting, 1000)
+    assert outcomes == []
+    assert sum(one.length for one in stored) > 2 * (1000 - 75)
+    assert room(cutting) == 256
+
+
+@pytest.mark.parametrize("before", [0, 7, 100])
+def test_a_collector_in_the_middle_of_a_piece_goes_on_from_its_state(before: int) -> None:
+    def fresh() -> Collector:
+        return collector(lambda: Walk(60, action=BOX, nested=True), pieces=pieces(8, 0.5))
+
+    first = fresh()
+    first.start()
+    collect(first, before)
+    tensors, facts = stored(first)
+    expected, expected_outcomes = collect(first, 80)
+    again = fresh()
+    assert again.load_state(tensors, facts)
+    trajectories, outcomes = collect(again, 80)
+    assert len(trajectories) == len(expected) > 20
+    for one, other in zip(trajectories, expected, strict=True):
+        facts_of = [(x.seed, x.start_time, x.prev_reward, x.success) for x in (one, other)]
+        assert facts_of[0] == facts_of[1]
+        assert np.array_equal(one.prev_action, other.prev_action)  # type: ignore[arg-type]
+        assert all(np.array_equal(one.columns[name], other.columns[name]) for name in one.columns)
+    assert [o.total for o in outcomes] == [o.total for o in expected_outcomes]
+    assert [o.successes.tolist() for o in outcomes] == [o.successes.tolist() for o in expected_outcomes]
+
+
+def test_resuming_a_task_that_never_ends_takes_bounded_memory_too() -> None:
+    def fresh() -> Collector:
+        return collector(Endless, environments=1, pieces=pieces(60))
+
+    first = fresh()
+    first.start()
+    collect(first, 1000)
+    again = fresh()
+    assert again.load_state(*stored(first))
+    assert room(again) == 256
+    assert again.recorder.start_B.tolist() == [960]
+
+
+class Fragile(SyncEnvironments):
+    """Environments that are lost at some calls of ``step`` and of ``reset``, counted from 1."""
+
+    def __init__(
+        self, count: int, steps: Sequence[int] = (), resets: Sequence[int] = (), longest: int = 50
+    ) -> None:
+        super().__init__(make_checked(lambda: Walk(longest), "walk", count))
+        self._lost_at = {"step": set(steps), "reset": set(resets)}
+        self._calls = {"step": 0, "reset": 0}
+
+    def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
+        self._count("step")
+        super().step(action, active_B)
+
+    def reset(self, seeds: Sequence[int | None]) -> None:
+        self._count("reset")
+        super().reset(seeds)
+
+    def restart(self) -> None:
+        pass
+
+    def _count(self, call: str) -> None:
+        self._calls[call] += 1
+        if self._calls[call] in self._lost_at[call]:
+            raise EnvironmentLost(f"environment walk: lost in {call} {self._calls[call]}.")
+
+
+def fragile(vector: Fragile, max_restarts: int = 3, **settings: Any) -> tuple[Collector, list[str]]:
+    notes: list[str] = []
+    settings = {"vector": vector, "max_restarts": max_restarts, "note": notes.append, **settings}
+    return collector(Walk, vector.count, **settings), notes
+
+
+def test_lost_environments_are_started_anew_and_their_trajectories_dropped_and_counted() -> None:
+    fast, notes = fragile(Fragile(3, steps=[4]))
+    fast.start()
+    lengths = [vector_env.unwrapped.length for vector_env in fast.environments.envs]  # type: ignore[attr-defined]
+    assert min(lengths) > 3, "pick another seed: a task ends before the loss"
+    trajectories, _ = collect(fast, 60)
+    assert (fast.steps, fast.restarts, fast.dropped) == (60, 1, 3)
+    assert notes == [
+        "environment walk: lost in step 4. Environments are started anew (1 of at most 3 times); "
+        "started trajectories dropped: 3"
+    ]
+    lost = {task_seed(5, 0, number) for number in range(3)}
+    assert lost.isdisjoint(one.seed for one in trajectories)
+    for one in trajectories:
+        env = Walk(50)
+        env.reset(seed=one.seed)
+        assert one.length == env.length
+    assert len(trajectories) > 2
+
+
+def test_an_environment_that_was_lost_before_its_first_step_has_no_trajectory_to_drop() -> None:
+    fast, notes = fragile(Fragile(2, resets=[1]))
+    fast.start()
+    assert (fast.restarts, fast.dropped) == (1, 0)
+    assert fast.tasks.number_B.tolist() == [2, 3]
+    assert len(notes) == 1
+
+
+def test_environments_that_are_lost_while_they_begin_again_are_started_once_more() -> None:
+    fast, notes = fragile(Fragile(2, steps=[3], resets=[2, 3]))
+    fast.start()
+    collect(fast, 5)
+    assert (fast.steps, fast.restarts, fast.dropped) == (5, 3, 2)
+    assert [note.split(" Environments")[0] for note in notes] == [
+        "environment walk: lost in step 3.",
+        "environment walk: lost in reset 2.",
+        "environment walk: lost in reset 3.",
+    ]
+
+
+def test_after_the_last_restart_the_loss_itself_is_raised() -> None:
+    fast, notes = fragile(Fragile(2, steps=[3, 6, 9]), max_restarts=2)
+    fast.start()
+    with pytest.raises(EnvironmentLost) as caught:
+        collect(fast, 20)
+    assert str(caught.value) == "environment walk: lost in step 9."
+    assert caught.traceback[-1].name == "_count"
+    assert (len(notes), fast.restarts) == (2, 2)
+
+
+def test_without_leave_to_restart_a_loss_ends_collecting() -> None:
+    fast, notes = fragile(Fragile(2, steps=[3]), max_restarts=0)
+    fast.start()
+    with pytest.raises(EnvironmentLost):
+        collect(fast, 20)
+    assert notes == []
+
+
+def test_tasks_that_are_to_be_repeated_begin_again_after_a_loss() -> None:
+    fast, _ = fragile(Fragile(2, steps=[4, 9]), repeats=True)
+    fast.start()
+    trajectories, _ = collect(fast, 200)
+    undisturbed = collector(lambda: Walk(50), 2)
+    undisturbed.start()
+    expected, _ = collect(undisturbed, 200)
+    recorded = {one.seed: one.columns["reward"].tolist() for one in trajectories}
+    assert recorded.keys() >= {task_seed(5, 0, number) for number in range(6)}
+    same = [one.columns["reward"].tolist() == recorded.get(one.seed) for one in expected]
+    assert sum(same) >= 6
+
+
+def test_what_was_lost_and_started_anew_is_part_of_the_state() -> None:
+    fast, _ = fragile(Fragile(2, steps=[3]))
+    fast.start()
+    collect(fast, 10)
+    again, _ = fragile(Fragile(2))
+    assert again.load_state(*stored(fast))
+    assert (again.restarts, again.dropped) == (1, 2)
+    other, _ = fragile(Fragile(2))
+    other.restart(stored(fast)[1])
+    assert (other.restarts, other.dropped) == (1, 2 + fast.started)
+
+
+def test_environments_that_are_lost_while_they_are_brought_back_begin_new_tasks() -> None:
+    before, _ = fragile(Fragile(2))
+    before.start()
+    collect(before, 10)
+    tensors, facts = stored(before)
+    again, notes = fragile(Fragile(2, steps=[2]))
+    assert again.load_state(tensors, facts) is False
+    assert (again.restarts, again.dropped, again.steps) == (1, before.started, 10)
+    assert again.tasks.number_B.tolist() == [facts["begun"], facts["begun"] + 1]
+    assert len(notes) == 1
+    collect(again, 20)
+
+
+class Mortal(Walk):
+    """A walk of 50 steps that takes its process with it once, at the third step."""
+
+    def __init__(self, mark: Path) -> None:
+        super().__init__()
+        self.mark = mark
+
+    def reset(self, **settings: Any) -> tuple[Any, dict[str, Any]]:
+        obs, info = super().reset(**settings)
+        self.length = 50
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self.time == 2 and not self.mark.exists():
+            self.mark.touch()
+            os._exit(7)
+        return super().step(action)
+
+
+def test_collecting_goes_on_after_the_process_of_an_environment_died(tmp_path: Path) -> None:
+    make = lambda: Mortal(tmp_path / "mark")  # noqa: E731
+    notes: list[str] = []
+    vector = make_environments(make, "walk", 2, "async", processes=1)
+    fast = collector(make, 2, vector=vector, max_restarts=1, note=notes.append)
+    try:
+        fast.start()
+        trajectories, _ = collect(fast, 60)
+    finally:
+        vector.close()
+    assert (fast.steps, fast.restarts, fast.dropped, len(notes)) == (60, 1, 2, 1)
+    assert [one.seed for one in trajectories] == [task_seed(5, 0, number) for number in (2, 3)]
+
+
+class BusyBeginning(SyncEnvironments):
+    """Begins a task some steps after the last one ended; gymnasium's NEXT_STEP takes one step."""
+
+    reproducible = False
+
+    def __init__(self, make: Make, count: int, busy: int) -> None:
+        super().__init__(make_checked(make, "walk", count))
+        self._busy, self._pending = busy, dict[int, tuple[int, int]]()
+
+    def reset(self, seeds: Sequence[int | None]) -> None:
+        if None not in seeds:
+            super().reset(seeds)
+            return
+        self.played_B[:] = self.began_B[:] = False
+        self._pending |= {index: (seed, self._busy) for index, seed in enumerate(seeds) if seed}
+
+    def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
+        assert active_B is None
+        played_B = np.array([index not in self._pending for index in range(self.count)])
+        super().step(action, played_B)
+        begins: list[int | None] = [None] * self.count
+        for index, (seed, left) in list(self._pending.items()):
+            self._pending[index] = (seed, left - 1)
+            if left == 1:
+                del self._pending[index]
+                begins[index] = seed
+        super().reset(begins)
+        self.played_B[:] = played_B
+        self.reward_B[~played_B] = np.nan  # Of a step that was not taken, and nobody's business.
+
+
+@settings(max_examples=10, deadline=None)
+@given(longest=st.integers(2, 9), length=st.sampled_from([None, 3]), busy=st.integers(1, 3))
+def test_environments_that_begin_of_their_own_accord_are_recorded_without_a_phantom_step(
+    longest: int, length: int | None, busy: int
+) -> None:
+    def make() -> Walk:
+        return Walk(longest, named=True)
+
+    cut = {} if length is None else {"pieces": pieces(length)}
+    slow = collector(make, 3, vector=BusyBeginning(make, 3, busy), **cut)
+    prompt = collector(make, 3)
+    for one in (slow, prompt):
+        one.start()
+    trajectories, outcomes = collect(slow, 60)
+    expected, expected_outcomes = collect(prompt, 60)
+    # They take more steps for each task, so that other tasks meet in one batch: compare by seed.
+    by_seed = {one.seed: one for one in expected}
+    totals = {one.seed: (one.total, one.length) for one in expected_outcomes}
+    assert len(outcomes) > 5
+    seeds = [outcome.seed for outcome in outcomes if outcome.seed in by_seed]
+    assert len(set(seeds)) == len(seeds) > 5
+    for outcome in outcomes:
+        if outcome.seed in by_seed:
+            parts = [part for part in trajectories if part.seed == outcome.seed]
+            columns = whole(parts)
+            assert (outcome.total, outcome.length) == totals[outcome.seed]
+            for name, column in by_seed[outcome.seed].columns.items():
+                if name != "truncated":
+                    assert np.array_equal(columns[name], column), name
+
+
+def test_a_trajectory_knows_its_task_and_its_success() -> None:
+    class Named(Walk):
+        def reset(self, **settings: Any) -> tuple[Any, dict[str, Any]]:
+            obs, _ = super().reset(**settings)
+            return obs, {"task": f"of {self.length}"}
+
+    fast = collector(lambda: Named(9))
+    fast.start()
+    trajectories, outcomes = collect(fast, 60)
+    assert {one.length for one in trajectories} == set(range(1, 10))
+    for one, outcome in zip(trajectories, outcomes, strict=True):
+        assert one.task == outcome.task == f"of {one.length}"
+        assert one.success == outcome.success
+        assert (one.success is None) == (one.length < 3)
+
+
+def test_what_the_agent_keeps_of_one_step_is_not_changed_by_the_next() -> None:
+    kept: list[Any] = []
+
+    class Keeper(SpyAgent):
+        def act(self, *shown: Any, **settings: Any) -> Any:
+            kept.append((shown[0]["observation"], *shown[1:4]))
+            return super().act(*shown, **settings)
+
+    fast = collector(lambda: Walk(20))
+    fast.agent = spy = Keeper()  # type: ignore[assignment]
+    fast.start()
+    collect(fast, 10)
+    for tensors, was in zip(kept, spy.shown, strict=True):
+        names = ("obs.observation", "prev_action", "prev_reward", "time")
+        for tensor, name in zip(tensors, names, strict=True):
+            assert np.array_equal(tensor.numpy(), was[name])

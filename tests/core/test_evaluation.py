@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,12 @@ from toys import Listener, SpyAgent, Walk, policy, tiny
 import amago_core
 from amago_core.collector import task_seed
 from amago_core.compose import Task, compose_task
-from amago_core.embedding import load_agent
-from amago_core.environments import EnvironmentFault
+from amago_core.environments import (
+    EnvironmentFault,
+    EnvironmentLost,
+    SyncEnvironments,
+    make_checked,
+)
 from amago_core.errors import AmagoError
 from amago_core.evaluation import (
     EVALUATION_STREAM,
@@ -25,11 +31,13 @@ from amago_core.evaluation import (
     Attempt,
     Evaluation,
     Evaluator,
+    TaskResult,
     summarize,
 )
-from amago_core.recording import Outcome
+from amago_core.outcomes import Outcome
 from amago_core.run_dir import RunDir
 from amago_core.spec import load_spec
+from amago_core.trained_agent import load_agent
 
 
 def outcome(total: float, *attempts: tuple[float, float], length: int = 4) -> Outcome:
@@ -83,6 +91,24 @@ def test_adaptation_compares_the_first_tenth_of_the_attempts_with_the_last(
     assert Evaluation(1, 0.0, 0.0, None, 1.0, curve).adaptation == expected
 
 
+def test_tasks_with_names_have_results_of_their_own() -> None:
+    ones = [outcome(1, (1, 1), length=2), outcome(5, (0, 5), length=4), outcome(7)]
+    result = summarize([replace(one, task=task) for one, task in zip(ones, "aab", strict=True)])
+    assert result.tasks == (
+        TaskResult("a", episodes=2, mean_return=3, standard_error=2, success=0.5, length=3),
+        TaskResult("b", episodes=1, mean_return=7, standard_error=0, success=None, length=4),
+    )
+    assert (result.episodes, result.mean_return) == (3, pytest.approx(13 / 3))
+    assert summarize(ones).tasks == ()
+
+
+def test_an_evaluation_comes_back_from_json_as_it_was() -> None:
+    ones = [replace(outcome(2, (1, 1), (0, 1)), task=task) for task in "ab"]
+    result = summarize(ones)
+    assert len(result.attempts) == len(result.tasks) == 2
+    assert Evaluation.from_stored(json.loads(json.dumps(asdict(result)))) == result
+
+
 class Sampler(SpyAgent):
     """Draws one number per step from torch's global generator and acts on it."""
 
@@ -123,6 +149,64 @@ def test_an_evaluation_always_counts_the_first_tasks_and_no_others(
     assert result.episodes == episodes
     expected = np.mean([slow_total(number, longest) for number in range(episodes)])
     assert result.mean_return == pytest.approx(expected, abs=1e-4)
+
+
+class Fragile(SyncEnvironments):
+    """Walks that are lost at some calls of ``step``, counted from 1."""
+
+    def __init__(self, count: int, lost_at: Sequence[int]) -> None:
+        super().__init__(make_checked(lambda: Walk(9), "walk", count))
+        self._lost_at, self._steps = lost_at, 0
+
+    def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
+        self._steps += 1
+        if self._steps in self._lost_at:
+            raise EnvironmentLost(f"environment walk: lost in step {self._steps}.")
+        super().step(action, active_B)
+
+    def restart(self) -> None:
+        pass
+
+
+def fragile(lost_at: Sequence[int], max_restarts: int) -> tuple[Evaluator, list[str]]:
+    task, notes = Task("walk", Walk, Walk().observation_space, Walk().action_space, None), list[str]()
+    evaluator = Evaluator(
+        task,
+        episodes=8,
+        environments=2,
+        sample=False,
+        seed=3,
+        make_many=lambda count: Fragile(count, lost_at),
+        max_restarts=max_restarts,
+        note=notes.append,
+    )
+    return evaluator, notes
+
+
+def test_an_evaluation_that_lost_its_environments_counts_the_same_tasks() -> None:
+    evaluator, notes = fragile(lost_at=[1, 4, 11, 17], max_restarts=4)
+    assert evaluator(SpyAgent()) == evaluate(SpyAgent(), 8, 2)  # type: ignore[arg-type]
+    assert len(notes) == 4
+
+
+def test_restarts_are_counted_over_all_evaluations() -> None:
+    evaluator, notes = fragile(lost_at=[1, 101], max_restarts=1)
+
+    def evaluate_often() -> None:
+        for _ in range(30):
+            evaluator(SpyAgent())  # type: ignore[arg-type]
+
+    with pytest.raises(EnvironmentLost) as caught:
+        evaluate_often()
+    assert str(caught.value) == "environment walk: lost in step 101."
+    assert len(notes) == 1
+
+
+def test_a_task_longer_than_what_is_kept_of_it_is_counted_whole(monkeypatch: Any) -> None:
+    whole = evaluate(SpyAgent(), 3, 2, longest=200)
+    monkeypatch.setattr("amago_core.evaluation._ROWS", 16)
+    assert evaluate(SpyAgent(), 3, 2, longest=200) == whole
+    assert whole.length > 100
 
 
 class Endless(Walk):
@@ -179,12 +263,23 @@ def test_an_evaluation_is_the_same_at_every_call_and_leaves_the_generator_alone(
 def test_a_run_can_be_evaluated_again_and_again(tmp_path: Path) -> None:
     run = tmp_path / "run"
     amago_core.train(tiny(), run=run, reporter=Listener())
+    of_training = (run / "evaluation.json").read_bytes()
     assert amago_core.evaluate(run) == amago_core.evaluate(run)
     more = amago_core.evaluate(run, ["evaluation.episodes=5"])
-    stored = json.loads((run / "evaluation.json").read_text())
-    assert (stored["episodes"], stored["mean_return"]) == (5, more.mean_return)
-    assert len(stored["attempts"]) == 10
-    assert (run / "adaptation.png").is_file()
+    results = run / "evaluations"
+    assert sorted(path.name for path in results.iterdir()) == [
+        "001.json", "001.png", "002.json", "002.png", "003.json", "003.png",
+    ]  # fmt: skip
+    stored = json.loads((results / "003.json").read_text())
+    assert stored["checkpoint"] == str(run / "checkpoints" / "round-00000004")
+    assert (stored["round"], stored["update"]) == (4, 8)
+    assert (stored["environment"], stored["overrides"]) == (
+        "standard/bandit", ["evaluation.episodes=5"],
+    )  # fmt: skip
+    result = stored["evaluation"]
+    assert (result["episodes"], result["mean_return"]) == (5, more.mean_return)
+    assert len(result["attempts"]) == 10
+    assert (run / "evaluation.json").read_bytes() == of_training
 
 
 def test_what_is_no_run_cannot_be_evaluated(tmp_path: Path) -> None:
@@ -235,7 +330,7 @@ def test_an_evaluation_cannot_change_the_agent(tmp_path: Path) -> None:
         amago_core.evaluate(run, ["agent.discount=0.5", "evaluation.episodes=2"])
     assert str(caught.value) == (
         f"{run} is trained; an evaluation cannot change\n  agent.discount: 0.999 -> 0.5\n"
-        "It can change environment, evaluation, collector.environments, running, seed."
+        "It can change environment, evaluation, collector, running, seed."
     )
 
 
