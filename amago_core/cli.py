@@ -17,6 +17,7 @@ _COMMANDS = {
     "components": "List the parts a spec can name, or those of one KIND.",
     "explain": "Explain the part NAME of a KIND and its options.",
     "plugins": "List the installed plugins, broken ones included.",
+    "replay": "Print what the replay in FOLDER holds; FOLDER is that of a run or of a replay.",
 }
 """The first sentence of each command's own help, so that the list imports none of them."""
 
@@ -64,7 +65,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except AmagoError as error:
-            raise UserError(str(error)) from error
+            # Notes say what a process of its own said before it was lost.
+            raise UserError("\n".join([str(error), *getattr(error, "__notes__", ())])) from error
 
 
 @click.group(

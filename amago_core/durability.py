@@ -46,13 +46,20 @@ def replace_file(path: Path, data: bytes) -> None:
     publish(temporary, path)
 
 
-def set_aside(path: Path) -> Path:
-    """Move a file or folder into ``set-aside/`` beside it, under a name not yet taken there.
+def set_aside(path: Path, folder: Path | None = None) -> Path:
+    """Move a file or folder into another folder, under a name not yet taken there.
+
+    Args:
+        path: What is moved.
+        folder: Where to; made if it does not exist. ``set-aside/`` beside ``path`` if absent.
 
     Returns:
         Where it is now.
+
+    Raises:
+        FileNotFoundError: If it is no longer there.
     """
-    folder = path.parent / SET_ASIDE
+    folder = path.parent / SET_ASIDE if folder is None else folder
     folder.mkdir(exist_ok=True)
     names = (path.name if n == 1 else f"{path.name}.{n}" for n in count(1))
     target = next(folder / name for name in names if not (folder / name).exists())

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from amago_core.masks import MASK_KEY, action_mask
-from amago_registry.actions import action_vector, action_width, choices
+from amago_core.streams import Stream, lay, transition_rows
 from amago_registry.layout import SequenceLayout
 from amago_registry.trajectories import OBSERVATION, Trajectory
 
 if TYPE_CHECKING:
+    from gymnasium import spaces
     from numpy.typing import NDArray
 
     from amago_registry.protocols import Batch
@@ -58,11 +58,8 @@ def pack(
 ) -> PackedBatch:
     """Lay slices end to end; a slice of T transitions becomes T+1 rows.
 
-    What the policy saw before each timestep is derived here: ``prev_action`` and ``prev_reward`` of a
-    row are the action and reward of the row before, those of a first row come with its slice.
-
     Args:
-        slices: At least one, all with the same columns.
+        slices: At least one, all with the same observations.
         action_space: Canonical; see :mod:`amago_registry.contexts`.
         device: Where the batch will be.
 
@@ -70,82 +67,59 @@ def pack(
         ValueError: If there is no slice, or one without a transition.
         UnsupportedSpaceError: If the action space is not canonical.
     """
-    if not slices or min(piece.length for piece in slices) < 1:
-        raise ValueError("a batch needs at least one slice, and a slice at least one transition")
-    width, discrete = action_width(action_space), bool(choices(action_space))
-    lengths_S = np.array([piece.length for piece in slices])
-    rows_M = np.arange(lengths_S.sum()) + np.repeat(np.arange(len(slices)), lengths_S)
+    return tensors(lay(slices, action_space), device)
 
-    reward_M = _join(slices, "reward").astype(np.float32, copy=False)
-    action = _join(slices, "action").astype(np.int64 if discrete else np.float32, copy=False)
-    prev_action_NA = np.zeros((len(rows_M) + len(slices), width), np.float32)
-    prev_reward_N = np.zeros(len(prev_action_NA), np.float32)
-    prev_action_NA[rows_M + 1] = _vectors(action, action_space)
-    prev_reward_N[rows_M + 1] = reward_M
-    _lead_in(slices, lengths_S, action_space, prev_action_NA, prev_reward_N)
+
+def tensors(stream: Stream, device: torch.device | str = "cpu") -> PackedBatch:
+    """Return a stream as a batch; on the CPU it takes over the stream's memory.
+
+    To CUDA the copies go by way of pinned memory, and nobody waits for them.
+    """
+    kind = torch.device(device).type
 
     def move(array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(device)
+        tensor = torch.from_numpy(array)
+        return _pinned(tensor).to(device, non_blocking=True) if kind == "cuda" else tensor.to(device)
 
-    obs = _observations(slices, move)
+    columns = stream.columns
+    obs = {
+        name.removeprefix(OBSERVATION): column
+        for name, column in columns.items()
+        if name.startswith(OBSERVATION)
+    }
+    masked = columns["action"].dtype == np.int64 and MASK_KEY in obs
     return PackedBatch(
-        obs=obs,
-        prev_action_NA=move(prev_action_NA),
-        prev_reward_N=move(prev_reward_N),
-        rows_M=move(rows_M),
-        action=move(action),
-        reward_M=move(reward_M),
-        terminated_M=move(_join(slices, "terminated").astype(np.bool_, copy=False)),
-        layout=_layout(slices, lengths_S, device),
-        action_mask_NA=action_mask(obs) if discrete and MASK_KEY in obs else None,
+        obs={key: move(column) for key, column in obs.items()},
+        prev_action_NA=move(columns["prev_action"]),
+        prev_reward_N=move(columns["prev_reward"]),
+        rows_M=move(transition_rows(stream.lengths_S)),
+        action=move(columns["action"]),
+        reward_M=move(columns["reward"]),
+        terminated_M=move(columns["terminated"]),
+        layout=_layout(stream, move),
+        action_mask_NA=move(action_mask(obs)) if masked else None,
     )
 
 
-def _vectors(action: NDArray[Any], action_space: spaces.Space[Any]) -> NDArray[np.float32]:
-    vectors: NDArray[np.float32] = action_vector(torch.from_numpy(action), action_space).numpy()
-    return vectors
+def _pinned(tensor: Tensor) -> Tensor:
+    """Return a copy that can be sent to CUDA while the host goes on.
+
+    Copied by numpy: torch would do it with a team of threads for every thread that loads.
+    """
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    np.copyto(copy.numpy(), tensor.numpy())
+    return copy
 
 
-def _lead_in(
-    slices: Sequence[Trajectory],
-    lengths_S: NDArray[Any],
-    action_space: spaces.Space[Any],
-    prev_action_NA: NDArray[np.float32],
-    prev_reward_N: NDArray[np.float32],
-) -> None:
-    """Write the action and reward before each slice into its first row, where there are any."""
-    first_S = np.cumsum(lengths_S + 1) - (lengths_S + 1)
-    for row, piece in zip(first_S, slices, strict=True):
-        if piece.prev_action is not None:
-            prev_action_NA[row] = _vectors(np.array(piece.prev_action), action_space)
-            prev_reward_N[row] = piece.prev_reward
-
-
-def _join(slices: Sequence[Trajectory], name: str) -> NDArray[Any]:
-    joined: NDArray[Any] = np.concatenate([piece.columns[name] for piece in slices])
-    return joined
-
-
-def _observations(
-    slices: Sequence[Trajectory], move: Callable[[NDArray[Any]], Tensor]
-) -> dict[str, Tensor]:
-    obs = {}
-    for name in slices[0].columns:
-        if name.startswith(OBSERVATION):
-            joined = _join(slices, name)
-            if joined.dtype == np.float64:
-                joined = joined.astype(np.float32)
-            obs[name.removeprefix(OBSERVATION)] = move(joined)
-    return obs
-
-
-def _layout(
-    slices: Sequence[Trajectory], lengths_S: NDArray[Any], device: torch.device | str
-) -> SequenceLayout:
-    rows_S = lengths_S + 1
-    shift_S = np.array([piece.start_time for piece in slices]) - (np.cumsum(rows_S) - rows_S)
-    time_N = np.arange(rows_S.sum()) + np.repeat(shift_S, rows_S)
-    return SequenceLayout.build(rows_S.tolist(), torch.from_numpy(time_N), device)
+def _layout(stream: Stream, move: Callable[[NDArray[Any]], Tensor]) -> SequenceLayout:
+    """Return what `SequenceLayout.build` returns; every array here is made once, on the host."""
+    rows_S = stream.lengths_S + 1
+    ends_S = rows_S.cumsum()
+    sequence_N = np.repeat(np.arange(len(rows_S)), rows_S)
+    time_N = np.repeat(stream.times_S - ends_S + rows_S, rows_S)
+    time_N += np.arange(len(time_N))
+    offsets = np.concatenate([[0], ends_S]).astype(np.int32)
+    return SequenceLayout(tuple(rows_S.tolist()), move(offsets), move(sequence_N), move(time_N))
 
 
 if TYPE_CHECKING:

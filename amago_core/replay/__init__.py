@@ -14,8 +14,12 @@ if TYPE_CHECKING:
         TrajectoryError,
         TrajectoryGoneError,
     )
+    from amago_core.replay.protecting import protect
     from amago_core.replay.reader import Replay
     from amago_core.replay.sampler import Sampler
+    from amago_core.replay.shards import StoredOutcome
+    from amago_core.replay.verifying import verify
+    from amago_core.replay.views import View
     from amago_core.replay.writer import ReplayWriter
 
 __all__ = [
@@ -25,8 +29,12 @@ __all__ = [
     "ReplayError",
     "ReplayWriter",
     "Sampler",
+    "StoredOutcome",
     "TrajectoryError",
     "TrajectoryGoneError",
+    "View",
+    "protect",
+    "verify",
 ]
 
 __getattr__ = lazy_exports(
@@ -38,8 +46,12 @@ __getattr__ = lazy_exports(
         "ReplayError": "errors",
         "ReplayWriter": "writer",
         "Sampler": "sampler",
+        "StoredOutcome": "shards",
         "TrajectoryError": "errors",
         "TrajectoryGoneError": "errors",
+        "View": "views",
+        "protect": "protecting",
+        "verify": "verifying",
     },
 )
 

@@ -4,7 +4,7 @@ AmagoError
 `-- ReplayError              base of all
     |-- TrajectoryError      what was handed over cannot be stored
     |-- DamagedShardError    a file is not what was written
-    |-- TrajectoryGoneError  it was stored once, and its file is no longer there
+    |-- TrajectoryGoneError  it was stored once, and is no longer there or no longer whole
     `-- NothingStoredError   there is nothing to sample
 """
 
@@ -24,7 +24,7 @@ class DamagedShardError(ReplayError):
 
 
 class TrajectoryGoneError(ReplayError):
-    """A trajectory that is no longer there; draw another one."""
+    """A trajectory that is no longer there or no longer whole; draw another one."""
 
 
 class NothingStoredError(ReplayError):

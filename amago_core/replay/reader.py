@@ -1,53 +1,99 @@
-"""Reading a replay: the newest trajectories of a folder that others write to.
-
-Every trajectory has an index that never changes: the number of trajectories stored before it, in the
-order of shards, since the replay began.
-"""
+"""Reading a replay: the newest trajectories of a folder that others write to."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 from threading import Lock
 
-from amago_core.durability import set_aside, sync_folder
+import numpy as np
+
+from amago_core.durability import SET_ASIDE, set_aside, sync_folder
+from amago_core.replay.encoding import Totals
 from amago_core.replay.errors import ReplayError, TrajectoryGoneError
-from amago_core.replay.naming import ShardName
-from amago_core.replay.shards import OpenColumns, Shard
+from amago_core.replay.files import Place, ShardFiles
+from amago_core.replay.index import Index
+from amago_core.replay.naming import (
+    PROTECTED,
+    QUARANTINE,
+    ShardName,
+    files_in,
+    moved_shards,
+    shards_in,
+)
+from amago_core.replay.shards import StoredOutcome
+from amago_core.replay.views import Segment, View
 from amago_registry.trajectories import Trajectory
 
 
 class Replay:
     """The trajectories of a folder, oldest first.
 
-    Readers see the newest ``capacity`` trajectories among the first ``limit``: eviction is a matter of
-    indices, files are removed later by `evict`. What is known is rebuilt from the files alone. Safe to
-    read from one thread while another refreshes.
+    Every trajectory has an index that does not change: the number of trajectories stored before it, in
+    the order of shards. (Only a shard that comes late, begun before others that are already stored,
+    moves those behind it: draw from a `view`, which does not change at all.) Readers see the newest
+    ``capacity`` trajectories among the first ``limit``, less where they are too long or too large:
+    eviction is a matter of indices, files are removed later by `evict`. What lies in ``protected/`` is
+    always seen, has no index and counts for no limit. What is known is rebuilt from the files alone; no
+    file is opened before something in it is asked for. May be used from several threads.
 
     Args:
         folder: Where the shards lie; need not exist yet.
-        capacity: Most trajectories that are visible.
-        open_files: Most shards mapped at a time; each takes one file descriptor.
+        capacity: Most trajectories that are visible; all that are there if None.
+        timesteps: Most transitions that are visible, the newest trajectory whole in any case.
+        bytes: Most bytes that the visible trajectories take, the newest one in any case.
+        note: Told of each damaged shard, in a sentence; None to say nothing.
+        read_only: Change nothing in the folder: what is damaged is left out and stays where it is.
+        open_files: Most shards mapped at a time; no file is kept open.
+
+    Raises:
+        ReplayError: If the folder cannot be listed, or holds shards of an earlier format.
     """
 
-    def __init__(self, folder: Path, capacity: int, open_files: int = 256) -> None:
-        if capacity < 1 or open_files < 1:
-            raise ValueError(f"capacity {capacity} and open_files {open_files} must be at least 1")
+    def __init__(
+        self,
+        folder: Path,
+        capacity: int | None,
+        timesteps: int | None = None,
+        bytes: int | None = None,  # noqa: A002 - the name of the option
+        *,
+        note: Callable[[str], None] | None = None,
+        read_only: bool = False,
+        open_files: int = 4096,
+    ) -> None:
+        limits = {
+            "capacity": capacity,
+            "timesteps": timesteps,
+            "bytes": bytes,
+            "open_files": open_files,
+        }
+        for name, value in limits.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, it is {value}")
         self.folder = folder
-        self.capacity = capacity
-        self._open_files = open_files
-        self._index = _Index.build(())
-        self._maps: OrderedDict[ShardName, OpenColumns] = OrderedDict()
-        self._lock = Lock()
+        self.capacity, self.timesteps, self.bytes = capacity, timesteps, bytes
+        self._files = ShardFiles(folder, note, read_only, open_files)
+        self._refreshing = Lock()
+        self._listed: dict[str, ShardName] = {}
+        self._quarantined: frozenset[ShardName] = frozenset()
+        self._in_quarantine = 0
+        self._index = Index.build(())
+        self._protected: tuple[Place, ...] = ()
+        self._window_memo: tuple[Index, int, range] | None = None
+        self._view_memo: tuple[Index, tuple[Place, ...], int | None, View] | None = None
         self.refresh()
 
     @property
     def stored(self) -> int:
         """Trajectories stored since the replay began: one more than the newest index."""
         return self._index.stored
+
+    @property
+    def quarantined(self) -> int:
+        """Damaged shards: those in quarantine, and those that had to stay where they are."""
+        return self._in_quarantine + self._files.moved + self._files.left_out
 
     def refresh(self) -> int:
         """Take up the shards that were written since, forget those that are gone.
@@ -56,18 +102,26 @@ class Replay:
             Trajectories stored since the replay began.
 
         Raises:
-            DamagedShardError: If a new shard is not what was written.
+            ReplayError: If the folder cannot be listed, or holds shards of an earlier format.
         """
-        known = {shard.name: shard for shard in self._index.shards}
-        shards = [known.get(name) or self._open(name) for name in self._names()]
-        with self._lock:
-            self._index = _Index.build(shard for shard in shards if shard is not None)
-            for name in known.keys() - {shard.name for shard in self._index.shards}:
-                self._maps.pop(name, None)  # a mapped file keeps its place on the disk
-        return self.stored
+        with self._refreshing:
+            index = self._list(self._index)
+            if index.gaps - self._index.gaps:
+                # A listing may lack a file that was renamed while it was made: it has it next time.
+                index = self._list(index)
+            copies = files_in(self.folder / PROTECTED)
+            names = ((ShardName.parse_protected(file), file) for file in copies)
+            now = tuple(sorted(Place(name, file) for name, file in names if name is not None))
+            if now != self._protected:
+                self._files.forget(set(self._protected) - set(now))
+                self._protected = now
+            if index is not self._index:
+                self._files.forget(map(Place, set(self._index.names) - set(index.names)))
+                self._index = index
+            return index.stored
 
     def visible(self, limit: int | None = None) -> range:
-        """Return the indices of the newest ``capacity`` trajectories among the first ``limit``.
+        """Return the indices of the trajectories that can be seen when the first ``limit`` are stored.
 
         Args:
             limit: Trajectories that count as stored; all if absent.
@@ -75,21 +129,47 @@ class Replay:
         Raises:
             ReplayError: If fewer than ``limit`` are stored.
         """
-        stored = self.stored
-        if limit is None:
-            limit = stored
-        if not 0 <= limit <= stored:
-            raise ReplayError(f"{self.folder} holds {stored} trajectories, {limit} were asked for")
-        return range(max(0, limit - self.capacity), limit)
+        index = self._index
+        return self._window(index, self._limit(index, limit))
+
+    def view(self, limit: int | None = None) -> View:
+        """Return what can be drawn: protected and visible trajectories, as of the last refresh.
+
+        Args:
+            limit: Trajectories that count as stored; all if absent.
+
+        Raises:
+            ReplayError: If fewer than ``limit`` are stored.
+        """
+        index, protected = self._index, self._protected
+        memo = self._view_memo
+        if memo is not None and memo[0] is index and memo[1] is protected and memo[2] == limit:
+            return memo[3]
+        window = self._window(index, self._limit(index, limit))
+        segments = list(_end_to_end(protected, 0))
+        kept = sum(segment.length for segment in segments)
+        if self.capacity is None:
+            # Nothing is drawn by index: what is gone needs no position.
+            segments += _end_to_end((Place(name) for _, name in _oldest_first(index, window)), kept)
+            count = sum(segment.length for segment in segments)
+        else:
+            segments += _placed(index, window, kept)
+            count = kept + len(window)
+        view = View(self._files, segments, kept, count, window.start)
+        self._view_memo = (index, protected, limit, view)
+        return view
 
     def missing(self, limit: int) -> int:
         """Return how many of the trajectories that are visible under ``limit`` are no longer there."""
-        visible = range(max(0, limit - self.capacity), limit)
+        index = self._index
+        start = self._window(index, min(limit, index.stored)).start
+        if self.capacity is not None:
+            start = max(start, limit - self.capacity)
         present = 0
-        for start, shard in zip(self._index.starts, self._index.shards, strict=True):
-            here = range(max(visible.start, start), min(visible.stop, start + shard.count))
-            present += len(here)
-        return len(visible) - present
+        for first, name in index.between(start, limit):
+            if not self._files.is_bad(Place(name)):
+                present += min(limit, first + name.trajectories) - max(start, first)
+        return limit - start - present
 
     def trajectory(self, index: int) -> Trajectory:
         """Return a whole trajectory as read-only views of the file: what is not touched is not read.
@@ -97,11 +177,55 @@ class Replay:
         The first time, all of it is read once for its checksum.
 
         Raises:
-            TrajectoryGoneError: If it was evicted.
-            DamagedShardError: If it is not what was written.
+            TrajectoryGoneError: If it was evicted or is damaged.
+            ReplayError: If its file is there and cannot be read, for another reason than damage.
         """
-        shard, item = self._locate(index)
-        return shard.trajectory(self._columns(shard, index), item)
+        located = self._index.locate(index)
+        found = None if located is None else self._files.read(Place(located[0]), located[1])
+        if found is None:
+            raise TrajectoryGoneError(
+                f"trajectory {index} is not in {self.folder}; it may have been evicted"
+            )
+        return found
+
+    def outcomes(self, indices: Iterable[int]) -> list[StoredOutcome]:
+        """Return how trajectories went, without those that are gone; reads facts alone."""
+        known, found = self._index, []
+        last = shard = None
+        for index in indices:
+            located = known.locate(index)
+            if located is None:
+                continue
+            name, item = located
+            if name != last:
+                last, shard = name, self._files.shard(Place(name))
+            if shard is not None:
+                found.append(shard.outcome(item))
+        return found
+
+    def news(self, since: Mapping[str, int]) -> tuple[list[StoredOutcome], dict[str, int]]:
+        """Return how the trajectories went that were stored since, each once, whatever their order.
+
+        Args:
+            since: How many trajectories of each writer are known; what `marks` or this returned.
+
+        Returns:
+            The outcomes, without those that are gone, and how many of each writer are known now.
+        """
+        index = self._index
+        found = []
+        for name in index.names:
+            known = max(since.get(name.writer, 0), name.first)
+            if known >= name.end or name in index.holes:
+                continue
+            shard = self._files.shard(Place(name))
+            if shard is not None:
+                found += [shard.outcome(item) for item in range(known - name.first, name.trajectories)]
+        return found, {**since, **_marks(index)}
+
+    def marks(self) -> dict[str, int]:
+        """Return how many trajectories each writer has stored."""
+        return _marks(self._index)
 
     def evict(self, before: int) -> int:
         """Remove the shards whose trajectories all have an index below ``before``.
@@ -111,12 +235,12 @@ class Replay:
         Returns:
             Shards removed.
         """
-        newest = {shard.name.writer: shard.name for shard in self._index.shards}
+        index = self._index
+        newest = {name.writer: name for name in index.names if name not in index.holes}
         removed = 0
-        for start, shard in zip(self._index.starts, self._index.shards, strict=True):
-            if start + shard.count <= before and shard.name != newest[shard.name.writer]:
-                shard.path.unlink(missing_ok=True)
-                removed += 1
+        for first, name in _oldest_first(index, range(before)):
+            if first + name.trajectories <= before and name != newest[name.writer]:
+                removed += self._remove(name)
         if removed:
             sync_folder(self.folder)
             self.refresh()
@@ -133,87 +257,128 @@ class Replay:
         Raises:
             ReplayError: If a shard holds trajectories on both sides of ``after``; nothing is moved.
         """
+        self.refresh()
         index = self._index
-        for start, shard in zip(index.starts, index.shards, strict=True):
-            if start < after < start + shard.count:
+        for start, name in zip(index.starts, index.names, strict=True):
+            if start < after < start + name.trajectories:
                 raise ReplayError(
-                    f"{shard.path} holds the trajectories {start} to {start + shard.count - 1} and "
-                    f"cannot be divided at {after}"
+                    f"{self.folder / name.file} holds the trajectories {start} to "
+                    f"{start + name.trajectories - 1} and cannot be divided at {after}"
                 )
         moved = 0
-        for start, shard in zip(reversed(index.starts), reversed(index.shards), strict=True):
+        for start, name in zip(reversed(index.starts), reversed(index.names), strict=True):
             if start >= after:
-                set_aside(shard.path)
-                moved += shard.count
+                folder = self.folder / QUARANTINE if name in index.holes else self.folder
+                with suppress(FileNotFoundError):
+                    set_aside(folder / name.file, self.folder / SET_ASIDE)
+                    moved += name.trajectories
         self.refresh()
         return moved
 
-    def _names(self) -> list[ShardName]:
-        if not self.folder.is_dir():
-            return []
-        names = (ShardName.parse(path.name) for path in self.folder.iterdir())
-        return sorted(name for name in names if name is not None)
-
-    def _open(self, name: ShardName) -> Shard | None:
+    def _remove(self, name: ShardName) -> int:
         try:
-            return Shard.open(self.folder / name.file, name)
-        except FileNotFoundError:  # evicted by another process since the folder was listed
-            return None
+            (self.folder / name.file).unlink(missing_ok=True)
+        except OSError:
+            # Somebody made a folder of this name: that goes to quarantine.
+            return int(self._files.shard(Place(name)) is None)
+        return 1
 
-    def _locate(self, index: int) -> tuple[Shard, int]:
-        known = self._index
-        place = bisect_right(known.starts, index) - 1
-        if place >= 0:
-            shard, item = known.shards[place], index - known.starts[place]
-            if item < shard.count:
-                return shard, item
-        raise self._gone(index)
+    def _list(self, last: Index) -> Index:
+        """Return the index of what lies in the folder now: the last one if nothing has changed."""
+        listed = shards_in(self.folder, self._listed)
+        # Later, or a shard moved in between would be in neither.
+        in_quarantine = files_in(self.folder / QUARANTINE)
+        quarantined = frozenset(moved_shards(in_quarantine))
+        protected = files_in(self.folder / PROTECTED / QUARANTINE)
+        self._in_quarantine, self._files.moved = len(in_quarantine) + len(protected), 0
+        if listed.keys() == self._listed.keys() and quarantined == self._quarantined:
+            return last
+        self._listed, self._quarantined = listed, quarantined
+        return Index.build(listed.values(), quarantined)
 
-    def _columns(self, shard: Shard, index: int) -> OpenColumns:
-        with self._lock:
-            columns = self._maps.get(shard.name)
-            if columns is not None:
-                self._maps.move_to_end(shard.name)
-                return columns
-            try:
-                columns = self._maps[shard.name] = shard.map()
-            except FileNotFoundError:
-                raise self._gone(index) from None
-            if len(self._maps) > self._open_files:
-                self._maps.popitem(last=False)
-            return columns
+    def _limit(self, index: Index, limit: int | None) -> int:
+        if limit is None:
+            return index.stored
+        if not 0 <= limit <= index.stored:
+            raise ReplayError(
+                f"{self.folder} holds {index.stored} trajectories, {limit} were asked for"
+            )
+        return limit
 
-    def _gone(self, index: int) -> TrajectoryGoneError:
-        return TrajectoryGoneError(
-            f"trajectory {index} is not in {self.folder}; it may have been evicted"
-        )
+    def _window(self, index: Index, limit: int) -> range:
+        window = range(0 if self.capacity is None else max(0, limit - self.capacity), limit)
+        if self.timesteps is None and self.bytes is None:
+            return window
+        memo = self._window_memo
+        if memo is None or memo[0] is not index or memo[1] != limit:
+            memo = (index, limit, range(self._oldest(index, window), limit))
+            self._window_memo = memo
+        return memo[2]
 
+    def _oldest(self, index: Index, window: range) -> int:
+        """Return the oldest index of a window from which on timesteps and bytes are within limits.
 
-@dataclass(frozen=True)
-class _Index:
-    """Shards in order, and the index of each one's first trajectory."""
-
-    shards: list[Shard]
-    starts: list[int]
-    stored: int
-
-    @classmethod
-    def build(cls, shards: Iterable[Shard]) -> _Index:
-        """Number the trajectories of shards given in order.
-
-        Each shard says how many trajectories its writer stored before, so that the count of all
-        writers together is right without the shards that were evicted.
+        What is missing counts as if all of it lay next to what is there: it is at least as much as the
+        one trajectory that did not fit, so that an evicted trajectory never becomes visible again.
         """
-        ordered = list(shards)
-        ends: dict[str, int] = {}
-        for shard in ordered:
-            ends.setdefault(shard.name.writer, shard.first)
-        stored = sum(ends.values())
-        starts = []
-        for shard in ordered:
-            writer = shard.name.writer
-            stored += shard.first - ends[writer]
-            starts.append(stored)
-            ends[writer] = shard.first + shard.count
-            stored += shard.count
-        return cls(ordered, starts, stored)
+        timesteps, size = self.timesteps or inf, self.bytes or inf
+        before: dict[str, Totals] = {}
+        oldest = window.stop
+        least = 1  # The newest trajectory is visible in any case.
+        for first, name in index.between(window.start, window.stop):
+            lengths, sizes, totals_before, totals_after = self._files.measures(Place(name))
+            if totals_before is not None and totals_after is not None:
+                newer = before.get(name.writer, totals_after)
+                timesteps -= max(newer.timesteps - totals_after.timesteps, 0)
+                size -= max(newer.bytes - totals_after.bytes, 0)
+                before[name.writer] = totals_before
+            top = min(name.trajectories, window.stop - first)
+            fits = min(_fitting(lengths[:top], timesteps), _fitting(sizes[:top], size))
+            if fits < top:
+                return max(min(oldest, first + top - max(fits, least)), window.start)
+            oldest, least = first, 0
+            timesteps -= int(lengths[:top].sum())
+            size -= int(sizes[:top].sum())
+        gone = self._gone(index)
+        fits_all = gone.timesteps <= timesteps and gone.bytes <= size
+        return window.start if fits_all else max(min(oldest, window.stop - 1), window.start)
+
+    def _gone(self, index: Index) -> Totals:
+        """Return how much all writers together stored before what is left of each."""
+        writers = {name.writer for name in index.names}
+        found: dict[str, Totals] = {}
+        for name in index.names:
+            if len(found) == len(writers):
+                break
+            if name.writer not in found and name not in index.holes:
+                before = self._files.measures(Place(name)).before
+                if before is not None:
+                    found[name.writer] = before
+        timesteps = sum(totals.timesteps for totals in found.values())
+        return Totals(timesteps, sum(totals.bytes for totals in found.values()))
+
+
+def _fitting(values: np.ndarray, room: float) -> int:
+    """Return how many of the last values add up to no more than ``room``."""
+    return int(np.searchsorted(np.cumsum(values[::-1]), room, "right"))
+
+
+def _marks(index: Index) -> dict[str, int]:
+    return {name.writer: name.end for name in index.names}
+
+
+def _oldest_first(index: Index, window: range) -> list[tuple[int, ShardName]]:
+    return list(index.between(window.start, window.stop))[::-1]
+
+
+def _end_to_end(places: Iterable[Place], start: int) -> Iterator[Segment]:
+    for place in places:
+        yield Segment(start, place, 0, place.name.trajectories)
+        start += place.name.trajectories
+
+
+def _placed(index: Index, window: range, start: int) -> Iterator[Segment]:
+    """Yield the shards of a window at the positions that follow from their indices."""
+    for first, name in _oldest_first(index, window):
+        begin, end = max(first, window.start), min(first + name.trajectories, window.stop)
+        yield Segment(start + begin - window.start, Place(name), begin - first, end - begin)

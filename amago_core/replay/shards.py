@@ -1,260 +1,373 @@
-"""Shards: many trajectories in one immutable safetensors file.
+"""Reading shards: what is known of one, and its trajectories through a memory map.
 
-A shard holds every column of its trajectories end to end, and four facts per trajectory: ``lengths``
-(transitions), ``seeds``, ``start_times`` and ``crc32``. Its metadata give the number of trajectories
-that the same writer stored before, and a CRC-32 of that number and the facts.
+:mod:`amago_core.replay.encoding` says how a shard is laid out. A file may have been damaged, or be
+written by somebody hostile: sizes and checksums are compared before anything is believed.
+
+Shape suffixes: K = trajectories of the shard.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
+import os
+import stat
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from amago_core.replay.errors import DamagedShardError, TrajectoryError
+from amago_core.replay.encoding import CHECKSUM, FACTS, FORMAT, PREV_ACTIONS, Totals, described
+from amago_core.replay.errors import DamagedShardError, ReplayError
+from amago_core.replay.header import LENGTH_BYTES, MOST_BYTES, Tensor, parse_header
+from amago_core.replay.mapping import map_file
 from amago_core.replay.naming import ShardName
-from amago_core.replay.trajectory import checksum
-from amago_registry.trajectories import Trajectory
+from amago_core.replay.trajectory import LATEST, REQUIRED, checksum
+from amago_registry.trajectories import OBSERVATION, Trajectory
 
-FACTS = {"lengths": np.int64, "seeds": np.int64, "start_times": np.int64, "crc32": np.uint32}
-"""Facts kept per trajectory; no column may have one of these names."""
+_FIRST_READ = 2**14
+"""Bytes read at once: header and facts of most shards."""
 
-_FORMAT = 1
-_DTYPES = {
-    "BOOL": np.dtype(np.bool_),
-    "U8": np.dtype(np.uint8),
-    "I8": np.dtype(np.int8),
-    "U16": np.dtype(np.uint16),
-    "I16": np.dtype(np.int16),
-    "U32": np.dtype(np.uint32),
-    "I32": np.dtype(np.int32),
-    "U64": np.dtype(np.uint64),
-    "I64": np.dtype(np.int64),
-    "F16": np.dtype(np.float16),
-    "F32": np.dtype(np.float32),
-    "F64": np.dtype(np.float64),
-}
+_WORD = 8
 
 
-def encode(trajectories: Sequence[Trajectory], first: int) -> bytes:
-    """Return the contents of a shard.
+class StoredOutcome(NamedTuple):
+    """How a stored trajectory went.
 
     Args:
-        trajectories: What to store; all with the same columns.
-        first: Trajectories that this writer stored before.
+        total: Sum of the rewards.
+        length: Transitions.
+        success: Mean outcome of its attempts; None where nobody knows.
+        task: Name of its task; else empty.
     """
-    columns = {
-        name: np.concatenate([trajectory.columns[name] for trajectory in trajectories])
-        for name in trajectories[0].columns
-    }
-    facts = {
-        "lengths": [trajectory.length for trajectory in trajectories],
-        "seeds": [trajectory.seed for trajectory in trajectories],
-        "start_times": [trajectory.start_time for trajectory in trajectories],
-        "crc32": [checksum(trajectory, first + n) for n, trajectory in enumerate(trajectories)],
-    }
-    arrays = {name: np.array(values, FACTS[name]) for name, values in facts.items()}
-    described = {"format": _FORMAT, "first": first, "crc32": _facts_checksum(first, arrays)}
-    data: bytes = save({**columns, **arrays}, {"shard": json.dumps(described)})
-    return data
+
+    total: float
+    length: int
+    success: float | None
+    task: str
 
 
-def schema(trajectory: Trajectory) -> dict[str, str]:
-    """Return what all trajectories of a shard must share: type, shape and kind of each column.
-
-    Raises:
-        TrajectoryError: If a column has the name of a fact.
-    """
-    taken = sorted(set(trajectory.columns) & set(FACTS))
-    if taken:
-        raise TrajectoryError(
-            f"a column cannot be called {' or '.join(taken)}: the replay uses the name"
-        )
-    return {
-        name: f"{column.dtype} {column.shape[1:]}"
-        + (" per timestep" if len(column) > trajectory.length else " per transition")
-        for name, column in trajectory.columns.items()
-    }
-
-
-@dataclass(frozen=True)
-class _Column:
-    """Where a column lies in its file."""
-
-    dtype: np.dtype[np.generic]
-    shape: tuple[int, ...]
-    offset: int
-
-    def view(self, memory: mmap.mmap) -> np.ndarray:
-        return np.ndarray(self.shape, self.dtype, memory, self.offset)
-
-
-class OpenColumns(dict[str, np.ndarray]):
-    """Columns of a shard as read-only views of its memory map, which lives as long as they do."""
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shard:
     """What is known of a shard without its columns.
 
     Args:
         path: The file.
         name: Its name, taken apart.
-        first: Trajectories that the same writer stored before.
-        lengths: Transitions of each trajectory.
-        seeds: Reset seed of each trajectory.
-        start_times: Time of each trajectory's first timestep.
-        checksums: CRC-32 of each trajectory.
+        size: Bytes of the file.
+        before: What its writer stored before.
+        tasks: Names of tasks.
+        facts: Facts of its trajectories, (K,) each; see `FACTS`.
+        columns: Where its columns lie, and the actions before its trajectories.
+        header: Checksum of all of the above.
     """
 
     path: Path
     name: ShardName
-    first: int
-    lengths: list[int]
-    seeds: list[int]
-    start_times: list[int]
-    checksums: list[int]
-    _columns: dict[str, _Column]
-    _begins: list[int]
-    _checked: set[int] = field(default_factory=set)
+    size: int
+    before: Totals
+    tasks: tuple[str, ...]
+    facts: Mapping[str, np.ndarray]
+    columns: Mapping[str, Tensor]
+    header: int
 
     @classmethod
     def open(cls, path: Path, name: ShardName) -> Shard:
-        """Read what a shard holds and check its sizes; columns are not read.
+        """Read what a shard holds and check its sizes and the checksum of its facts.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            DamagedShardError: If the file is not a shard, or its columns do not match its lengths.
+            DamagedShardError: If it is not the shard that its name says.
+            ReplayError: If it cannot be read for another reason.
         """
+        descriptor = _open(path)
         try:
-            with safe_open(path, framework="numpy") as file:
-                columns = _columns(file, path.stat().st_size)
-                facts = {fact: file.get_tensor(fact) for fact in FACTS}
-                first = _first(file.metadata(), facts)
-            lengths = _lengths(facts, columns)
-        except FileNotFoundError:
-            raise
-        except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
-            raise DamagedShardError(
-                f"{path} is not a shard of a replay: {error}. "
-                "Move the file out of the folder to go on without its trajectories."
-            ) from None
-        begins = np.concatenate([[0], np.cumsum(facts["lengths"])]).tolist()
-        return cls(
-            path=path,
-            name=name,
-            first=first,
-            lengths=lengths,
-            seeds=facts["seeds"].tolist(),
-            start_times=facts["start_times"].tolist(),
-            checksums=facts["crc32"].tolist(),
-            _columns=columns,
-            _begins=begins,
-        )
+            return cls._read(descriptor, path, name)
+        except (ValueError, RecursionError) as error:
+            deep = isinstance(error, RecursionError)
+            reason = "its header is nested too deeply" if deep else error
+            raise DamagedShardError(f"{path} is not a shard of a replay: {reason}") from None
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        finally:
+            os.close(descriptor)
+
+    @classmethod
+    def _read(cls, descriptor: int, path: Path, name: ShardName) -> Shard:
+        size = _size(descriptor)
+        start = os.pread(descriptor, _FIRST_READ, 0)
+        length = int.from_bytes(start[:LENGTH_BYTES], "little")
+        begin = LENGTH_BYTES + length
+        if len(start) < LENGTH_BYTES or length > min(MOST_BYTES, size - LENGTH_BYTES):
+            raise ValueError(f"it has {size} bytes, and its header cannot be among them")
+        if len(start) < begin:
+            start = _exactly(descriptor, begin, 0)
+        tensors, metadata = parse_header(start[LENGTH_BYTES:begin], size)
+        facts_bytes = _check_facts(tensors, name.trajectories)
+        block = start[begin : begin + facts_bytes + _WORD]
+        if len(block) < facts_bytes + _WORD:
+            block = _exactly(descriptor, facts_bytes + _WORD, begin)
+        seal = zlib.crc32(block[:facts_bytes], zlib.crc32(start[LENGTH_BYTES:begin]))
+        if seal != int.from_bytes(block[facts_bytes:], "little"):
+            raise ValueError("its facts do not have the checksum they were stored with")
+        before, tasks = _metadata(metadata, name)
+        facts = _facts(block, name.trajectories)
+        columns = {key: tensors[key] for key in tensors if key not in FACTS and key != CHECKSUM}
+        _check_values(facts, len(tasks))
+        _check_columns(facts["lengths"], columns)
+        return cls(path, name, size, before, tasks, facts, columns, seal)
 
     @property
-    def count(self) -> int:
-        """Trajectories in the shard."""
-        return len(self.lengths)
+    def timesteps(self) -> int:
+        """Transitions of all its trajectories."""
+        return int(self.facts["lengths"].sum())
 
-    def map(self) -> OpenColumns:
-        """Map the file and return its columns.
+    @property
+    def after(self) -> Totals:
+        """What its writer had stored with it."""
+        return Totals(self.before.timesteps + self.timesteps, self.before.bytes + self.size)
+
+    @property
+    def schema(self) -> dict[str, str]:
+        """Type, shape and kind of each column in words, as :func:`encoding.schema` says it."""
+        steps = self.timesteps
+        return {
+            name: described(column.dtype, column.shape[1:], column.shape[0] > steps)
+            for name, column in self.columns.items()
+            if name != PREV_ACTIONS
+        }
+
+    def sizes(self) -> np.ndarray:
+        """Return the bytes that each trajectory takes, (K,); what they share counts for the first."""
+        rows = {name: prod(c.shape[1:]) * c.dtype.itemsize for name, c in self.columns.items()}
+        steps = self.timesteps
+        per_step = sum(rows[n] for n, c in self.columns.items() if n != PREV_ACTIONS)
+        per_trajectory = sum(
+            rows[name]
+            for name, column in self.columns.items()
+            if name == PREV_ACTIONS or column.shape[0] > steps
+        )
+        sizes: np.ndarray = self.facts["lengths"] * per_step + (per_trajectory + _WORD * len(FACTS))
+        sizes[0] += self.size - int(sizes.sum())
+        return sizes
+
+    def outcome(self, item: int) -> StoredOutcome:
+        """Return how one trajectory went."""
+        facts = self.facts
+        success = float(facts["successes"][item])
+        return StoredOutcome(
+            total=float(facts["returns"][item]),
+            length=int(facts["lengths"][item]),
+            success=None if np.isnan(success) else success,
+            task=self.tasks[int(facts["tasks"][item])],
+        )
+
+    def map(self) -> OpenShard:
+        """Map the file.
 
         Raises:
             FileNotFoundError: If another process removed the file.
+            DamagedShardError: If it is no longer the file that was opened.
+            ReplayError: If it cannot be mapped.
         """
-        with self.path.open("rb") as file:
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return OpenColumns({name: column.view(memory) for name, column in self._columns.items()})
+        descriptor = _open(self.path)
+        try:
+            if _size(descriptor) != self.size:
+                raise ValueError("its size has changed")
+            return OpenShard(self, map_file(descriptor, self.size))
+        except ValueError as error:
+            raise DamagedShardError(f"{self.path} is not a shard of a replay: {error}") from None
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+        finally:
+            os.close(descriptor)
 
-    def trajectory(self, columns: OpenColumns, item: int) -> Trajectory:
-        """Return one trajectory as views; its checksum is compared the first time.
+
+class OpenShard:
+    """The trajectories of a shard, as read-only views of its memory map.
+
+    The map lives as long as anything looks at it. Each trajectory is read whole the first time, for its
+    checksum; later, what is not touched is not read.
+
+    Args:
+        shard: What is known of it.
+        memory: The file.
+    """
+
+    __slots__ = ("_action", "_checked", "_facts", "_per_step", "_per_time", "_reward", "_size", "shard")
+
+    def __init__(self, shard: Shard, memory: np.ndarray) -> None:
+        self.shard = shard
+        steps = shard.timesteps
+        columns = {name: tensor.view(memory) for name, tensor in shard.columns.items()}
+        before = columns.pop(PREV_ACTIONS)
+        self._per_step = [(name, c) for name, c in columns.items() if len(c) == steps]
+        self._per_time = [(name, c) for name, c in columns.items() if len(c) != steps]
+        self._action, self._reward = columns["action"], columns["reward"]
+        self._size = shard.size
+        self._checked = bytearray(shard.name.trajectories)
+        facts = shard.facts
+        lengths = facts["lengths"]
+        self._facts = list(
+            zip(
+                (np.cumsum(lengths) - lengths).tolist(),
+                lengths.tolist(),
+                facts["seeds"].tolist(),
+                facts["start_times"].tolist(),
+                (
+                    before[item, ...] if lead else None
+                    for item, lead in enumerate(facts["leads"].tolist())
+                ),
+                facts["prev_rewards"].tolist(),
+                (shard.tasks[task] for task in facts["tasks"].tolist()),
+                (None if np.isnan(s) else s for s in facts["successes"].tolist()),
+                strict=True,
+            )
+        )
+
+    def trajectory(self, item: int, start: int = 0, stop: int | None = None) -> Trajectory:
+        """Return the transitions ``start`` to ``stop - 1`` of one trajectory, all if absent.
 
         Raises:
+            FileNotFoundError: If another process removed the file.
             DamagedShardError: If the trajectory is not what was written.
         """
-        begin, length = self._begins[item], self.lengths[item]
-        steps = self._begins[-1]
-        rows = {}
-        for name, column in columns.items():
-            if len(column) == steps:
-                rows[name] = column[begin : begin + length]
-            else:  # one row more for each trajectory before
-                rows[name] = column[begin + item : begin + item + length + 1]
-        trajectory = Trajectory(rows, self.seeds[item], self.start_times[item])
-        if item not in self._checked:
-            self._compare(trajectory, item)
-        return trajectory
+        # A map whose file has been cut short must not be touched: the process would be killed.
+        if self.shard.path.stat().st_size < self._size:
+            raise self._damaged("it has been cut short")
+        if not self._checked[item]:
+            self._check(item)
+        return self._slice(item, start, stop)
 
-    def _compare(self, trajectory: Trajectory, item: int) -> None:
-        if checksum(trajectory, self.first + item) != self.checksums[item]:
-            raise DamagedShardError(
-                f"{self.path} is damaged: trajectory {item + 1} of its {self.count} does not have the "
-                "checksum it was stored with. "
-                "Move the file out of the folder to go on without its trajectories."
+    def _slice(self, item: int, start: int, stop: int | None) -> Trajectory:
+        begin, length, seed, time, before, reward, task, success = self._facts[item]
+        first, last = begin + start, begin + (length if stop is None else stop)
+        rows = {name: column[first:last] for name, column in self._per_step}
+        first_time, last_time = first + item, last + item + 1  # One row more for each one before.
+        for name, column in self._per_time:
+            rows[name] = column[first_time:last_time]
+        if start:
+            before, reward = self._action[first - 1, ...], float(self._reward[first - 1])
+        return Trajectory(rows, seed, time + start, before, reward, task, success)
+
+    def _check(self, item: int) -> None:
+        trajectory = self._slice(item, 0, None)
+        if checksum(trajectory, self.shard.name.first + item) != self.shard.facts["crc32"][item]:
+            count = self.shard.name.trajectories
+            raise self._damaged(
+                f"trajectory {item + 1} of its {count} does not have the checksum it was stored with"
             )
-        self._checked.add(item)
+        for name, column in trajectory.columns.items():
+            if column.dtype == np.bool_ and column.size and column.view(np.uint8).max() > 1:
+                raise self._damaged(f"{name!r} has a value that is neither true nor false")
+        self._checked[item] = True
+
+    def _damaged(self, reason: str) -> DamagedShardError:
+        return DamagedShardError(f"{self.shard.path} is damaged: {reason}")
 
 
-def _columns(file: Any, size: int) -> dict[str, _Column]:
-    """Return where the columns lie; safetensors has made sure that they fill the file's end."""
-    found: dict[str, _Column] = {}
-    end = 0
-    for name in file.offset_keys():
-        view = file.get_slice(name)
-        if view.get_dtype() not in _DTYPES:
-            raise ValueError(f"{name} has type {view.get_dtype()}")
-        column = _Column(_DTYPES[view.get_dtype()], tuple(view.get_shape()), end)
-        end += prod(column.shape) * column.dtype.itemsize
-        found[name] = column
-    begin = size - end
+def _open(path: Path) -> int:
+    """Open a file for reading; not through a link, and without waiting for somebody to write to it."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise DamagedShardError(f"{path} is not a shard of a replay: it is no file") from None
+        raise _unreadable(path, error) from None
+
+
+def _size(descriptor: int) -> int:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no file")
+    return status.st_size
+
+
+def _exactly(descriptor: int, count: int, offset: int) -> bytes:
+    data = os.pread(descriptor, count, offset)
+    if len(data) != count:
+        raise ValueError("it has been cut short")
+    return data
+
+
+def _unreadable(path: Path, error: OSError) -> ReplayError:
+    return ReplayError(f"{path} cannot be read: {error.strerror}")
+
+
+def _metadata(metadata: Mapping[str, Any], name: ShardName) -> tuple[Totals, tuple[str, ...]]:
+    text = metadata.get("shard")
+    described = json.loads(text) if isinstance(text, str) else None
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
+        raise ValueError(f"it does not say that it has format {FORMAT}")
+    if described.get("name") != name.file:
+        raise ValueError("it was stored under another name")
+    before, tasks = described.get("before"), described.get("tasks")
+    if not isinstance(before, dict) or before.keys() != set(Totals._fields):
+        raise ValueError("it does not say what was stored before")
+    if not all(type(value) is int and 0 <= value < 2**62 for value in before.values()):
+        raise ValueError("it is wrong about what was stored before")
+    if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+        raise ValueError("its tasks have no names")
+    return Totals(**before), tuple(tasks)
+
+
+def _check_facts(tensors: Mapping[str, Tensor], count: int) -> int:
+    """Return the bytes of the facts, which come first in the file, without their checksum."""
+    expected: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+        fact: (dtype, (count,)) for fact, dtype in FACTS.items()
+    }
+    expected[CHECKSUM] = (np.dtype(np.int64), (1,))
+    found = {
+        name: (tensor.dtype, tensor.shape)
+        for name, tensor, _ in zip(tensors, tensors.values(), expected, strict=False)
+    }
+    if list(found.items()) != list(expected.items()):
+        raise ValueError(f"it does not hold the facts of {count} trajectories")
+    if count < 1:
+        raise ValueError("it has no trajectory")
+    return _WORD * len(FACTS) * count
+
+
+def _facts(block: bytes, count: int) -> dict[str, np.ndarray]:
     return {
-        name: _Column(column.dtype, column.shape, begin + column.offset)
-        for name, column in found.items()
-        if name not in FACTS
+        fact: np.frombuffer(block, dtype, count, _WORD * count * place)
+        for place, (fact, dtype) in enumerate(FACTS.items())
     }
 
 
-def _facts_checksum(first: int, facts: Mapping[str, np.ndarray]) -> int:
-    """Return the CRC-32 of what numbers the trajectories; columns have checksums of their own."""
-    crc = zlib.crc32(str(first).encode())
-    for fact in FACTS:
-        crc = zlib.crc32(facts[fact].tobytes(), crc)
-    return crc
+def _check_values(facts: Mapping[str, np.ndarray], tasks: int) -> None:
+    if not facts["lengths"].all():
+        raise ValueError("it has a trajectory without transitions")
+    limits = {"lengths": 2**62, "start_times": LATEST, "tasks": tasks, "leads": 2, "crc32": 2**32}
+    for fact, limit in limits.items():
+        if facts[fact].view(np.uint64).max() >= limit:  # Negative numbers become large ones.
+            raise ValueError(f"its {fact} are not all from 0 to {limit - 1}")
 
 
-def _first(metadata: Mapping[str, str] | None, facts: Mapping[str, np.ndarray]) -> int:
-    described = json.loads((metadata or {}).get("shard", "null"))
-    if not isinstance(described, dict) or described.get("format") != _FORMAT:
-        raise ValueError(f"it does not say that it has format {_FORMAT}")
-    first = described.get("first")
-    if not isinstance(first, int) or first < 0:
-        raise ValueError(f"its first trajectory cannot be {first!r}")
-    if described.get("crc32") != _facts_checksum(first, facts):
-        raise ValueError("its facts do not have the checksum they were stored with")
-    return first
-
-
-def _lengths(facts: Mapping[str, np.ndarray], columns: Mapping[str, _Column]) -> list[int]:
-    for fact, values in facts.items():
-        if values.dtype != FACTS[fact] or values.shape != (len(facts["lengths"]),):
-            raise ValueError(f"{fact} is {values.dtype} {values.shape}")
-    lengths: list[int] = facts["lengths"].tolist()
-    if not lengths or min(lengths) < 1:
-        raise ValueError("it has a trajectory without transitions, or none at all")
-    steps = sum(lengths)
+def _check_columns(length_K: np.ndarray, columns: Mapping[str, Tensor]) -> None:
+    """Compare the columns' numbers of rows with the lengths."""
+    steps, count = sum(length_K.tolist()), len(length_K)
     for name, column in columns.items():
-        if not column.shape or column.shape[0] not in (steps, steps + len(lengths)):
-            raise ValueError(f"{name} has shape {column.shape}, its lengths add up to {steps}")
-    if "reward" not in columns or columns["reward"].shape != (steps,):
-        raise ValueError("it has no reward for each transition")
-    return lengths
+        rows = column.shape[0] if column.shape else -1
+        if name == PREV_ACTIONS:
+            continue
+        possible = (steps, steps + count)
+        if name in REQUIRED:
+            possible = (steps, steps)
+        elif name.startswith(OBSERVATION):
+            possible = (steps + count, steps + count)
+        if rows not in possible:
+            raise ValueError(f"{name!r} has shape {column.shape}, its lengths add up to {steps}")
+    missing = [name for name in (*REQUIRED, PREV_ACTIONS) if name not in columns]
+    if missing or not any(name.startswith(OBSERVATION) for name in columns):
+        raise ValueError(f"it has no {' and no '.join(missing) or 'observation'}")
+    action, before = columns["action"], columns[PREV_ACTIONS]
+    if (before.dtype, before.shape) != (action.dtype, (count, *action.shape[1:])):
+        raise ValueError("the actions before its trajectories are not like its own")
+    if columns["reward"].shape != (steps,):
+        raise ValueError("it has no single reward for each transition")

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from amago_core.replay.errors import TrajectoryError
 from amago_registry.trajectories import OBSERVATION, Trajectory
 
-_REQUIRED = ("action", "reward", "terminated", "truncated")
+REQUIRED = ("action", "reward", "terminated", "truncated")
+"""Columns that every trajectory has, beside its observations."""
+
 _STORABLE = frozenset("biuf")
+_SEEDS = 2**63
+LATEST = 2**62
+"""No trajectory begins at this time or later."""
 
 
 def stored_copy(trajectory: Trajectory) -> Trajectory:
     """Return a copy of a trajectory that can be stored: own memory, rows contiguous.
 
     Raises:
-        TrajectoryError: If a column is missing, cannot be stored, or has neither T nor T+1 rows.
+        TrajectoryError: If a column is missing, cannot be stored, or has neither T nor T+1 rows, or
+            what is known beside the columns cannot be stored.
     """
-    _check(trajectory.columns)
-    copies = {name: np.array(column, order="C") for name, column in trajectory.columns.items()}
+    _check(trajectory)
+    before, success = trajectory.prev_action, trajectory.success
     return replace(
         trajectory,
-        columns=copies,
+        columns={name: np.array(column, order="C") for name, column in trajectory.columns.items()},
         seed=int(trajectory.seed),
         start_time=int(trajectory.start_time),
+        prev_action=None if before is None else np.array(before),
+        prev_reward=float(trajectory.prev_reward),
+        success=None if success is None or math.isnan(success) else float(success),
     )
 
 
@@ -38,29 +50,65 @@ def checksum(trajectory: Trajectory, number: int) -> int:
         trajectory: What is stored.
         number: Trajectories that its writer stored before.
     """
-    crc = zlib.crc32(f"{number} {trajectory.seed} {trajectory.start_time}".encode())
+    success = trajectory.success
+    facts = (
+        number,
+        int(trajectory.seed),
+        int(trajectory.start_time),
+        float(trajectory.prev_reward),
+        None if success is None else float(success),
+        trajectory.task,
+    )
+    crc = zlib.crc32(repr(facts).encode(errors="surrogatepass"))
+    if trajectory.prev_action is not None:
+        crc = _add("prev_action", trajectory.prev_action, crc)
     for name, column in sorted(trajectory.columns.items()):
-        crc = zlib.crc32(f"{name} {column.dtype.str} {column.shape}".encode(), crc)
-        crc = zlib.crc32(np.ascontiguousarray(column).data, crc)
+        crc = _add(name, column, crc)
     return crc
 
 
-def _check(columns: Mapping[str, np.ndarray]) -> None:
-    missing = [name for name in _REQUIRED if name not in columns]
+def _add(name: str, array: np.ndarray, crc: int) -> int:
+    crc = zlib.crc32(f"{name} {_word(array.dtype)} {array.shape}".encode(errors="surrogatepass"), crc)
+    return zlib.crc32(np.ascontiguousarray(array).data, crc) if array.size else crc
+
+
+@lru_cache(maxsize=64)
+def _word(dtype: np.dtype[Any]) -> str:
+    return dtype.str
+
+
+def _check(trajectory: Trajectory) -> None:
+    columns = trajectory.columns
+    missing = [name for name in REQUIRED if name not in columns]
     if not any(name.startswith(OBSERVATION) for name in columns):
         missing.append("obs.<key>")
     if missing:
         raise TrajectoryError(f"a trajectory without {', '.join(missing)} cannot be stored")
-    length = len(columns["reward"])
-    problems = [
-        f"{name} {problem}"
-        for name, column in columns.items()
-        if (problem := _fault(name, column, length))
-    ]
-    if length == 0:
-        problems.append("it has no transition")
+    problems = [*_problems_of_columns(columns), *_problems_of_facts(trajectory)]
     if problems:
         raise TrajectoryError(f"this trajectory cannot be stored: {'; '.join(problems)}")
+
+
+def _problems_of_columns(columns: Mapping[str, np.ndarray]) -> Iterator[str]:
+    length = len(columns["reward"])
+    for name, column in columns.items():
+        if problem := _fault(name, column, length):
+            yield f"{name} {problem}"
+    if length == 0:
+        yield "it has no transition"
+
+
+def _problems_of_facts(trajectory: Trajectory) -> Iterator[str]:
+    action, before = trajectory.columns["action"], trajectory.prev_action
+    if before is not None and (before.dtype, before.shape) != (action.dtype, action.shape[1:]):
+        yield (
+            f"the action before it is {before.dtype} {before.shape}, its own are "
+            f"{action.dtype} {action.shape[1:]}"
+        )
+    if not -_SEEDS <= trajectory.seed < _SEEDS:
+        yield f"its seed {trajectory.seed} does not fit into 64 bits"
+    if not 0 <= trajectory.start_time < LATEST:
+        yield f"it cannot begin at time {trajectory.start_time}"
 
 
 def _fault(name: str, column: np.ndarray, length: int) -> str | None:
@@ -70,7 +118,7 @@ def _fault(name: str, column: np.ndarray, length: int) -> str | None:
     rows = column.shape[0] if column.ndim else 0
     if name.startswith(OBSERVATION):
         return None if rows == length + 1 else f"has {rows} rows instead of {length + 1}"
-    if name in _REQUIRED:
+    if name in REQUIRED:
         return None if rows == length else f"has {rows} rows instead of {length}"
     return (
         None if rows in (length, length + 1) else f"has {rows} rows, neither {length} nor {length + 1}"

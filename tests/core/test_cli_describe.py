@@ -314,7 +314,7 @@ def test_an_unknown_command_suggests_the_closest(amago: Any) -> None:
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == (
         "Error: there is no command 'trian'. Did you mean 'train'? "
-        "Commands: train, evaluate, check, components, explain, plugins."
+        "Commands: train, evaluate, check, components, explain, plugins, replay."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from amago_core.packing import PackedBatch, pack
 from amago_registry.actions import choices
-from amago_registry.errors import UnsupportedSpaceError
+from amago_registry.errors import AmagoError, UnsupportedSpaceError
+from amago_registry.layout import SequenceLayout
 from amago_registry.trajectories import Trajectory
 
 BOX = spaces.Box(-1.0, 1.0, (3,))
@@ -157,6 +159,51 @@ def test_packing_copies_what_is_stored() -> None:
     assert all(whole.columns[name].any() for name in ("action", "reward", "obs.image"))
 
 
+@pytest.mark.parametrize("space", SPACES, ids=["few", "many", "box", "factors", "bits"])
+def test_what_came_before_a_piece_is_in_its_first_row_and_nowhere_else(
+    space: spaces.Space[Any],
+) -> None:
+    rng = np.random.default_rng(0)
+    whole = recording(6, space, rng)
+    later, first = whole.slice(4, 6), recording(1, space, rng)
+    # As pieces are stored: cut by the collector, which says what came before.
+    stored = replace(later, prev_action=np.array(whole.columns["action"][3]), prev_reward=0.25)
+    batch = pack([first, stored, first], space)
+    rows = batch.prev_action_NA.tolist()
+    before = slow_vector(whole.columns["action"][3], space)
+    assert [rows[0], rows[2], rows[5]] == [slow_vector(None, space), before, slow_vector(None, space)]
+    assert batch.prev_reward_N[[0, 2, 5]].tolist() == [0.0, 0.25, 0.0]
+    assert batch.layout.time_N[2].item() == whole.start_time + 4
+
+
+def test_the_layout_is_the_one_that_would_be_built_from_lengths_and_times() -> None:
+    rng = np.random.default_rng(0)
+    slices = [recording(length, BOX, rng) for length in (3, 1, 7)]
+    layout = pack(slices, BOX).layout
+    built = SequenceLayout.build((4, 2, 8), layout.time_N.clone())
+    assert layout.lengths == built.lengths
+    for ours, theirs in (
+        (layout.offsets, built.offsets),
+        (layout.sequence_N, built.sequence_N),
+        (layout.time_N, built.time_N),
+    ):
+        assert ours.dtype == theirs.dtype
+        assert ours.tolist() == theirs.tolist()
+
+
+def test_slices_of_several_sources_may_differ_in_their_types() -> None:
+    ours = recording(1, spaces.Discrete(4), np.random.default_rng(0))
+    theirs = dict(ours.columns)
+    theirs["action"] = np.array([3], np.int64)
+    theirs["obs.image"] = np.full((2, 2, 2, 1), 0.5, np.float32)
+    theirs["reward"] = np.array([0.1], np.float64)
+    batch = pack([ours, Trajectory(theirs)], spaces.Discrete(4))
+    assert batch.action.tolist() == [ours.columns["action"][0], 3]
+    assert batch.obs["image"].dtype == torch.float32
+    assert batch.obs["image"][2:].unique().tolist() == [0.5]
+    assert batch.reward_M[1] == np.float32(0.1)
+
+
 def test_a_batch_needs_a_slice() -> None:
     message = "^a batch needs at least one slice, and a slice at least one transition$"
     with pytest.raises(ValueError, match=message):
@@ -175,6 +222,18 @@ def test_action_spaces_that_are_not_canonical_are_refused(space: spaces.Space[An
     assert str(caught.value) == (
         f"parts do not take the action space {space}; they take Discrete and MultiDiscrete that count "
         "from 0, MultiBinary and Box, all but Discrete with one axis."
+    )
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+def test_an_action_that_is_not_among_the_choices_is_refused(index: int) -> None:
+    columns = dict(recording(2, spaces.Discrete(2), np.random.default_rng(0)).columns)
+    columns["action"] = np.array([1, index])
+    with pytest.raises(AmagoError) as caught:
+        pack([Trajectory(columns)], spaces.Discrete(2))
+    assert str(caught.value) == (
+        f"a stored action is {index}, and there are the choices 0 to 1: what is learned from was "
+        "recorded with other actions"
     )
 
 

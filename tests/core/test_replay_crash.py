@@ -59,4 +59,4 @@ def test_what_a_killed_writer_had_stored_is_there_and_whole(tmp_path: Path) -> N
             assert trajectory.seed == index
             assert np.all(trajectory.columns["obs.place"] == index)
     ReplayWriter(tmp_path)
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*.tmp"))

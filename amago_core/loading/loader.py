@@ -1,0 +1,179 @@
+"""The learner's side of loading: rounds of batches, in order, made while it is busy with others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+
+from amago_core.loading.source import Facts, Recipe, Source
+from amago_core.loading.workers import Workers
+from amago_core.packing import PackedBatch, tensors
+from amago_core.replay import Sampler
+from amago_registry.errors import AmagoError
+from amago_registry.ranks import ranks
+
+if TYPE_CHECKING:
+    from amago_core.compose import Composition
+    from amago_core.replay import Replay
+    from amago_core.spec import RunSpec
+    from amago_core.streams import Stream
+
+Load = Callable[[int, int | None], list[PackedBatch]]
+"""Makes the batches of an update from as many trajectories; may be called from several threads."""
+
+
+class Loader:
+    """Gives out the batches of each update in turn.
+
+    Every worker has up to ``ahead`` updates ready or under way. What an update's batches are does not
+    depend on how they are made.
+
+    Args:
+        load: Makes the batches of one update.
+        workers: Threads that call it; 0 calls it when the batches are asked for.
+        ahead: Updates per worker.
+        close: Called once when the loader is closed.
+    """
+
+    def __init__(
+        self, load: Load, workers: int = 0, ahead: int = 1, close: Callable[[], None] | None = None
+    ) -> None:
+        self._load, self._ahead, self._close = load, workers * ahead, close
+        self._pool = ThreadPoolExecutor(workers, "loader") if workers else None
+        self._pending: deque[_Pending] = deque()
+
+    def round(self, first_update: int, count: int, limit: int | None) -> Iterator[list[PackedBatch]]:
+        """Yield the batches of ``count`` updates.
+
+        Args:
+            first_update: The first of them.
+            count: Updates of the round.
+            limit: Trajectories that count as stored in this round; nothing is drawn ahead of the next
+                one. None for whatever is there when batches are drawn; then they are drawn ahead of the
+                next round too.
+
+        Raises:
+            AmagoError: Whatever goes wrong in drawing, where the update's batches are due.
+        """
+        end = first_update + count
+        if self._pool is None:
+            yield from (self._load(update, limit) for update in range(first_update, end))
+            return
+        if self._pending and self._pending[0].wanted != (first_update, limit):
+            self._drop()
+        for update in range(first_update, end):
+            self._order(self._pool, 1, update, end, limit)
+            due = self._pending.popleft()
+            self._order(self._pool, self._ahead, update + 1, end, limit)
+            yield due.batches.result()
+
+    def close(self) -> None:
+        """End all workers; what they are at is dropped."""
+        self._drop()
+        if self._close is not None:
+            self._close()
+            self._close = None
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _order(
+        self, pool: ThreadPoolExecutor, count: int, update: int, end: int, limit: int | None
+    ) -> None:
+        """Have ``count`` updates in the making from ``update`` on; with a limit, none past the end."""
+        while len(self._pending) < count:
+            following = self._pending[-1].wanted[0] + 1 if self._pending else update
+            if limit is not None and following >= end:
+                return
+            wanted = (following, limit)
+            self._pending.append(_Pending(wanted, pool.submit(self._load, *wanted)))
+
+    def _drop(self) -> None:
+        for pending in self._pending:
+            pending.batches.cancel()
+        self._pending.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """Batches that are made, or going to be, of an update and a limit."""
+
+    wanted: tuple[int, int | None]
+    batches: Future[list[PackedBatch]]
+
+
+def make_loader(
+    spec: RunSpec,
+    parts: Composition,
+    replay: Replay | None,
+    note: Callable[[str], None] = print,
+) -> Loader:
+    """Return the loader that a spec asks for; close it at the end.
+
+    Args:
+        spec: The resolved spec.
+        parts: What was composed from it.
+        replay: Where to draw from, beside the dataset; None for the dataset alone. Of one that is given
+            with ``limit=None``, the loader sees new trajectories after a second at the latest.
+        note: Shows the user one sentence; called from threads.
+
+    Raises:
+        AmagoError: If the batch cannot be shared out to the processes that train together.
+        LoaderError: If loader processes cannot be given their work.
+    """
+    facts = _facts(spec, parts)
+    sampling = spec.sampling
+    device = parts.agent.device
+    if sampling.loader == "process":
+        workers = Workers(_recipe(spec, parts, replay, facts), sampling.workers, note)
+        load = _loading(workers.streams, device)
+        return Loader(load, sampling.workers, sampling.ahead, workers.close)
+    sampler = Sampler(
+        replay, spec.seed, spec.agent.context_length, parts.relabeler, parts.dataset, sampling
+    )
+    load = _loading(Source(sampler, facts, replay).streams, device)
+    return Loader(load, 0 if sampling.loader == "none" else sampling.workers, sampling.ahead)
+
+
+def _loading(streams: Callable[[int, int | None], list[Stream]], device: torch.device) -> Load:
+    def load(update: int, limit: int | None) -> list[PackedBatch]:
+        return [tensors(stream, device) for stream in streams(update, limit)]
+
+    return load
+
+
+def _facts(spec: RunSpec, parts: Composition) -> Facts:
+    batch, accumulate = spec.training.batch, spec.training.accumulate
+    if batch < ranks():
+        raise AmagoError(
+            f"training.batch is {batch}, and {ranks()} processes train together: each needs at least "
+            f"one sequence, so write training.batch={ranks()} or more."
+        )
+    return Facts(
+        action_space=parts.task.acted,
+        batch=batch,
+        accumulate=accumulate,
+        rank=dist.get_rank() if ranks() > 1 else 0,
+        ranks=ranks(),
+    )
+
+
+def _recipe(spec: RunSpec, parts: Composition, replay: Replay | None, facts: Facts) -> Recipe:
+    task = parts.task if parts.task.make is not None else None
+    return Recipe(
+        folder=None if replay is None else replay.folder.absolute(),
+        replay=spec.replay,
+        seed=spec.seed,
+        sampling=spec.sampling,
+        relabeler=spec.relabeler,
+        dataset=spec.dataset,
+        context_length=spec.agent.context_length,
+        observation_space=None if task is None else task.observation_space,
+        action_space=None if task is None else task.action_space,
+        facts=facts,
+    )

@@ -1,0 +1,154 @@
+"""The batches of an update, as arrays: sampled, dealt out, laid end to end.
+
+Numpy alone: loader processes import this and no torch, unless a relabeler or a dataset does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from amago_core.replay import Replay, Sampler
+from amago_core.streams import Stream, lay
+from amago_registry.contexts import DatasetContext, RelabelerContext
+
+if TYPE_CHECKING:
+    from gymnasium import spaces
+
+    from amago_core.spec.schema import ReplaySpec, SamplingSpec
+    from amago_registry.options import Part
+
+REFRESH_SECONDS = 1.0
+"""How old the view of a replay may be where whatever is visible counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What does not change from one update to the next.
+
+    Args:
+        action_space: Canonical.
+        batch: Sequences per batch, of all ranks together.
+        accumulate: Batches per update.
+        rank: Which of the processes that train together this is.
+        ranks: How many there are.
+    """
+
+    action_space: spaces.Space[Any]
+    batch: int
+    accumulate: int
+    rank: int = 0
+    ranks: int = 1
+
+
+class Source:
+    """Draws the batches of any update, in any order, from any thread.
+
+    Args:
+        sampler: Draws slices.
+        facts: How many, and for whom.
+        replay: Looked through again every `REFRESH_SECONDS` where whatever is visible counts; None if
+            there is none.
+        follows: Whether the replay is also looked through when the limit moves: nobody else does.
+    """
+
+    def __init__(
+        self, sampler: Sampler, facts: Facts, replay: Replay | None, *, follows: bool = False
+    ) -> None:
+        self._sampler, self._facts, self._replay, self._follows = sampler, facts, replay, follows
+        self._limit: int | None = None
+        self._refreshed = time.monotonic()
+        self._refreshing = Lock()
+
+    def streams(self, update: int, limit: int | None) -> list[Stream]:
+        """Return this rank's batches for an update; with a limit, all ranks' are those of one process.
+
+        Args:
+            update: Which; with the seed and what is visible, all that the batches depend on.
+            limit: Trajectories that count as stored; None for whatever is there.
+        """
+        self._catch_up(limit)
+        facts = self._facts
+        slices = self._sampler.sample(
+            update, facts.batch * facts.accumulate, limit, rank=facts.rank, ranks=facts.ranks
+        )
+        # Dealt out: slices come longest first, and one batch must not hold all of the long ones.
+        dealt = (slices[first :: facts.accumulate] for first in range(facts.accumulate))
+        return [lay(part, facts.action_space) for part in dealt]
+
+    def _catch_up(self, limit: int | None) -> None:
+        if self._replay is None or not self._refreshing.acquire(blocking=False):
+            return
+        try:
+            if self._is_stale(self._replay, limit):
+                self._replay.refresh()
+                self._refreshed, self._limit = time.monotonic(), limit
+        finally:
+            self._refreshing.release()
+
+    def _is_stale(self, replay: Replay, limit: int | None) -> bool:
+        if limit is not None:
+            return self._follows and limit != self._limit
+        late = time.monotonic() - self._refreshed >= REFRESH_SECONDS
+        return late or not len(replay.view())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How another process makes a source of its own: only what can be sent to it.
+
+    Args:
+        folder: The replay; None if there is none.
+        replay: Its limits.
+        seed: Seed of all draws.
+        sampling: How sequences are drawn.
+        relabeler: Named, not built.
+        dataset: Named, not built; None if there is none.
+        context_length: Most transitions of a sequence.
+        observation_space: Of the environment, as it declares it; None where there is none.
+        action_space: Of the environment, as it declares it; None where there is none.
+        facts: As in `Source`.
+    """
+
+    folder: Path | None
+    replay: ReplaySpec
+    seed: int
+    sampling: SamplingSpec
+    relabeler: Part[Any]
+    dataset: Part[Any] | None
+    context_length: int
+    observation_space: spaces.Space[Any] | None
+    action_space: spaces.Space[Any] | None
+    facts: Facts
+
+    def make(self, note: Callable[[str], None]) -> Source:
+        """Build the parts and open the replay; what is found damaged is noted."""
+        replay = None
+        if self.folder is not None:
+            limits = self.replay
+            replay = Replay(self.folder, limits.capacity, limits.timesteps, limits.bytes, note=note)
+        sampler = Sampler(
+            replay,
+            self.seed,
+            self.context_length,
+            self.relabeler.build(RelabelerContext()),
+            None if self.dataset is None else self._build(self.dataset, self._context()),
+            self.sampling,
+        )
+        return Source(sampler, self.facts, replay, follows=True)
+
+    def _context(self) -> DatasetContext:
+        return DatasetContext(
+            context_length=self.context_length,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            build=self._build,
+        )
+
+    @staticmethod
+    def _build(part: Part[Any], context: DatasetContext) -> Any:
+        return part.build(context)

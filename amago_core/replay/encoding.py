@@ -1,0 +1,173 @@
+"""Shards as bytes: many trajectories in one safetensors file.
+
+A shard holds, in this order: facts of 8 bytes per trajectory (`FACTS`), a checksum of header and
+facts, the action before each trajectory, and every column of its trajectories end to end, those of wide
+types first. What belongs to one trajectory is under that trajectory's own CRC-32, one of its facts. So
+nothing is believed without a checksum, and the facts can be read without the columns.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from amago_core.replay.errors import TrajectoryError
+from amago_core.replay.naming import ShardName
+from amago_core.replay.trajectory import checksum
+from amago_registry.trajectories import Trajectory
+
+FORMAT = 2
+
+FACTS: Mapping[str, np.dtype[Any]] = {
+    "lengths": np.dtype(np.int64),
+    "seeds": np.dtype(np.int64),
+    "start_times": np.dtype(np.int64),
+    "tasks": np.dtype(np.int64),
+    "leads": np.dtype(np.int64),
+    "crc32": np.dtype(np.int64),
+    "returns": np.dtype(np.float64),
+    "successes": np.dtype(np.float64),
+    "prev_rewards": np.dtype(np.float64),
+}
+"""Facts kept per trajectory: transitions; reset seed; time of the first timestep; place of the task's
+name among those of the shard; whether there is an action before the first; CRC-32; sum of the rewards;
+outcome (NaN where nobody knows); reward before the first."""
+
+CHECKSUM = "checksum"
+PREV_ACTIONS = "prev_actions"
+RESERVED = frozenset({*FACTS, CHECKSUM, PREV_ACTIONS, "__metadata__"})
+"""Names that no column may have."""
+
+DTYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype(np.uint8),
+    "I8": np.dtype(np.int8),
+    "U16": np.dtype(np.uint16),
+    "I16": np.dtype(np.int16),
+    "U32": np.dtype(np.uint32),
+    "I32": np.dtype(np.int32),
+    "U64": np.dtype(np.uint64),
+    "I64": np.dtype(np.int64),
+    "F16": np.dtype(np.float16),
+    "F32": np.dtype(np.float32),
+    "F64": np.dtype(np.float64),
+}
+_CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+class Totals(NamedTuple):
+    """What a writer stored before a shard, beside the number of trajectories."""
+
+    timesteps: int = 0
+    bytes: int = 0
+
+
+def encode(trajectories: Sequence[Trajectory], name: ShardName, before: Totals) -> bytes:
+    """Return the contents of a shard.
+
+    Args:
+        trajectories: What to store; all with the same columns.
+        name: Name of the shard.
+        before: What its writer stored before.
+    """
+    tasks = list(dict.fromkeys(trajectory.task for trajectory in trajectories))
+    facts = _facts(trajectories, name.first, {task: n for n, task in enumerate(tasks)})
+    arrays = {PREV_ACTIONS: _prev_actions(trajectories)} | {
+        column: np.concatenate([trajectory.columns[column] for trajectory in trajectories])
+        for column in trajectories[0].columns
+    }
+    # The start of each is a multiple of its type's size if wide types come first.
+    ordered = dict(sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize))
+    described = {"format": FORMAT, "name": name.file, "before": before._asdict(), "tasks": tasks}
+    header = _header({**facts, CHECKSUM: np.zeros(1, np.int64), **ordered}, described)
+    block = b"".join(values.tobytes() for values in facts.values())
+    seal = np.array([zlib.crc32(block, zlib.crc32(header))], np.int64)
+    # A flat view of bytes: numpy has no buffer for an array without elements.
+    columns = (array.reshape(-1).view(np.uint8).data for array in ordered.values() if array.size)
+    return b"".join([len(header).to_bytes(8, "little"), header, block, seal.tobytes(), *columns])
+
+
+def schema(trajectory: Trajectory) -> dict[str, str]:
+    """Return what all trajectories of a shard must share: type, shape and kind of each column.
+
+    Raises:
+        TrajectoryError: If a column has a name that the replay uses.
+    """
+    taken = sorted(set(trajectory.columns) & RESERVED)
+    if taken:
+        raise TrajectoryError(
+            f"a column cannot be called {' or '.join(taken)}: the replay uses the name"
+        )
+    return {
+        name: described(column.dtype, column.shape[1:], len(column) > trajectory.length)
+        for name, column in trajectory.columns.items()
+    }
+
+
+def described(dtype: np.dtype[Any], shape: tuple[int, ...], per_timestep: bool) -> str:
+    """Return type, shape and kind of a column in words."""
+    return f"{dtype} {shape} per {'timestep' if per_timestep else 'transition'}"
+
+
+def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return in words how one schema differs from another."""
+    return "; ".join(
+        f"{name} is {now.get(name, 'absent')}, it was {before.get(name, 'absent')}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    )
+
+
+def _facts(
+    trajectories: Iterable[Trajectory], first: int, tasks: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    rows = []
+    with np.errstate(invalid="ignore", over="ignore"):
+        for number, trajectory in enumerate(trajectories, start=first):
+            reward_T = trajectory.columns["reward"]
+            rows.append(
+                (
+                    trajectory.length,
+                    trajectory.seed,
+                    trajectory.start_time,
+                    tasks[trajectory.task],
+                    trajectory.prev_action is not None,
+                    checksum(trajectory, number),
+                    reward_T.sum(dtype=np.float64),
+                    np.nan if trajectory.success is None else trajectory.success,
+                    trajectory.prev_reward,
+                )
+            )
+    values = zip(*rows, strict=True)
+    return {
+        fact: np.array(column, dtype)
+        for (fact, dtype), column in zip(FACTS.items(), values, strict=True)
+    }
+
+
+def _prev_actions(trajectories: Sequence[Trajectory]) -> np.ndarray:
+    action = trajectories[0].columns["action"]
+    found = np.zeros((len(trajectories), *action.shape[1:]), action.dtype)
+    for number, trajectory in enumerate(trajectories):
+        if trajectory.prev_action is not None:
+            found[number] = trajectory.prev_action
+    return found
+
+
+def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
+    """Return the JSON of a safetensors header, as long as a multiple of 8 bytes."""
+    header: dict[str, Any] = {"__metadata__": {"shard": json.dumps(metadata)}}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": _CODES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8)

@@ -1,0 +1,110 @@
+"""Relabelers and a dataset that loader processes import by name, and how each of them goes wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amago_registry import AmagoError, Component, Options, Part
+from amago_registry.catalog import Entry
+from amago_registry.trajectories import Trajectory
+
+Columns = Mapping[str, np.ndarray]
+
+
+class WrongError(AmagoError):
+    """What a relabeler says is wrong."""
+
+
+class TwofoldError(Exception):
+    """An error that cannot be pickled: it is made of two things."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+class Naming(Options):
+    """Options of parts whose name says all."""
+
+    how: str = ""
+
+
+class Relabeler:
+    """Pays the place in the generator's stream; then does what ``how`` says."""
+
+    identity = False
+
+    def __init__(self, context: Any, options: Naming) -> None:
+        self.how = options.how
+
+    def __call__(self, trajectory: Columns, rng: np.random.Generator) -> Columns:
+        reward = trajectory["reward"] + rng.integers(1000)
+        how = self.how
+        if how == "refuse":
+            raise WrongError("goals are missing: write goals=3")
+        if how == "fail":
+            raise KeyError("goal")
+        if how == "unpicklable":
+            raise TwofoldError("this", "that")
+        if how == "exit":
+            sys.exit(3)
+        if how == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how.startswith("sleep "):
+            Path(how.removeprefix("sleep ")).touch()
+            time.sleep(600)
+        if how == "torch":
+            reward = reward + 100_000 * ("torch" in sys.modules)
+        if how == "threads":
+            reward = 0 * reward + int(os.environ["OMP_NUM_THREADS"])
+        return {**trajectory, "reward": reward.astype(np.float32)}
+
+
+class Dataset:
+    """Trajectories of one transition whose seed is drawn."""
+
+    def __init__(self, context: Any, options: Naming) -> None:
+        self.observation_space, self.action_space = context.observation_space, context.action_space
+
+    def sample(self, rng: np.random.Generator, count: int, update: int) -> list[Trajectory]:
+        return [recording(int(number), 1) for number in rng.integers(500, 600, count)]
+
+    def describe(self) -> str:
+        return "drawn"
+
+
+def recording(number: int, length: int) -> Trajectory:
+    """Return a recording for three actions whose observations say where it comes from."""
+    place_T = np.arange(length + 1, dtype=np.float32)
+    return Trajectory(
+        {
+            "obs.observation": np.stack([100 * number + place_T, place_T], 1),
+            "action": (np.arange(length) % 3).astype(np.uint8),
+            "reward": np.arange(length, dtype=np.float32),
+            "terminated": np.zeros(length, bool),
+            "truncated": np.zeros(length, bool),
+        },
+        seed=number,
+    )
+
+
+def relabeling(how: str) -> Part[Any]:
+    """Return a relabeler as a spec names it."""
+    return _part("relabeler", "Relabeler", how)
+
+
+def dataset() -> Part[Any]:
+    """Return the dataset as a spec names it."""
+    return _part("dataset", "Dataset", "")
+
+
+def _part(kind: str, name: str, how: str) -> Part[Any]:
+    component = Component(name.lower(), f"loader_parts:{name}", Naming, "for tests")
+    return Part(kind, Entry(kind, "tests", component), Naming(how=how))

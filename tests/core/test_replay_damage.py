@@ -1,0 +1,643 @@
+"""Files that are damaged, or that somebody hostile made: refused, put aside, and nothing worse."""
+
+from __future__ import annotations
+
+import json
+import os
+import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from replays import drawn, edited, present, put_together, recording, same, store, taken_apart
+
+from amago_core.replay import (
+    DamagedShardError,
+    Replay,
+    ReplayError,
+    ReplayWriter,
+    TrajectoryGoneError,
+    files,
+    verify,
+)
+from amago_core.replay.naming import ShardName
+from amago_core.replay.shards import Shard
+
+
+def flip(path: Path, wanted: bytes) -> None:
+    """Change one bit of the first of some bytes."""
+    content = bytearray(path.read_bytes())
+    content[content.index(wanted)] ^= 1
+    path.write_bytes(content)
+
+
+def flip_trajectory(path: Path, number: int) -> None:
+    flip(path, np.arange(100 * number, 100 * number + 4, dtype=np.float32).tobytes())
+
+
+def reason(path: Path) -> str:
+    """Return why a shard is refused."""
+    name = ShardName.parse(path.name)
+    assert name is not None
+    with pytest.raises(DamagedShardError) as caught:
+        Shard.open(path, name)
+    start = f"{path} is not a shard of a replay: "
+    message = str(caught.value)
+    assert message.startswith(start)
+    return message.removeprefix(start)
+
+
+def test_a_flipped_bit_moves_the_shard_to_quarantine_and_is_told_once(tmp_path: Path) -> None:
+    writer, notes = ReplayWriter(tmp_path), list[str]()
+    path = store(writer, range(3))
+    store(writer, range(3, 5), 1)
+    flip_trajectory(path, 1)
+    replay = Replay(tmp_path, 9, note=notes.append)
+    view = replay.view()
+    assert view.trajectory(0).seed == 0
+    for _ in range(2):
+        with pytest.raises(TrajectoryGoneError) as caught:
+            view.trajectory(1)
+        assert str(caught.value) == f"trajectory 1 is not in {tmp_path}; it may have been evicted"
+    assert notes == [
+        f"{path} is damaged: trajectory 2 of its 3 does not have the checksum it was stored with; "
+        f"its 3 trajectories are left out. The file was moved to {tmp_path}/quarantine/{path.name}."
+    ]
+    assert replay.quarantined == 1
+    assert (tmp_path / "quarantine" / path.name).is_file()
+    for opened in (replay, Replay(tmp_path, 9, note=notes.append)):
+        assert (opened.refresh(), present(opened), opened.quarantined) == (5, {3: 3, 4: 4}, 1)
+        assert opened.missing(5) == 3
+    assert len(notes) == 1
+
+
+def test_a_truncated_shard_is_noticed_when_something_in_it_is_drawn(tmp_path: Path) -> None:
+    writer, notes = ReplayWriter(tmp_path), list[str]()
+    path = store(writer, range(1))
+    store(writer, range(1, 2), 1)
+    size = path.stat().st_size
+    os.truncate(path, size - 1)
+    replay = Replay(tmp_path, 9, note=notes.append)
+    assert (replay.stored, notes) == (2, [])
+    assert drawn(replay) == [None, 1]
+    assert notes == [
+        f"{path} is not a shard of a replay: it has {size - 1} bytes, its header speaks of {size}; "
+        f"its trajectory is left out. The file was moved to {tmp_path}/quarantine/{path.name}."
+    ]
+
+
+def test_a_shard_that_is_cut_short_while_it_is_mapped_kills_nobody(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    path = store(writer, range(2), length=5000)
+    store(writer, range(2, 3), 1)
+    replay = Replay(tmp_path, 9)
+    assert drawn(replay) == [0, 1, 2]
+    os.truncate(path, 100)
+    assert drawn(replay) == [None, None, 2]
+    assert replay.quarantined == 1
+
+
+def test_of_several_readers_one_moves_a_damaged_shard_and_for_the_others_it_is_gone(
+    tmp_path: Path,
+) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    notes: list[str] = []
+    readers = [Replay(tmp_path, 9, note=notes.append) for _ in range(3)]
+    assert [reader.trajectory(0).seed for reader in readers] == [0, 0, 0]
+    flip_trajectory(path, 1)
+    assert [drawn(reader) for reader in readers] == [[0, None], [None, None], [None, None]]
+    assert len(notes) == 1
+    assert [(reader.refresh(), reader.quarantined) for reader in readers] == [(2, 1)] * 3
+    assert len(list((tmp_path / "quarantine").iterdir())) == 1
+
+
+def test_a_shard_that_another_reader_is_moving_is_told_of_by_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip_trajectory(store(ReplayWriter(tmp_path), range(2)), 0)
+    notes: list[str] = []
+    replay = Replay(tmp_path, 9, note=notes.append)
+
+    def too_late(path: Path, folder: Path) -> Path:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(files, "set_aside", too_late)
+    assert (drawn(replay), notes, replay.quarantined) == ([None, None], [], 0)
+
+
+def test_a_damaged_shard_that_cannot_be_moved_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    flip_trajectory(path, 0)
+    notes: list[str] = []
+    replay = Replay(tmp_path, 9, note=notes.append)
+
+    def refuse(path: Path, folder: Path) -> Path:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(files, "set_aside", refuse)
+    for _ in range(2):
+        assert (drawn(replay), replay.quarantined) == ([None, None], 1)
+        replay.refresh()
+    assert notes == [
+        f"{path} is damaged: trajectory 1 of its 2 does not have the checksum it was stored with; "
+        "its 2 trajectories are left out."
+    ]
+
+
+def test_a_reader_that_may_change_nothing_leaves_out_what_is_damaged(tmp_path: Path) -> None:
+    writer, notes = ReplayWriter(tmp_path), list[str]()
+    path = store(writer, range(2))
+    lost = store(writer, range(2, 4), 1)
+    store(writer, range(4, 5), 2)
+    flip_trajectory(path, 0)
+    lost.write_bytes(b"")
+    before = sorted(tmp_path.iterdir())
+    replay = Replay(tmp_path, None, note=notes.append, read_only=True)
+    for _ in range(2):  # What is left of a shard does not depend on what was read before.
+        assert drawn(replay) == [None, 1, None, None, 4]
+        replay.refresh()
+    assert replay.view().lengths.tolist() == [3, 3, 0, 0, 3]
+    assert (replay.quarantined, sorted(tmp_path.iterdir())) == (2, before)
+    assert notes == [
+        f"{path} is damaged: trajectory 1 of its 2 does not have the checksum it was stored with; "
+        "the trajectory is left out.",
+        f"{lost} is not a shard of a replay: it has 0 bytes, and its header cannot be among them; "
+        "its 2 trajectories are left out.",
+    ]
+
+
+def test_what_was_in_quarantine_is_never_numbered_again(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    store(writer, range(2), 3)
+    path = store(writer, range(2, 5), 4)
+    path.write_bytes(b"all of it is lost")
+    assert present(Replay(tmp_path, 9)) == {0: 0, 1: 1}
+    again = ReplayWriter(tmp_path)
+    assert again.stored == 5
+    assert store(again, range(5, 6), 4).name == (
+        "0000000004-main-0000000002-0000000005-0000000001.safetensors"
+    )
+    assert present(Replay(tmp_path, 9)) == {0: 0, 1: 1, 5: 5}
+
+
+def test_a_writer_goes_on_after_a_damaged_shard_that_nobody_has_met(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    store(writer, range(2))
+    store(writer, range(2, 4)).write_bytes(b"")
+    again = ReplayWriter(tmp_path)
+    assert again.stored == 4
+    store(again, range(4, 5))
+    assert present(Replay(tmp_path, 9)) == {0: 0, 1: 1, 4: 4}
+
+
+def test_setting_aside_takes_along_what_lies_in_quarantine(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    store(writer, range(2))
+    flip_trajectory(store(writer, range(2, 4), 1), 2)
+    store(writer, range(4, 5), 2)
+    replay = Replay(tmp_path, 9)
+    drawn(replay)
+    assert replay.set_aside(2) == 3
+    assert (replay.stored, replay.quarantined) == (2, 0)
+    assert ReplayWriter(tmp_path).stored == 2
+
+
+def test_limits_count_what_lies_in_quarantine(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    paths = [store(writer, [number], number, length=4) for number in range(6)]
+    flip_trajectory(paths[4], 4)
+    replay = Replay(tmp_path, 9, timesteps=12)
+    assert drawn(replay) == [3, None, 5]
+    replay.refresh()
+    assert replay.visible() == range(3, 6)
+
+
+def test_a_protected_shard_that_is_damaged_is_put_aside_as_well(tmp_path: Path) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    (tmp_path / "protected").mkdir()
+    path.rename(tmp_path / "protected" / path.name)
+    flip_trajectory(tmp_path / "protected" / path.name, 1)
+    replay = Replay(tmp_path, 9)
+    assert drawn(replay) == [0, None]
+    replay.refresh()
+    assert (drawn(replay), replay.quarantined, replay.stored) == ([], 1, 0)
+
+
+def test_verifying_finds_every_damaged_shard_and_moves_nothing(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    paths = [store(writer, range(2 * n, 2 * n + 2), n) for n in range(4)]
+    flip_trajectory(paths[1], 3)
+    paths[2].write_bytes(b"")
+    (tmp_path / "protected").mkdir()
+    copy = tmp_path / "protected" / paths[0].name
+    copy.write_bytes(paths[0].read_bytes())
+    flip_trajectory(copy, 0)
+    before = sorted(tmp_path.rglob("*"))
+    result = verify(tmp_path)
+    checksums = "does not have the checksum it was stored with"
+    assert result.problems == (
+        f"{paths[1]} is damaged: trajectory 2 of its 2 {checksums}",
+        f"{paths[2]} is not a shard of a replay: it has 0 bytes, and its header cannot be among them",
+        f"{copy} is damaged: trajectory 1 of its 2 {checksums}",
+    )
+    assert (result.shards, result.trajectories) == (5, 4)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_verifying_finds_shards_that_claim_the_same_trajectories(tmp_path: Path) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    store(ReplayWriter(tmp_path / "other"), range(1)).rename(
+        other := tmp_path / "0000000007-main-0000000009-0000000001-0000000001.safetensors"
+    )
+    assert verify(tmp_path).problems == (
+        f"{path} claims the place of trajectories in another shard",
+        f"{other} is not a shard of a replay: it was stored under another name",
+    )
+
+
+@cache
+def content(directory: str) -> tuple[str, bytes]:
+    """Return the name and the content of a shard of two trajectories; the same ones every time."""
+    with TemporaryDirectory(dir=directory) as folder:
+        path = store(ReplayWriter(Path(folder)), range(2))
+        return path.name, path.read_bytes()
+
+
+def placed(factory: pytest.TempPathFactory) -> Path:
+    """Return such a shard in a new replay."""
+    name, data = content(str(factory.getbasetemp()))
+    path = factory.mktemp("replay") / name
+    path.write_bytes(data)
+    return path
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.integers(0, 10**6), value=st.integers(0, 255))
+def test_a_changed_byte_never_changes_what_is_read(
+    place: int, value: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = placed(tmp_path_factory)
+    changed = bytearray(path.read_bytes())
+    changed[place % len(changed)] = value
+    path.write_bytes(changed)
+    replay = Replay(path.parent, 9)
+    for index in replay.visible():
+        with suppress(TrajectoryGoneError):
+            assert same(replay.trajectory(index), recording(index))
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=st.integers(0, 10**6))
+def test_a_file_cut_anywhere_never_shows_anything(
+    size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = placed(tmp_path_factory)
+    os.truncate(path, size % path.stat().st_size)
+    assert drawn(Replay(path.parent, 9)) == [None, None]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["I64", "F32", "BOOL", "U8", "../../x", "\0", "\n"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path of every value within JSON."""
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    found = [path] if path else []
+    for key, inner in items:
+        found += places_in(inner, (*path, key))
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_header_that_somebody_changed_never_does_worse_than_be_refused(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Checksums are made anew, as an attacker would: only sizes and types can tell."""
+    path = placed(tmp_path_factory)
+    header, body = taken_apart(path)
+    described = json.loads(header["__metadata__"]["shard"])
+    tree = {"header": header, "described": described}
+    for _ in range(data.draw(st.integers(1, 2))):
+        where = data.draw(st.sampled_from([place for place in places_in(tree) if len(place) > 1]))
+        parent: Any = tree
+        for key in where[:-1]:
+            parent = parent[key] if isinstance(parent, list) or key in parent else {}
+        if not isinstance(parent, dict | list) or not parent:
+            continue
+        if isinstance(parent, dict) and data.draw(st.booleans()):
+            parent.pop(where[-1], None)
+        elif isinstance(parent, dict) or where[-1] < len(parent):
+            near = st.integers(-3, 30) if type(parent[where[-1]]) is int else st.nothing()
+            parent[where[-1]] = data.draw(JSON | near)
+    changed: Any = tree["header"]
+    metadata = changed.get("__metadata__") if isinstance(changed, dict) else None
+    if isinstance(metadata, dict) and "shard" in metadata:
+        metadata["shard"] = json.dumps(tree["described"])
+    put_together(path, changed, body)
+    read_all(path.parent)
+
+
+FACT = st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    fact=st.sampled_from(["lengths", "seeds", "start_times", "tasks", "leads", "crc32"]),
+    values=st.tuples(FACT, FACT),
+)
+def test_facts_that_somebody_changed_never_do_worse_than_be_refused(
+    fact: str, values: tuple[int, int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = placed(tmp_path_factory)
+    edited(path, lambda header, described: None, {fact: list(values)})
+    read_all(path.parent)
+
+
+def read_all(folder: Path) -> None:
+    """Do everything that a reader does; what it gets must fit together, and take little memory."""
+    tracemalloc.start()
+    try:
+        replay = Replay(folder, 9, timesteps=100, bytes=10**6)
+        view = replay.view()
+        assert view.lengths.sum() <= 6
+        for position in range(len(view)):
+            with suppress(TrajectoryGoneError):
+                trajectory = view.trajectory(position)
+                assert trajectory.length == view.lengths[position]
+                for name, column in trajectory.columns.items():
+                    rows = trajectory.length + (len(column) != trajectory.length)
+                    assert len(column) == rows, name
+                    column.tobytes()
+        replay.outcomes(replay.visible())
+        verify(folder)
+        ReplayWriter(folder)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+HOSTILE: dict[str, tuple[Callable[[Any, Any], None], dict[str, list[float]], str]] = {
+    "no transitions": (
+        lambda header, described: None,
+        {"lengths": [6, 0]},
+        "it has a trajectory without transitions",
+    ),
+    "negative length": (
+        lambda header, described: None,
+        {"lengths": [7, -1]},
+        f"its lengths are not all from 0 to {2**62 - 1}",
+    ),
+    "lengths that add up to more": (
+        lambda header, described: None,
+        {"lengths": [2**61, 2**61]},
+        f"'obs.place' has shape (8, 1), its lengths add up to {2**62}",
+    ),
+    "time before the beginning": (
+        lambda header, described: None,
+        {"start_times": [0, -1]},
+        f"its start_times are not all from 0 to {2**62 - 1}",
+    ),
+    "task without a name": (
+        lambda header, described: None,
+        {"tasks": [0, 1]},
+        "its tasks are not all from 0 to 0",
+    ),
+    "tasks that are no names": (
+        lambda header, described: described.update(tasks=[3]),
+        {},
+        "its tasks have no names",
+    ),
+    "another format": (
+        lambda header, described: described.update(format=3),
+        {},
+        "it does not say that it has format 2",
+    ),
+    "another name": (
+        lambda header, described: described.update(name="../../other"),
+        {},
+        "it was stored under another name",
+    ),
+    "negative totals": (
+        lambda header, described: described.update(before={"timesteps": -1, "bytes": 0}),
+        {},
+        "it is wrong about what was stored before",
+    ),
+    "no totals": (
+        lambda header, described: described.update(before={"timesteps": 1}),
+        {},
+        "it does not say what was stored before",
+    ),
+    "negative axis": (
+        lambda header, described: header["obs.image"].update(shape=[8, -2, -2]),
+        {},
+        "'obs.image' has an impossible shape",
+    ),
+    "an axis that overflows": (
+        lambda header, described: header["obs.image"].update(shape=[8, 0, 2**62]),
+        {},
+        "'obs.image' has an impossible shape",
+    ),
+    "an axis that is no number": (
+        lambda header, described: header["obs.image"].update(shape=[8, True, 4]),
+        {},
+        "'obs.image' has an impossible shape",
+    ),
+    "overlapping columns": (
+        lambda header, described: header["action"].update(data_offsets=[0, 6]),
+        {},
+        "'action' does not begin where the tensor before it ends",
+    ),
+    "a wider type": (
+        lambda header, described: header["reward"].update(dtype="F64"),
+        {},
+        "'reward' does not begin where the tensor before it ends",
+    ),
+    "a type nobody has": (
+        lambda header, described: header["reward"].update(dtype="O"),
+        {},
+        "'reward' has type 'O'",
+    ),
+    "a missing column": (
+        lambda header, described: header.update({"obs.extra": header.pop("terminated")}),
+        {},
+        "'truncated' does not begin where the tensor before it ends",
+    ),
+    "another column": (
+        lambda header, described: rename(header, "terminated", "ended"),
+        {},
+        "it has no terminated",
+    ),
+    "no observation": (
+        lambda header, described: [rename(header, f"obs.{n}", n) for n in ("place", "image")],
+        {},
+        "it has no observation",
+    ),
+    "another action before": (
+        lambda header, described: header["prev_actions"].update(dtype="I8"),
+        {},
+        "the actions before its trajectories are not like its own",
+    ),
+    "rewards in columns": (
+        lambda header, described: header["reward"].update(shape=[6, 1]),
+        {},
+        "it has no single reward for each transition",
+    ),
+    "facts in another order": (
+        lambda header, described: swap(header, "lengths", "seeds"),
+        {},
+        "it does not hold the facts of 2 trajectories",
+    ),
+    "no metadata": (
+        lambda header, described: header.pop("__metadata__"),
+        {},
+        "its header has no metadata",
+    ),
+}
+
+
+def rename(header: dict[str, Any], name: str, other: str) -> None:
+    items = [(other if key == name else key, value) for key, value in header.items()]
+    header.clear()
+    header.update(items)
+
+
+def swap(header: dict[str, Any], one: str, other: str) -> None:
+    names = {one: other, other: one}
+    items = [(names.get(key, key), value) for key, value in header.items()]
+    header.clear()
+    header.update(items)
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_shard_is_refused(case: str, tmp_path: Path) -> None:
+    change, facts, expected = HOSTILE[case]
+    path = store(ReplayWriter(tmp_path), range(2))
+    edited(path, change, facts)
+    assert reason(path) == expected
+
+
+def test_a_truth_value_that_is_neither_is_refused(tmp_path: Path) -> None:
+    """Whoever writes a checksum can seal anything, and numpy would compute with a true of 2."""
+    path = store(ReplayWriter(tmp_path), range(1))
+    ended = np.array([0, 0, 2], np.uint8).view(np.bool_)
+    writer = ReplayWriter(tmp_path / "other")
+    trajectory = recording(0)
+    assert isinstance(trajectory.columns, dict)
+    trajectory.columns["terminated"] = ended
+    writer.append(trajectory)
+    other = writer.flush(0)
+    assert other is not None
+    other.rename(path)
+    notes: list[str] = []
+    assert drawn(Replay(tmp_path, 9, note=notes.append)) == [None]
+    assert notes[0].startswith(
+        f"{path} is damaged: 'terminated' has a value that is neither true nor false; "
+    )
+
+
+def test_a_header_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    body = taken_apart(path)[1]
+    put_together(path, b"[" * 100_000, body)
+    assert reason(path) == "its header is nested too deeply"
+    header = taken_apart(store(ReplayWriter(tmp_path / "other"), range(2)))[0]
+    header["__metadata__"]["shard"] = "[" * 100_000
+    put_together(path, header, body)
+    assert reason(path) == "its header is nested too deeply"
+
+
+def test_a_header_longer_than_any_that_is_written_is_not_read(tmp_path: Path) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    with path.open("r+b") as file:
+        file.write((2**40).to_bytes(8, "little"))
+        file.truncate(2**41)  # A file of holes: it takes no room on the disk.
+    assert reason(path) == f"it has {2**41} bytes, and its header cannot be among them"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "socket"])
+def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    import socket
+
+    writer = ReplayWriter(tmp_path)
+    path = store(writer, range(2))
+    store(writer, range(2, 3))
+    elsewhere = path.rename(tmp_path / "elsewhere")
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(elsewhere)
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            here = Path.cwd()
+            os.chdir(tmp_path)  # The name of a socket may not be long.
+            try:
+                server.bind(path.name)
+            finally:
+                os.chdir(here)
+    assert reason(path) == "it is no file"
+    notes: list[str] = []
+    replay = Replay(tmp_path, 9, note=notes.append)
+    assert verify(tmp_path).problems == (f"{path} is not a shard of a replay: it is no file",)
+    assert drawn(replay) == [None, None, 2]
+    assert (len(notes), path.exists(), replay.refresh()) == (1, False, 3)
+
+
+def test_a_folder_named_like_a_shard_is_not_evicted_but_put_aside(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    path = store(writer, range(2))
+    store(writer, range(2, 3))
+    path.unlink()
+    path.mkdir()
+    replay = Replay(tmp_path, 9)
+    assert (replay.evict(2), replay.quarantined) == (1, 1)
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    store(ReplayWriter(tmp_path), range(2))
+    for name in ("notes.txt", "x.safetensors", "0-main-0.safetensors", "quarantine.txt"):
+        (tmp_path / name).write_text("mine")
+    assert present(Replay(tmp_path, 9)) == {0: 0, 1: 1}
+    assert verify(tmp_path).problems == ()
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    replay = Replay(tmp_path, 9)
+
+    def refuse(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(ReplayError) as caught:
+        replay.trajectory(0)
+    monkeypatch.undo()
+    assert type(caught.value) is ReplayError
+    assert str(caught.value) == f"{path} cannot be read: Too many open files"
+    assert replay.trajectory(0).seed == 0
