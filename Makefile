@@ -44,7 +44,8 @@ $(ROOT).venv/installed: $(BIN)/python $(PROJECTS)
 	$(HERE) $(BIN)/python -m pip install --quiet -c constraints.txt -e ./registry -e . -e ./plugins/standard
 	touch $@
 
-$(ROOT).venv/developed: $(BIN)/python $(ROOT)requirements-dev.txt $(ROOT)examples/memory-zoo/pyproject.toml $(PROJECTS)
+$(ROOT).venv/developed: $(BIN)/python $(ROOT)requirements-dev.txt $(ROOT)plugins/minari/pyproject.toml \
+		$(ROOT)examples/memory-zoo/pyproject.toml $(PROJECTS)
 	$(HERE) $(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@ $(ROOT).venv/installed
 

@@ -12,21 +12,23 @@ from torch import nn
 from amago_core.agent import Agent
 from amago_core.environments import MakeEnvironment, make_checked, step_budget
 from amago_core.initializing import Initialization, read_weights, take_over
+from amago_core.learning_data import check_learning_data
 from amago_core.masks import check_mask, check_takes_mask, shows_mask
-from amago_core.rehearsal import blaming, rehearse
+from amago_core.rehearsal import blaming, rehearse, rehearse_dataset
 from amago_registry.actions import CanonicalAction, action_width, choices
 from amago_registry.contexts import (
     ActorContext,
     BackboneContext,
     CriticContext,
+    DatasetContext,
     EncoderContext,
     EnvironmentContext,
     ExplorationContext,
     ObjectiveContext,
     RelabelerContext,
 )
-from amago_registry.errors import AmagoError, UnsupportedSpaceError
-from amago_registry.protocols import Exploration, Relabeler
+from amago_registry.errors import AmagoError, DatasetError, UnsupportedSpaceError
+from amago_registry.protocols import Dataset, Exploration, Relabeler
 from amago_registry.spaces import canonical_action, canonical_observation, check_observation
 
 if TYPE_CHECKING:
@@ -36,18 +38,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """An environment to act in.
+    """An environment to act in, or what a dataset was recorded in.
 
     Args:
         name: What users call it.
-        make: Makes a fresh environment.
-        observation_space: As one environment declares it.
-        action_space: As one environment declares it.
+        make: Makes a fresh environment; None where a dataset is all there is.
+        observation_space: As one environment declares it, or the dataset.
+        action_space: As one environment declares it, or the dataset.
         horizon: Most steps a trajectory lasts; None if the environment does not say.
     """
 
     name: str
-    make: MakeEnvironment
+    make: MakeEnvironment | None
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
     horizon: int | None
@@ -92,21 +94,24 @@ class Composition:
     """Everything a spec names, built and shown to fit together; nothing is started or written.
 
     Args:
-        task: Where the agent is trained.
-        evaluation_task: Where it is evaluated; the same object unless the spec says otherwise.
+        task: Where the agent is trained, or what its dataset was recorded in.
+        evaluation_task: Where it is evaluated; the same object unless the spec says otherwise, None
+            where there is no environment.
         agent: The networks, on the spec's device.
         objective: What trains them.
-        exploration: Changes actions while collecting.
+        exploration: Changes actions while collecting; None where nothing is collected.
         relabeler: Rewrites sampled trajectories.
+        dataset: Trajectories recorded elsewhere; None where the spec names none.
         initialization: What the agent took over from another run; None if its weights are new.
     """
 
     task: Task
-    evaluation_task: Task
+    evaluation_task: Task | None
     agent: Agent
     objective: nn.Module
-    exploration: Exploration
+    exploration: Exploration | None
     relabeler: Relabeler
+    dataset: Dataset | None
     initialization: Initialization | None
 
 
@@ -125,20 +130,22 @@ def compose(
     """
     device = device_of(spec)
     check_precision(spec, device)
+    check_learning_data(spec, acts=spec.environment is not None or environment is not None)
     weights = read_weights(spec.init_from) if initialize and spec.init_from else None
-    task = compose_task(spec.environment, spec.seed, environment)
-    evaluation_task = task
+    task, dataset = compose_source(spec, environment)
+    evaluation_task = task if task.make is not None else None
     if spec.evaluation.environment is not None:
         evaluation_task = compose_task(spec.evaluation.environment, spec.seed)
         check_spaces(evaluation_task, task.observation_space, task.action_space, task.name)
-    exploration = compose_exploration(spec, task)
-    relabeler = _build("relabeler", spec.relabeler, RelabelerContext())
+    exploration = compose_exploration(spec, task) if spec.training.steps_per_round else None
+    relabeler: Relabeler = _build("relabeler", spec.relabeler, RelabelerContext())
+    check_pieces(spec, relabeler)
     agent = compose_agent(spec.agent, task).to(device)
     # Before the objective is composed: its targets begin as copies of the actor and critic.
     taken = None if weights is None else take_over(agent, weights, spec.name)
     objective = compose_objective(spec.agent, agent, task).to(device)
     rehearse(agent, objective, task, spec.agent, half=spec.running.precision == "bf16")
-    return Composition(task, evaluation_task, agent, objective, exploration, relabeler, taken)
+    return Composition(task, evaluation_task, agent, objective, exploration, relabeler, dataset, taken)
 
 
 def device_of(spec: RunSpec) -> torch.device:
@@ -171,6 +178,52 @@ def check_precision(spec: RunSpec, device: torch.device) -> None:
         )
 
 
+def compose_source(
+    spec: RunSpec, environment: MakeEnvironment | None = None
+) -> tuple[Task, Dataset | None]:
+    """Return the task that is learned, and the dataset that is learned from, where the spec has one.
+
+    Without an environment, the task is the one that the dataset was recorded in.
+
+    Raises:
+        AmagoError: If either cannot be used, or they do not fit together.
+    """
+    acts = spec.environment is not None or environment is not None
+    task = compose_task(spec.environment, spec.seed, environment) if acts or not spec.dataset else None
+    if spec.dataset is None:
+        assert task is not None
+        return task, None
+    dataset = compose_dataset(spec, task)
+    use, seen, acted = spec.dataset.use, dataset.observation_space, dataset.action_space
+    if task is None:
+        task = Task(f"the dataset {use}", None, seen, acted, None)
+        _check_supported(task, f"dataset {use}")
+    for what, trained, given in (
+        ("observations", task.observation_space, seen),
+        ("actions", task.action_space, acted),
+    ):
+        if trained != given:
+            raise DatasetError(
+                f"the dataset {use} is not of environment {task.name}: its {what} are {given}, those "
+                f"of the environment {trained}."
+            )
+    rehearse_dataset(dataset, use, task)
+    return task, dataset
+
+
+def compose_dataset(spec: RunSpec, task: Task | None) -> Dataset:
+    """Build the spec's dataset, for a task where there is one."""
+    assert spec.dataset is not None
+    context = DatasetContext(
+        context_length=spec.agent.context_length,
+        observation_space=None if task is None else task.observation_space,
+        action_space=None if task is None else task.action_space,
+        build=lambda part, context: part.build(context),
+    )
+    dataset: Dataset = _build("dataset", spec.dataset, context)
+    return dataset
+
+
 def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment | None = None) -> Task:
     """Return the task of a spec's ``environment``, or of a local function that makes one.
 
@@ -190,19 +243,19 @@ def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment
         if inner.spec is not None:
             name = f"{name} ({inner.spec.id})"
         task = Task(name, make, inner.observation_space, inner.action_space, step_budget(inner))
-        _check_supported(task)
+        _check_supported(task, f"environment {name}")
         inner.reset(seed=seed)
     finally:
         inner.close()
     return task
 
 
-def _check_supported(task: Task) -> None:
+def _check_supported(task: Task, owner: str) -> None:
     try:
         check_observation(task.observation_space)
         check_mask(task.observed, canonical_action(task.action_space))
     except UnsupportedSpaceError as error:
-        raise UnsupportedSpaceError(f"environment {task.name}: {error}") from None
+        raise UnsupportedSpaceError(f"{owner}: {error}") from None
 
 
 def check_spaces(
@@ -245,6 +298,20 @@ def compose_agent(spec: AgentSpec, task: Task) -> Agent:
         check_takes_mask(actor, "actor", spec.actor.use, call, task.name)
     critic = _build("critic", spec.critic, CriticContext(**heads))
     return Agent(encoder, backbone, actor, critic, masked=task.masked)
+
+
+def check_pieces(spec: RunSpec, relabeler: Relabeler) -> None:
+    """Refuse to store pieces for a relabeler, which must see how a trajectory went on.
+
+    Raises:
+        AmagoError: Saying which of the two to give up.
+    """
+    if spec.collector.piece_length is not None and not relabeler.identity:
+        raise AmagoError(
+            f"the relabeler {spec.relabeler.use} rewrites whole trajectories, and "
+            f"collector.piece_length={spec.collector.piece_length} stores pieces: write "
+            "collector.piece_length=null or relabeler=none."
+        )
 
 
 def compose_exploration(spec: RunSpec, task: Task) -> Exploration:
@@ -301,7 +368,7 @@ def rows(spec: RunSpec, composition: Composition) -> list[Row]:
     encoded, state = f"({agent.encoder.out_dim},)", f"({agent.state_dim},)"
     valued = f"{discounts} discounts"
     return [
-        Row("environment", task.name, f"action {_choices(task.acted)}", observed, 0),
+        *_sources(spec, composition, observed),
         Row("agent.encoder", spec.agent.encoder.use, seen, encoded, _count(agent.encoder)),
         Row("agent.backbone", spec.agent.backbone.use, encoded, state, _count(agent.backbone)),
         Row(
@@ -314,6 +381,18 @@ def rows(spec: RunSpec, composition: Composition) -> list[Row]:
         Row("agent.critic", spec.agent.critic.use, state, f"{valued} of return", _count(agent.critic)),
         Row("agent.objective", spec.agent.objective.use, state, "loss", 0),
     ]
+
+
+def _sources(spec: RunSpec, composition: Composition, observed: str) -> list[Row]:
+    """Return rows for what is learned from."""
+    task, dataset, found = composition.task, composition.dataset, list[Row]()
+    acted = f"action {_choices(task.acted)}"
+    if task.make is not None:
+        found.append(Row("environment", task.name, acted, observed, 0))
+    if spec.dataset is not None and dataset is not None:
+        seen = f"{observed}, {acted}, reward ()"
+        found.append(Row("dataset", spec.dataset.use, dataset.describe(), seen, 0))
+    return found
 
 
 def context_note(spec: RunSpec, task: Task) -> str | None:

@@ -18,8 +18,9 @@ from amago_core.agent import Agent
 from amago_core.masks import MASK_KEY
 from amago_core.packing import PackedBatch, pack
 from amago_registry.actions import action_vector
-from amago_registry.errors import AmagoError, reason
-from amago_registry.protocols import Backbone, Critic, Encoder, Objective, Proposes
+from amago_registry.errors import AmagoError, DatasetError, reason
+from amago_registry.protocols import Backbone, Critic, Dataset, Encoder, Objective, Proposes
+from amago_registry.recordings import form_fault, number_fault
 from amago_registry.trajectories import Trajectory
 
 if TYPE_CHECKING:
@@ -75,6 +76,27 @@ def rehearse(
             for module in (*agent.modules(), *objective.modules()):
                 if isinstance(module, Proposes):
                     module.forget()
+
+
+def rehearse_dataset(dataset: Dataset, use: str, task: Task) -> None:
+    """Draw one trajectory, and see that it is one of the task.
+
+    Args:
+        dataset: Where to draw from.
+        use: Its full name.
+        task: What its trajectories are of.
+
+    Raises:
+        DatasetError: If what comes is no trajectory, or has other columns than the task's would have.
+    """
+    with blaming("dataset", use, "drawing one trajectory"):
+        drawn = dataset.sample(np.random.default_rng(0), 1, 0)
+    if len(drawn) != 1 or not isinstance(drawn[0], Trajectory):
+        raise DatasetError(f"the dataset {use} was asked for one trajectory and gave {drawn!r:.80}.")
+    fault = form_fault(drawn[0], task.observation_space, task.action_space)
+    fault = fault or number_fault(drawn[0], task.observation_space, task.action_space)
+    if fault is not None:
+        raise DatasetError(f"the dataset {use} cannot be learned from: of a trajectory, {fault}.")
 
 
 def _made_up(task: Task, device: torch.device) -> PackedBatch:

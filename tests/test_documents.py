@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from amago_core import train
 from amago_core.commands.train import split_words
 from amago_core.compose import describe
 from amago_core.spec import load_spec
@@ -20,6 +21,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "registry/README.md",
     "plugins/standard/README.md",
+    "plugins/minari/README.md",
     "examples/README.md",
     "examples/memory-zoo/README.md",
 )
@@ -41,18 +43,35 @@ def train_lines() -> list[str]:
     return sorted({line for line in lines if line.startswith("amago train ")})
 
 
+@pytest.fixture(scope="module")
+def beside_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the examples, and with the run that some of them learn from."""
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    short = ["rounds=1", "steps_per_round=40", "updates_per_round=0"]
+    train(
+        ROOT / "examples" / "bandit.yaml",
+        [*(f"training.{setting}" for setting in short), "evaluation.episodes=1"],
+        run=folder / "runs" / "bandit",
+    )
+    return folder
+
+
 @pytest.mark.parametrize("line", train_lines())
 def test_every_command_that_trains_names_a_spec_that_composes(
-    line: str, monkeypatch: pytest.MonkeyPatch
+    line: str, beside_a_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(beside_a_run)
     _, _, spec, *words = shlex.split(line)
     _, _, overrides = split_words(tuple(words))
     assert describe(load_spec(spec, overrides))[-1].part == "agent.objective"
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
-def test_every_example_says_what_it_shows_and_composes(spec: Path) -> None:
+def test_every_example_says_what_it_shows_and_composes(
+    spec: Path, beside_a_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(beside_a_run)
     assert spec.read_text(encoding="utf-8").startswith("# ")
     assert describe(load_spec(spec))[0].part == "environment"
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "gymnasium", "matplotlib", "xformers", "safetensors", "rich")
+HEAVY = ("torch", "gymnasium", "matplotlib", "xformers", "safetensors", "rich", "minari", "h5py")
 PACKAGES = {
     "amago_core": ROOT / "amago_core",
+    "amago_minari": ROOT / "plugins" / "minari" / "amago_minari",
     "amago_registry": ROOT / "registry" / "amago_registry",
     "amago_standard": ROOT / "plugins" / "standard" / "amago_standard",
 }

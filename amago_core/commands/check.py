@@ -27,11 +27,13 @@ def command(spec: str, overrides: tuple[str, ...]) -> None:
     click.echo(spec_yaml(resolved))
     announce_threads(resolved.running.threads)
     from amago_core.compose import compose, context_note, rows
+    from amago_core.learning_data import data_notes
 
     composition = compose(resolved)
     click.echo(parts_table(rows(resolved, composition)))
-    if note := context_note(resolved, composition.task):
-        click.echo(f"\n{note}")
+    for note in (context_note(resolved, composition.task), *data_notes(resolved)):
+        if note is not None:
+            click.echo(f"\n{note}")
     if composition.initialization is not None:
         click.echo(f"\n{composition.initialization}")
 

@@ -30,6 +30,7 @@ _KEYS = {
     "objective": "agent.objective",
     "exploration": "exploration",
     "relabeler": "relabeler",
+    "dataset": "dataset",
     "tracker": "trackers",
 }
 """Where a spec names a part of each kind."""

@@ -6,6 +6,8 @@ AmagoError                    base of all: catch this
 |   |-- AmbiguousPartError    a short name that several plugins offer
 |   `-- PartImportError       a part that is listed and cannot be imported
 |-- UnsupportedSpaceError     an observation or action space that a part cannot take
+|-- DatasetError              a dataset that cannot be opened, or does not fit what it is used with
+|-- RecordingError            a recording that does not fit its spaces
 `-- UnavailableError          a part that was asked for by name and cannot run on this machine
 """
 
@@ -37,6 +39,14 @@ class PartImportError(CatalogError):
 
 class UnsupportedSpaceError(AmagoError):
     """An observation or action space that a part cannot take."""
+
+
+class DatasetError(AmagoError):
+    """A dataset that cannot be opened, or does not fit what it is used with."""
+
+
+class RecordingError(AmagoError):
+    """A recording that does not fit its spaces."""
 
 
 class UnavailableError(AmagoError):

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from amago_registry.actions import CanonicalAction
-from amago_registry.errors import UnsupportedSpaceError
+from amago_registry.actions import CanonicalAction, choices
+from amago_registry.errors import RecordingError, UnsupportedSpaceError
 
 BARE_KEY = "observation"
 """Name of an observation that the environment puts into no dictionary or tuple."""
+
+ROUNDING = 1e-3
+"""How far a recorded number may lie outside its ``Box``, as a share of its range: half precision."""
 
 _ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
 
@@ -104,6 +107,89 @@ def action_to_environment(action: np.ndarray, space: spaces.Space[Any]) -> np.nd
     inner = np.clip(space.low * (1 - unit) + space.high * unit, space.low, space.high)
     whole = np.issubdtype(space.dtype, np.integer)
     return np.asarray(np.rint(inner) if whole else inner, dtype=space.dtype)
+
+
+def stored_action(action: Any, space: spaces.Space[Any]) -> np.ndarray:
+    """Return a batch of the environment's actions ``(B, ...)`` in stored form.
+
+    The inverse of :func:`action_to_environment`. A number that lies outside its ``Box`` by no more than
+    rounding becomes the bound.
+
+    Returns:
+        ``(B,)`` indices of a ``Discrete`` space, else ``(B, axes)``, of :func:`stored_action_dtype`.
+
+    Raises:
+        RecordingError: If the actions have another shape, or one of them is not in its space.
+        UnsupportedSpaceError: If agents do not take actions of this space.
+    """
+    canonical = canonical_action(space)
+    given = np.asarray(action)
+    shape = space.shape or ()
+    if given.ndim == 0 or given.shape[1:] != shape or given.dtype.kind not in "biuf":
+        wanted = ", ".join(map(str, ("B", *shape)))
+        raise RecordingError(
+            f"the actions are {given.dtype} {given.shape}; those of {space} are numbers ({wanted})."
+        )
+    stored, inside = _unit(given, space) if isinstance(space, spaces.Box) else _index(given, space)
+    if not inside.all():
+        row = int(np.flatnonzero(~inside.reshape(len(given), -1).all(1))[0])
+        raise RecordingError(f"the action {given[row].tolist()} of row {row} does not lie in {space}.")
+    flat = stored.reshape(len(given), *(canonical.shape or ()))
+    return flat.astype(stored_action_dtype(canonical))
+
+
+def _index(given: np.ndarray, space: spaces.Space[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return indices from 0, and which of them the space has."""
+    start: Any = getattr(space, "start", 0)
+    count: Any = 2 if isinstance(space, spaces.MultiBinary) else sum(choices(space))
+    if isinstance(space, spaces.MultiDiscrete):
+        count = space.nvec
+    with np.errstate(
+        invalid="ignore"
+    ):  # What is no number becomes some integer, and is not equal to it.
+        whole = given.astype(np.int64)
+    index = whole - start
+    return index, (whole == given) & (index >= 0) & (index < count)
+
+
+def _unit(given: np.ndarray, space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers in [-1, 1], and which of them lie in the box, rounding apart."""
+    # Halves: the range of the widest types overflows them.
+    low, high, value = (x.astype(np.float64) / 2 for x in (space.low, space.high, given))
+    span = high - low
+    fixed = span == 0
+    with np.errstate(over="ignore"):  # Of what lies that far outside.
+        unit = np.where(fixed, 0, (value - low) / np.where(fixed, 1, span) * 2 - 1)
+    near = np.where(fixed, np.isclose(value, low, rtol=ROUNDING, atol=0), abs(unit) <= 1 + 2 * ROUNDING)
+    return np.clip(unit, -1, 1), near
+
+
+def stored_action_dtype(space: CanonicalAction) -> np.dtype[Any]:
+    """Return the type that stored actions of a canonical space have: for indices, the smallest."""
+    factors = choices(space)
+    if not factors:
+        return stored_observation_dtype(space)
+    # Torch knows bytes, and no other unsigned types well.
+    types = (np.uint8, np.int16, np.int32, np.int64)
+    return next(np.dtype(t) for t in types if max(factors) - 1 <= np.iinfo(t).max)
+
+
+def is_binary(space: spaces.Space[Any]) -> bool:
+    """Return whether all that a space holds lies between 0 and 1, as a mask does."""
+    match space:
+        case spaces.MultiBinary():
+            return True
+        case spaces.MultiDiscrete():
+            return bool((space.nvec == 2).all()) and not space.start.any()
+        case spaces.Box():
+            return bool((space.low >= 0).all() and (space.high <= 1).all())
+    return False
+
+
+def stored_observation_dtype(space: spaces.Space[Any]) -> np.dtype[Any]:
+    """Return the type that a stored observation has: the space's own, of a double half as much."""
+    assert space.dtype is not None, f"{space} holds no array"
+    return np.dtype(np.float32) if space.dtype == np.float64 else space.dtype
 
 
 def _leaves(

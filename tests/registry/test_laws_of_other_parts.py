@@ -147,7 +147,15 @@ def sparse_embedding(scale: float) -> nn.Embedding:
 
 
 def test_a_sparse_gradient_is_a_gradient() -> None:
-    require_finite_gradients(sparse_embedding(1.0), component("Critic"))
+    module = sparse_embedding(1.0)
+    assert module.weight.grad is not None
+    assert module.weight.grad.is_sparse
+    require_finite_gradients(module, component("Critic"))
+    # Were it taken for no gradient at all, this is what would be said.
+    module.weight.grad = None
+    with pytest.raises(AssertionError) as caught:
+        require_finite_gradients(module, component("Critic"))
+    assert str(caught.value) == "Critic: no gradient reaches weight."
 
 
 def test_a_sparse_gradient_that_is_not_finite_is_named() -> None:

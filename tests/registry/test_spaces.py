@@ -10,13 +10,16 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_registry.errors import UnsupportedSpaceError
+from amago_registry.errors import RecordingError, UnsupportedSpaceError
 from amago_registry.spaces import (
     action_to_environment,
     canonical_action,
     canonical_observation,
     check_observation,
     flat_observation,
+    stored_action,
+    stored_action_dtype,
+    stored_observation_dtype,
 )
 
 f32 = np.float32
@@ -192,3 +195,115 @@ def test_an_action_never_leaves_its_box(bounds: list[float], action: float, dtyp
     space = spaces.Box(bounds[0], bounds[1], (1,), dtype)
     (inner,) = action_to_environment(np.array([[action]], f32), space)
     assert space.contains(inner)
+
+
+def test_actions_are_stored_as_indices_from_0_and_numbers_between_minus_1_and_1() -> None:
+    discrete = stored_action(np.array([5, 7]), spaces.Discrete(3, start=5))
+    assert (discrete.tolist(), discrete.dtype) == ([0, 2], np.uint8)
+    grid = spaces.MultiDiscrete([[3], [300]], start=[[1], [-1]])
+    many = stored_action(np.array([[[3], [-1]], [[1], [298]]]), grid)
+    assert (many.tolist(), many.dtype) == ([[2, 0], [0, 299]], np.int16)
+    bits = stored_action([[True, False]], spaces.MultiBinary(2))
+    assert (bits.tolist(), bits.dtype) == ([[1, 0]], np.int8)
+    box = spaces.Box(np.array([0, -2, 5]), np.array([10, 2, 5]), dtype=np.float64)
+    numbers = stored_action([[5.0, 2.0, 5.0], [0.0, -1.0, 5.0]], box)
+    assert (numbers.tolist(), numbers.dtype) == ([[0, 1, 0], [-1, -0.5, 0]], f32)
+
+
+def test_what_rounding_put_outside_its_box_becomes_the_bound() -> None:
+    space = spaces.Box(-10, 30, (1,), np.float64)
+    assert stored_action([[30.04], [-10.04]], space).tolist() == [[1], [-1]]
+
+
+@pytest.mark.parametrize(
+    ("action", "space", "message"),
+    [
+        ([0, 3], spaces.Discrete(3), "the action 3 of row 1 does not lie in Discrete(3)."),
+        ([0, 0.5], spaces.Discrete(3), "the action 0.5 of row 1 does not lie in Discrete(3)."),
+        ([np.nan], spaces.Discrete(3), "the action nan of row 0 does not lie in Discrete(3)."),
+        ([[1, 3]], spaces.MultiDiscrete([3, 3]), "the action [1, 3] of row 0 does not lie in "
+         "MultiDiscrete([3 3])."),
+        ([[0, 2]], spaces.MultiBinary(2), "the action [0, 2] of row 0 does not lie in MultiBinary(2)."),
+        ([[30.05]], spaces.Box(-10, 30, (1,), np.float64), "the action [30.05] of row 0 does not lie "
+         "in Box(-10.0, 30.0, (1,), float64)."),
+        ([[1e300]], spaces.Box(0, 1e-20, (1,), np.float64), "the action [1e+300] of row 0 does not lie "
+         "in Box(0.0, 1e-20, (1,), float64)."),
+        ([[np.nan]], spaces.Box(0, 1, (1,)), "the action [nan] of row 0 does not lie in "
+         "Box(0.0, 1.0, (1,), float32)."),
+        ([[6.0]], spaces.Box(5, 5, (1,)), "the action [6.0] of row 0 does not lie in "
+         "Box(5.0, 5.0, (1,), float32)."),
+        ([1.0, 2.0], spaces.Box(0, 1, (2,)), "the actions are float64 (2,); those of "
+         "Box(0.0, 1.0, (2,), float32) are numbers (B, 2)."),
+        (["left"], spaces.Discrete(3), "the actions are <U4 (1,); those of Discrete(3) are numbers "
+         "(B)."),
+    ],
+    ids=["much", "half", "nan", "factor", "bit", "out", "far", "nothing", "fixed", "shape", "words"],
+)  # fmt: skip
+def test_an_action_that_is_none_of_its_space_is_refused(
+    action: Any, space: spaces.Space[Any], message: str
+) -> None:
+    with pytest.raises(RecordingError) as caught:
+        stored_action(action, space)
+    assert str(caught.value) == message
+
+
+def test_actions_that_no_agent_takes_are_not_stored() -> None:
+    with pytest.raises(UnsupportedSpaceError):
+        stored_action(np.zeros((1, 1)), spaces.Box(-np.inf, np.inf, (1,)))
+
+
+@st.composite
+def indexed_spaces(draw: st.DrawFn) -> spaces.Space[Any]:
+    counts = draw(st.lists(st.integers(1, 400), min_size=1, max_size=4))
+    starts = draw(st.lists(st.integers(-50, 50), min_size=len(counts), max_size=len(counts)))
+    kind = draw(st.sampled_from(["one", "many", "bits", "bytes"]))
+    if kind == "one":
+        return spaces.Discrete(counts[0], start=starts[0])
+    if kind == "many":
+        return spaces.MultiDiscrete(np.array([counts]), start=np.array([starts]))
+    if kind == "bits":
+        return spaces.MultiBinary((2, len(counts)))
+    return spaces.Box(-7, 240, (2, len(counts)), np.int16)
+
+
+@settings(max_examples=60, deadline=None)
+@given(indexed_spaces(), st.integers(0, 2**16))
+def test_a_whole_action_always_survives_being_stored(space: spaces.Space[Any], seed: int) -> None:
+    space.seed(seed)
+    action = np.stack([space.sample() for _ in range(4)])
+    stored = stored_action(action, space)
+    assert stored.dtype == stored_action_dtype(canonical_action(space))
+    back = action_to_environment(stored, space)
+    np.testing.assert_array_equal(back, action)
+    assert back.dtype == action.dtype
+    np.testing.assert_array_equal(stored_action(back, space), stored)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    bounds=st.tuples(small_float32, small_float32).map(sorted),
+    share=st.floats(0, 1),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_a_number_always_survives_being_stored_but_for_rounding(
+    bounds: list[float], share: float, dtype: Any
+) -> None:
+    low, high = bounds
+    space = spaces.Box(low, high, (1,), dtype)
+    action = np.clip(np.array([[low + share * (high - low)]]), low, high).astype(dtype)
+    back = action_to_environment(stored_action(action, space), space)
+    assert abs(float(back[0, 0]) - float(action[0, 0])) <= 1e-6 * max(high - low, abs(low), abs(high))
+
+
+def test_the_widest_box_there_is_does_not_overflow() -> None:
+    most = np.finfo(np.float64).max
+    space = spaces.Box(-most, most, (1,), np.float64)
+    assert stored_action([[most], [0.0], [-most]], space).tolist() == [[1], [0], [-1]]
+
+
+def test_doubles_are_stored_as_half_as_much_and_indices_as_little_as_possible() -> None:
+    assert stored_observation_dtype(spaces.Box(0, 1, dtype=np.float64)) == f32
+    assert stored_observation_dtype(spaces.Box(0, 1, dtype=np.uint8)) == np.uint8
+    sizes = (256, 257, 2**15 + 1, 2**31 + 1)
+    stored = [stored_action_dtype(spaces.Discrete(n)).name for n in sizes]
+    assert stored == ["uint8", "int16", "int32", "int64"]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from amago_registry.component import Component
 from amago_registry.hookspecs import hookimpl
 from amago_standard.backbones import options as backbones
+from amago_standard.datasets import options as datasets
 from amago_standard.encoders import options as encoders
 from amago_standard.environments import options as environments
 from amago_standard.exploration import options as exploration
@@ -303,6 +304,19 @@ def amago_register_explorations() -> Iterable[Component]:
             exploration.NoExplorationOptions,
             "the policy's own randomness alone",
         ),
+    ]
+
+
+@hookimpl
+def amago_register_datasets() -> Iterable[Component]:
+    """Datasets."""
+    return [
+        Component(
+            "mixture",
+            "amago_standard.datasets.mixture:DatasetMixture",
+            datasets.MixtureOptions,
+            "several datasets by weight, which may move over training",
+        )
     ]
 
 

@@ -9,8 +9,9 @@ A plugin checks its backbone in two lines of pytest::
 A law builds the part from its :class:`~amago_registry.Component` with the default options
 (:func:`with_options` gives others) and raises ``AssertionError`` with one sentence about what is wrong.
 Laws run on the CPU in float64 unless told otherwise: ``law(component, device="cuda",
-dtype=torch.float32)``; those of environments, explorations and relabelers, which hold no tensors,
-take no notice. They need torch, safetensors and gymnasium; importing this package loads none of them.
+dtype=torch.float32)``; those of environments, explorations, relabelers and datasets, which hold no
+tensors, take no notice. They need torch, safetensors and gymnasium; importing this package loads none
+of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from amago_registry.testing.backbones import BACKBONE_LAWS
     from amago_registry.testing.building import Law, with_options
     from amago_registry.testing.critics import CRITIC_LAWS
+    from amago_registry.testing.datasets import DATASET_LAWS, DatasetLaw
     from amago_registry.testing.encoders import ENCODER_LAWS
     from amago_registry.testing.environments import ENVIRONMENT_LAWS
     from amago_registry.testing.explorations import EXPLORATION_LAWS
@@ -35,10 +37,12 @@ __all__ = [
     "ATTENTION_LAWS",
     "BACKBONE_LAWS",
     "CRITIC_LAWS",
+    "DATASET_LAWS",
     "ENCODER_LAWS",
     "ENVIRONMENT_LAWS",
     "EXPLORATION_LAWS",
     "RELABELER_LAWS",
+    "DatasetLaw",
     "Law",
     "RelabelerLaw",
     "with_options",
@@ -51,10 +55,12 @@ __getattr__ = lazy_exports(
         "ATTENTION_LAWS": "attentions",
         "BACKBONE_LAWS": "backbones",
         "CRITIC_LAWS": "critics",
+        "DATASET_LAWS": "datasets",
         "ENCODER_LAWS": "encoders",
         "ENVIRONMENT_LAWS": "environments",
         "EXPLORATION_LAWS": "explorations",
         "RELABELER_LAWS": "relabelers",
+        "DatasetLaw": "datasets",
         "Law": "building",
         "RelabelerLaw": "relabelers",
         "with_options": "building",

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from amago_registry.actions import choices
+from amago_registry.spaces import is_binary
 
 Space: TypeAlias = spaces.Space[Any]
 
@@ -53,7 +54,7 @@ def mask_fault(seen: Space, acted: Space) -> str | None:
     if not (isinstance(seen, spaces.Dict) and shows_mask(seen, acted)):
         return None
     space, width = seen[MASK_KEY], sum(choices(acted))
-    if _is_binary(space) and int(np.prod(space.shape or ())) == width:
+    if is_binary(space) and int(np.prod(space.shape or ())) == width:
         return None
     return (
         f"its {MASK_KEY} is {space}; a mask over {acted} is one array of {width} values 0 or 1, "
@@ -96,17 +97,6 @@ def _leaves(space: Space) -> Iterator[Space]:
         return
     for member in space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces:
         yield from _leaves(member)
-
-
-def _is_binary(space: Space) -> bool:
-    match space:
-        case spaces.MultiBinary():
-            return True
-        case spaces.MultiDiscrete():
-            return bool((space.nvec == 2).all()) and not space.start.any()
-        case spaces.Box():
-            return bool((space.low >= 0).all() and (space.high <= 1).all())
-    return False
 
 
 def _misfit(obs: Any, space: Space) -> str | None:

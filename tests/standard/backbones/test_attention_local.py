@@ -78,8 +78,13 @@ def test_what_inference_built_serves_training() -> None:
     attend = LocalAttention(window=2, sinks=1)
     with torch.inference_mode():
         attend(*[torch.zeros(1, 100, 1, 4)] * 3)
-    q, k, v = (x[None] for x in drawn(100, 4))
-    attend(q, k, v).sum().backward()
+    inputs = drawn(100, 4)
+    gradients = [
+        torch.autograd.grad(kernel(*(x[None] for x in inputs)).sum(), inputs)
+        for kernel in (attend, LocalAttention(window=2, sinks=1))
+    ]
+    for after_inference, fresh in zip(*gradients, strict=True):
+        assert torch.equal(after_inference, fresh)
 
 
 def test_a_window_compiles_into_one_graph() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from formulas import check_formula
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -48,15 +49,7 @@ def slow(mixer: ForgetfulMemory, xs: list[Tensor]) -> list[Tensor]:
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4))
 @settings(max_examples=10, deadline=None)
 def test_it_is_its_formula_and_so_are_its_gradients(lengths: list[int]) -> None:
-    mixer, layout = built(), SequenceLayout.build(lengths)
-    x_NE = torch.randn(layout.timesteps, 4, dtype=torch.float64, requires_grad=True)
-    expected = torch.stack([row for part in x_NE.split(lengths) for row in slow(mixer, list(part))])
-    actual = mixer(x_NE, layout)
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
-    toward, inputs = torch.randn_like(actual), [x_NE, *mixer.parameters()]
-    torch.testing.assert_close(
-        torch.autograd.grad(actual, inputs, toward), torch.autograd.grad(expected, inputs, toward)
-    )
+    check_formula(built(), slow, lengths, width=4)
 
 
 def test_traces_last_one_to_horizon_steps_at_first_and_contexts_turn_once_in_as_many() -> None:

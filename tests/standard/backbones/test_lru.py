@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
+from formulas import check_formula
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from amago_registry import BackboneContext, SequenceLayout
+from amago_registry import BackboneContext
 from amago_standard.backbones import LRU
 from amago_standard.backbones.lru import LinearRecurrentUnit
 from amago_standard.backbones.options import LRUOptions
@@ -44,15 +45,7 @@ def slow(mixer: LinearRecurrentUnit, xs: list[Tensor]) -> list[Tensor]:
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4))
 @settings(max_examples=15, deadline=None)
 def test_it_is_its_formula_and_so_are_its_gradients(lengths: list[int]) -> None:
-    mixer, layout = built(), SequenceLayout.build(lengths)
-    x_NE = torch.randn(layout.timesteps, 4, dtype=torch.float64, requires_grad=True)
-    expected = torch.stack([row for part in x_NE.split(lengths) for row in slow(mixer, list(part))])
-    actual = mixer(x_NE, layout)
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
-    toward, inputs = torch.randn_like(actual), [x_NE, *mixer.parameters()]
-    torch.testing.assert_close(
-        torch.autograd.grad(actual, inputs, toward), torch.autograd.grad(expected, inputs, toward)
-    )
+    check_formula(built(), slow, lengths, width=4)
 
 
 def test_numbers_last_from_one_step_to_the_horizon_at_first_and_turn_slowly() -> None:

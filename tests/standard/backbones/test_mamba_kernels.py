@@ -126,9 +126,11 @@ def test_a_kernel_whose_gradient_is_wrong_is_refused(install: Callable[[Any], No
 def test_tf32_counts_as_rounding_where_torch_is_allowed_it(
     install: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(Kernel(lambda y: 1.001 * y))
+    install(fake := Kernel(lambda y: 1.001 * y))
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
-    model("fused")(stream(), LAYOUT)
+    fused, plain = (model(kernel).eval()(stream(), LAYOUT) for kernel in ("fused", "torch"))
+    assert fake.calls == 3  # Tried once, then used in both layers.
+    assert not torch.equal(fused, plain)
 
 
 def test_a_kernel_that_raises_is_refused_in_its_own_words(install: Callable[[Any], None]) -> None:

@@ -220,9 +220,10 @@ def block_causal_bias(layout: SequenceLayout, window: int | None) -> Any:
 
 
 def padded_keys_bias(sequences: int, slots: int, device: torch.device) -> Any:
-    """Return xformers' description of one query per sequence of ``slots`` keys, for now all filled.
+    """Return xformers' description of one query per sequence that has ``slots`` places for keys.
 
-    ``k_seqinfo.seqlen`` holds how many are, int32 ``(sequences,)`` on the device, to be written over.
+    It says that every place is filled. How many are is in ``k_seqinfo.seqlen``, int32 ``(sequences,)``
+    on the device; write over it before each step.
     """
     from xformers.ops.fmha.attn_bias import BlockDiagonalCausalWithOffsetPaddedKeysMask
 

@@ -81,7 +81,7 @@ class TransformerOptions(Options):
     checkpoint: bool = Field(
         False,
         description="Compute each block again in the backward pass: memory for one block at a time, "
-        "about a third more time per update.",
+        "more time per update (16 % in one run at 10,000 timesteps).",
     )
 
     @model_validator(mode="after")
@@ -143,7 +143,7 @@ class StackOptions(Options):
     checkpoint: bool = Field(
         False,
         description="Compute each block again in the backward pass: memory for one block at a time, "
-        "about a third more time per update.",
+        "more time per update (16 % in one run at 10,000 timesteps).",
     )
 
 

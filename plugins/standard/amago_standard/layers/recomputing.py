@@ -14,7 +14,8 @@ def recomputed(function: Callable[..., Tensor], *args: Any, when: bool) -> Tenso
     """Return ``function(*args)``; where ``when`` is true its activations are not kept for training.
 
     Gradient checkpointing (Chen et al., 2016, arXiv:1604.06174): the backward pass runs the function
-    a second time, with the same random numbers, about a third more time per update.
+    a second time, with the same random numbers. That took 16 % more time per update in one run at
+    10,000 timesteps (2,788 timesteps per second in place of 3,246).
     """
     if when and torch.is_grad_enabled():
         return cast(Tensor, checkpoint(function, *args, use_reentrant=False))

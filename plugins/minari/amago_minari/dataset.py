@@ -1,0 +1,133 @@
+"""A dataset of Minari, read episode by episode."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from minari.dataset.minari_storage import MinariStorage
+
+from amago_minari.opening import open_storage
+from amago_minari.options import MinariOptions
+from amago_registry.contexts import DatasetContext
+from amago_registry.errors import DatasetError, RecordingError
+from amago_registry.recordings import recorded_trajectory
+from amago_registry.trajectories import Trajectory
+
+_MIB = 2**20
+
+
+class MinariDataset:
+    """Draws episodes of a Minari dataset; those drawn lately stay in memory.
+
+    The environment that the dataset names is not made, so that nothing but the data is needed.
+
+    Args:
+        context: Supplied by the composer.
+        options: Which dataset, and how much of it.
+
+    Raises:
+        DatasetError: If it is not on this machine, or cannot be read.
+    """
+
+    def __init__(self, context: DatasetContext, options: MinariOptions) -> None:
+        del context
+        self._id = options.id
+        self._storage: MinariStorage = open_storage(options.id, download=options.download)
+        self.observation_space = self._storage.observation_space
+        self.action_space = self._storage.action_space
+        count = min(self._storage.total_episodes, options.episodes or self._storage.total_episodes)
+        described = self._storage.get_episode_metadata(range(count))
+        lengths = np.array([facts["total_steps"] for facts in described], np.int64)
+        self._episodes = np.flatnonzero(lengths)
+        if not len(self._episodes):
+            raise DatasetError(f"the Minari dataset {options.id} holds no transition.")
+        self._ends = np.cumsum(lengths[self._episodes])
+        self._by_timesteps = options.by == "timesteps"
+        self._kept = _Kept(options.memory * _MIB)
+        self._reading = Lock()
+
+    def sample(self, rng: np.random.Generator, count: int, update: int) -> list[Trajectory]:
+        """Draw ``count`` episodes.
+
+        Raises:
+            DatasetError: If an episode cannot be learned from.
+        """
+        if self._by_timesteps:
+            steps = rng.integers(self._ends[-1], size=count)
+            drawn = np.searchsorted(self._ends, steps, "right")
+        else:
+            drawn = rng.integers(len(self._ends), size=count)
+        return [self._episode(index) for index in self._episodes[drawn].tolist()]
+
+    def describe(self) -> str:
+        """Return which dataset it is and how much there is."""
+        return f"{self._id}: {len(self._ends):,} trajectories, {self._ends[-1]:,} timesteps"
+
+    def _episode(self, index: int) -> Trajectory:
+        kept = self._kept.get(index)
+        if kept is not None:
+            return kept
+        with self._reading:  # Files are read by one thread at a time anyway.
+            kept = self._kept.get(index)
+            return kept if kept is not None else self._kept.put(index, self._read(index))
+
+    def _read(self, index: int) -> Trajectory:
+        (facts,) = self._storage.get_episode_metadata([index])
+        (episode,) = self._storage.get_episodes([index])
+        try:
+            trajectory = recorded_trajectory(
+                episode["observations"],
+                episode["actions"],
+                episode["rewards"],
+                episode["terminations"],
+                episode["truncations"],
+                self.observation_space,
+                self.action_space,
+            )
+        except RecordingError as error:
+            raise DatasetError(f"episode {index} of the Minari dataset {self._id}: {error}") from error
+        for column in trajectory.columns.values():
+            column.flags.writeable = False
+        return replace(trajectory, seed=_seed(facts))
+
+
+class _Kept:
+    """The episodes drawn last, up to so many bytes.
+
+    Args:
+        most: Bytes of columns.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._bytes, self._lock = most, 0, Lock()
+        self._episodes: OrderedDict[int, Trajectory] = OrderedDict()
+
+    def get(self, index: int) -> Trajectory | None:
+        """Return an episode if it is kept."""
+        with self._lock:
+            if index in self._episodes:
+                self._episodes.move_to_end(index)
+            return self._episodes.get(index)
+
+    def put(self, index: int, episode: Trajectory) -> Trajectory:
+        """Keep an episode that is not kept yet, let go of others until there is room, and return it."""
+        with self._lock:
+            self._episodes[index] = episode
+            self._bytes += _size(episode)
+            while self._bytes > self._most:
+                self._bytes -= _size(self._episodes.popitem(last=False)[1])
+        return episode
+
+
+def _size(episode: Trajectory) -> int:
+    return sum(column.nbytes for column in episode.columns.values())
+
+
+def _seed(facts: dict[str, Any]) -> int:
+    """Return what the environment was reset with; 0 where the dataset does not say."""
+    seed = facts.get("seed")
+    return int(seed) if isinstance(seed, int | np.integer) and 0 <= seed < 2**63 else 0
