@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
-import yaml
 
 from amago_core.agent import Agent
-from amago_core.checkpoints import CheckpointStore
-from amago_core.compose import Task, compose_agent
 from amago_core.run_dir import RunDir
+from amago_core.space_json import read_spaces
+from amago_core.stored_weights import NEWEST
+from amago_core.trained_agent import load_agent
 from amago_registry.actions import action_vector, action_width
 from amago_registry.errors import AmagoError
 from amago_registry.protocols import State
@@ -36,8 +36,8 @@ Observed: TypeAlias = "Mapping[str, Observed] | tuple[Observed, ...] | ArrayLike
 """Arrays ``(B, ...)``, alone or in dictionaries and tuples."""
 
 
-def load(run: str | Path) -> EmbeddedAgent:
-    """Load the agent of a run's newest checkpoint, without its environment.
+def load(run: str | Path, checkpoint: str | int | Path = NEWEST) -> EmbeddedAgent:
+    """Load the agent of a run, without its environment and without anything that trained it.
 
     Example::
 
@@ -46,38 +46,18 @@ def load(run: str | Path) -> EmbeddedAgent:
         action = agent.act(observation)                     # (1,) of the environment's actions
         action = agent.act(observation, reward, done)       # from the second step on
 
+    Args:
+        run: Folder of the run.
+        checkpoint: ``newest``; ``best``, which had the highest mean return of all evaluations; the
+            number of a round; or the folder of a checkpoint, of this run or of one with the same agent.
+            Where the newest is damaged the one before is used, with a warning.
+
     Raises:
-        AmagoError: If the folder holds no run or no checkpoint.
+        AmagoError: If the folder holds no run or no such checkpoint; a plugin is missing, with what to
+            install; or the weights are not those of the agent that its ``spec.yaml`` describes.
     """
     folder = RunDir(Path(run))
-    folder.check()
-    return EmbeddedAgent(load_agent(folder), *folder.read_spaces())
-
-
-def load_agent(folder: RunDir) -> Agent:
-    """Return the agent of a run's newest checkpoint, in evaluation mode on the CPU.
-
-    Only the plugins of the agent's own parts are needed, not those of its environment or trackers.
-    """
-    from amago_core.spec import load_spec
-
-    stored = yaml.safe_load(folder.spec.read_text(encoding="utf-8"))
-    spec = load_spec({"agent": stored["agent"]}, local_environment=True)
-    observation_space, action_space = folder.read_spaces()
-    task = Task("the run's environment", _not_made, observation_space, action_space, None)
-    with torch.random.fork_rng():
-        agent = compose_agent(spec.agent, task)
-    store = CheckpointStore(folder.checkpoints, keep=1)
-    checkpoint = store.latest()
-    if checkpoint is None:
-        raise AmagoError(f"{folder.path} holds no checkpoint.")
-    tensors, _ = store.load(checkpoint)
-    agent.load_state_dict(tensors["model"])
-    return agent.eval()
-
-
-def _not_made() -> Any:
-    raise AssertionError("an embedded agent makes no environment")
+    return EmbeddedAgent(load_agent(folder, checkpoint), *read_spaces(folder.spaces))
 
 
 class EmbeddedAgent:

@@ -4,14 +4,19 @@ AmagoError                   base of all, shared with plugins: catch this
 |-- CatalogError             something about parts and plugins; see amago_registry.errors for its kin
 |-- SpecError                a spec that cannot be used; lists every problem at once
 |-- EnvironmentFault         an environment that breaks the rules of environments
+|   `-- EnvironmentLost      its process crashed, hangs or met an exception; it can be started anew
 |-- DivergedError            a loss or a gradient that stopped being finite
 |-- InitFromError            another run whose weights cannot be taken over
 |-- RunDirError              a folder that cannot be used as that of a run
+|-- LostProcessError         a learner or collector process that died too often
 |-- CheckpointError          a checkpoint that cannot be read or written
+|-- MissingPluginError       a run's part whose plugin is not installed here
+|-- OtherAgentError          weights that are not those of the agent a run's spec describes
+|-- LoaderError              a process that draws batches ended, or cannot be given its work
 `-- ReplayError              something about stored trajectories
     |-- TrajectoryError      what was handed over cannot be stored
     |-- DamagedShardError    a file is not what was written
-    |-- TrajectoryGoneError  it was stored once, and its file is no longer there
+    |-- TrajectoryGoneError  it was stored once, and is no longer there or no longer whole
     `-- NothingStoredError   there is nothing to sample
 
 Plugins add their own below AmagoError. Each class lives beside what raises it.

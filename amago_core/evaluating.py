@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amago_core.compose import check_spaces, compose_task, device_of
+from amago_core.durability import sync_folder, write_file
 from amago_core.environments import MakeEnvironment
+from amago_core.evaluated_spec import evaluated_spec
 from amago_core.evaluation import FRESH_STREAM, Evaluation, Evaluator
+from amago_core.stored_weights import NEWEST, Weights, weights_of
 from amago_registry.errors import AmagoError
 
 if TYPE_CHECKING:
     from amago_core.run_dir import RunDir
-    from amago_core.spec import RunSpec
+
+_log = logging.getLogger(__name__)
+
+RESULTS = "evaluations"
+"""Subfolder of a run for the results of evaluations after training."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation after training, and where it is written.
+
+    Args:
+        evaluation: The result.
+        checkpoint: Folder of what was evaluated.
+        round: Rounds that was trained.
+        update: Updates that was trained.
+        file: What holds all of this, in the run's ``evaluations/``.
+    """
+
+    evaluation: Evaluation
+    checkpoint: str
+    round: int
+    update: int
+    file: Path
 
 
 def evaluate_run(
@@ -21,31 +51,56 @@ def evaluate_run(
     overrides: Sequence[str] = (),
     *,
     environment: MakeEnvironment | None = None,
+    checkpoint: str | int | Path = NEWEST,
 ) -> Evaluation:
-    """Evaluate the newest checkpoint of a run on tasks it has never been trained or evaluated on.
+    """Evaluate a run's agent on tasks it has never been trained or evaluated on.
 
-    Writes ``evaluation.json`` and the adaptation curve into the run's folder.
+    The result is also written into the run's folder, as ``evaluations/001.json`` and so on, with the
+    adaptation curve beside it. What training measured stays in ``evaluation.json``.
 
     Args:
         run: Folder of the run.
         overrides: Changes to its spec, such as ``evaluation.episodes=500``.
         environment: Makes the environment of a run that was trained on a local one.
+        checkpoint: Which one: ``newest``, ``best``, the number of a round, or a folder.
 
     Raises:
-        AmagoError: If the folder holds no run or no checkpoint, an override would change the agent, or
-            the environment does not suit it.
+        AmagoError: If the folder holds no run or no such checkpoint, an override would change the
+            agent, the environment does not suit it, or a plugin is missing.
     """
-    from amago_core.embedding import load_agent
-    from amago_core.plots import plot_adaptation
+    return evaluate_checkpoint(
+        run, overrides, environment=environment, checkpoint=checkpoint
+    ).evaluation
+
+
+def evaluate_checkpoint(
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    environment: MakeEnvironment | None = None,
+    checkpoint: str | int | Path = NEWEST,
+) -> Evaluated:
+    """Do what :func:`evaluate_run` does; return also what was evaluated and where the result lies.
+
+    Raises:
+        AmagoError: As there.
+    """
     from amago_core.run_dir import RunDir
+    from amago_core.running.collecting import environments_of
+    from amago_core.space_json import read_spaces
+    from amago_core.trained_agent import rebuild_agent
 
     folder = RunDir(Path(run))
     folder.check()
-    spec = _evaluated_spec(folder, overrides)
+    spec = evaluated_spec(folder, overrides)
     part = spec.evaluation.environment or spec.environment
     local = environment if spec.evaluation.environment is None else None
+    if part is None and local is None:
+        raise AmagoError(_no_environment(folder))
     task = compose_task(part, spec.seed, local)
-    check_spaces(task, *folder.read_spaces(), trained_on="the environment it was trained on")
+    check_spaces(task, *read_spaces(folder.spaces), trained_on="the environment it was trained on")
+    weights = weights_of(folder, checkpoint)
+    agent = rebuild_agent(folder, weights).to(device_of(spec))
     evaluator = Evaluator(
         task,
         episodes=spec.evaluation.episodes,
@@ -54,30 +109,54 @@ def evaluate_run(
         seed=spec.seed,
         stream=FRESH_STREAM,
         step_limit=spec.evaluation.step_limit,
+        make_many=lambda count: environments_of(spec, task, count),
+        max_restarts=spec.collector.max_restarts,
+        note=_log.warning,
     )
     try:
-        evaluation = evaluator(load_agent(folder).to(device_of(spec)))
+        evaluation = evaluator(agent)
     finally:
         evaluator.close()
-    folder.write_evaluation(evaluation)
-    if evaluation.attempts:
-        plot_adaptation(evaluation, folder.adaptation)
-    return evaluation
+    return _write(folder, evaluation, weights, task.name, overrides)
 
 
-def _evaluated_spec(folder: RunDir, overrides: Sequence[str]) -> RunSpec:
-    """Return a run's spec with overrides that say where, how long and on what to evaluate."""
-    from amago_core.spec import load_spec
-    from amago_core.spec.comparing import differences
+def _write(
+    folder: RunDir, evaluation: Evaluation, weights: Weights, task: str, overrides: Sequence[str]
+) -> Evaluated:
+    """Write a result under the next free number."""
+    from amago_core.plots import plot_adaptation
 
-    stored = load_spec(folder.spec, local_environment=True)
-    spec = load_spec(folder.spec, overrides, local_environment=True)
-    free = ("environment", "evaluation", "collector.environments", "running", "seed")
-    fixed = [line for line in differences(stored, spec) if not line.startswith(free)]
-    if fixed:
-        listed = "".join(f"\n  {line}" for line in fixed)
+    of: dict[str, Any] = {
+        "checkpoint": weights.source,
+        "round": weights.round,
+        "update": weights.update,
+    }
+    said = {**of, "environment": task, "overrides": list(overrides), "evaluation": asdict(evaluation)}
+    data, results = json.dumps(said, indent=1).encode(), folder.path / RESULTS
+    try:
+        results.mkdir(exist_ok=True)
+        for number in count(1):
+            file = results / f"{number:03}.json"
+            try:
+                write_file(file, data)
+                break
+            except FileExistsError:
+                continue
+        sync_folder(results)
+        if evaluation.attempts:
+            plot_adaptation(evaluation, file.with_suffix(".png"))
+    except OSError as error:
         raise AmagoError(
-            f"{folder.path} is trained; an evaluation cannot change{listed}\n"
-            f"It can change {', '.join(free)}."
-        )
-    return spec
+            f"the evaluation is done, with a mean return of {evaluation.mean_return:g}, and cannot be "
+            f"written to {results}: {error.strerror or error}."
+        ) from error
+    return Evaluated(evaluation, **of, file=file)
+
+
+def _no_environment(folder: RunDir) -> str:
+    return (
+        f"{folder.path} was trained on a local environment, of which it holds no more than the spaces. "
+        f"In Python: amago_core.evaluate({str(folder.path)!r}, environment=make). "
+        f"On one that is installed: amago evaluate {folder.path} environment=NAME; to list them, type: "
+        "amago components environment"
+    )

@@ -5,43 +5,27 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
 
+import torch
 from torch import Tensor, nn
 
-from amago_core.checkpoints import Checkpoint, CheckpointStore, read_checkpoint
+from amago_core.checkpoints import STATE, CheckpointError
 from amago_core.durability import replace_file
 from amago_core.run_dir import RunDir
+from amago_core.stored_weights import Weights, checkpoint_at, read_weights_in, weights_of
 from amago_registry.errors import AmagoError, did_you_mean
 
 REPORT = "init_from.json"
 """What became of every tensor; lies in the folder of the run that was initialised."""
 
 _NAMED = 3
-_STATE = "state.json"
+_FEW = 0.1
 
 
 class InitFromError(AmagoError):
     """Another run whose weights cannot be taken over."""
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """The agent of a checkpoint, without its structure.
-
-    Args:
-        source: The run, or the checkpoint, as the spec names it.
-        round: Rounds it was trained.
-        update: Updates it was trained.
-        tensors: Its state dict, on the CPU.
-    """
-
-    source: str
-    round: int
-    update: int
-    tensors: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -52,6 +36,7 @@ class Initialization:
         source: The run, or the checkpoint, as the spec names it.
         round: Rounds that one was trained.
         update: Updates that one was trained.
+        share: Of the numbers that are trained here, the part that was taken over.
         matched: Names of the tensors taken over.
         fresh: Names of those that begin anew, and why.
         unused: Names of tensors that have no place here.
@@ -60,6 +45,7 @@ class Initialization:
     source: str
     round: int
     update: int
+    share: float
     matched: tuple[str, ...]
     fresh: dict[str, str]
     unused: tuple[str, ...]
@@ -70,6 +56,11 @@ class Initialization:
         lines = [
             f"weights from {self.source} (round {self.round}): {len(self.matched)} of {total} tensors"
         ]
+        if self.share < _FEW:
+            lines.append(
+                f"  WARNING: only {self.share:.1%} of the trained numbers come from there, nearly all "
+                "of the agent is new; compare its spec.yaml with this one."
+            )
         parts = list(dict.fromkeys(_part(name) for name in (*self.matched, *self.fresh)))
         whole = [part for part in parts if part not in map(_part, self.fresh)]
         if whole:
@@ -93,27 +84,28 @@ def read_weights(init_from: str) -> Weights:
     """Read the newest checkpoint of a run, or a given checkpoint, whatever its folder is called.
 
     Args:
-        init_from: Its folder; a relative path begins in the working directory.
+        init_from: Its folder, which may be ``checkpoints/best`` of a run; a relative path begins in the
+            working directory.
 
     Raises:
         InitFromError: If there is none; the text says what is there.
         CheckpointError: If the given checkpoint is damaged.
     """
     path = Path(init_from)
-    store = CheckpointStore(RunDir(path).checkpoints, keep=1)
-    checkpoint = read_checkpoint(path) if (path / _STATE).is_file() else _newest(path, store)
-    tensors, _ = store.load(checkpoint)
-    model = cast("Mapping[str, Tensor]", tensors["model"])
-    return Weights(init_from, checkpoint.round, checkpoint.update, model)
-
-
-def _newest(run: Path, store: CheckpointStore) -> Checkpoint:
-    if not RunDir(run).spec.is_file():
-        raise InitFromError(_no_run(run))
-    checkpoint = store.latest()
+    run = RunDir(path)
+    if run.spec.is_file():
+        return replace(_of_run(run), source=init_from)
+    checkpoint = checkpoint_at(path)
     if checkpoint is None:
-        raise InitFromError(f"init_from is {run}, which holds no whole checkpoint.")
-    return checkpoint
+        raise InitFromError(_no_run(path))
+    return read_weights_in(checkpoint, init_from)
+
+
+def _of_run(run: RunDir) -> Weights:
+    try:
+        return weights_of(run)
+    except CheckpointError as error:
+        raise InitFromError(f"init_from: {error}") from None
 
 
 def take_over(agent: nn.Module, weights: Weights, name: str) -> Initialization:
@@ -128,7 +120,7 @@ def take_over(agent: nn.Module, weights: Weights, name: str) -> Initialization:
         name: What the run that is being initialised is called, for the message.
 
     Raises:
-        InitFromError: If no trained tensor matches.
+        InitFromError: If no trained tensor matches, or one that does is not finite.
     """
     here, there = agent.state_dict(), weights.tensors
     fresh = {key: _misfit(tensor, there.get(key)) for key, tensor in here.items()}
@@ -142,17 +134,36 @@ def take_over(agent: nn.Module, weights: Weights, name: str) -> Initialization:
             f"'{name}'. {_closest(trained, there)} Compare the agent in its spec.yaml with this one, "
             "or write init_from=null to begin anew."
         )
+    _refuse_infinite({name: there[name] for name in matched if name in trained}, weights.source)
     agent.load_state_dict(here | {key: there[key] for key in matched})
-    unused = tuple(sorted(there.keys() - here.keys()))
     return Initialization(
-        weights.source, weights.round, weights.update, matched, dict(sorted(fresh.items())), unused
+        weights.source,
+        weights.round,
+        weights.update,
+        share=_size(trained[name] for name in matched if name in trained) / _size(trained.values()),
+        matched=matched,
+        fresh=dict(sorted(fresh.items())),
+        unused=tuple(sorted(there.keys() - here.keys())),
     )
+
+
+def _size(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors)
+
+
+def _refuse_infinite(weights: Mapping[str, Tensor], source: str) -> None:
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise InitFromError(f"init_from is {source}, whose {name} is not finite.")
 
 
 def _misfit(here: Tensor, there: Tensor | None) -> str:
     if there is None:
         return "not there"
-    return "" if here.shape == there.shape else _shapes(here, there)
+    if here.shape != there.shape:
+        return _shapes(here, there)
+    fits = here.dtype == there.dtype or (here.is_floating_point() and there.is_floating_point())
+    return "" if fits else f"{there.dtype} there, {here.dtype} here"
 
 
 def _shapes(here: Tensor, there: Tensor) -> str:
@@ -193,7 +204,7 @@ def _no_run(path: Path) -> str:
         inside = f" Runs in it: {_some(runs)}." if runs else ""
         return (
             f"init_from is {path}, which is no run (it holds no spec.yaml) and no checkpoint "
-            f"(it holds no {_STATE}).{inside}"
+            f"(it holds no {STATE}).{inside}"
         )
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     close = did_you_mean(str(path), [str(other) for other in beside if other.is_dir()])

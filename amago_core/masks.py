@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from amago_registry.actions import CanonicalAction, action_width, choices
 from amago_registry.errors import AmagoError, UnsupportedSpaceError
+from amago_registry.spaces import is_binary
 
 MASK_KEY = "action_mask"
 
@@ -55,19 +56,8 @@ def check_mask(observed: spaces.Dict, acted: CanonicalAction) -> None:
         raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, which is no array; {wanted}.")
     if size != width:
         raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, of {size} values; {wanted}.")
-    if not _is_binary(space):
+    if not is_binary(space):
         raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, which has other values; {wanted}.")
-
-
-def _is_binary(space: spaces.Space[Any]) -> bool:
-    match space:
-        case spaces.MultiBinary():
-            return True
-        case spaces.MultiDiscrete():
-            return bool((space.nvec == 2).all()) and not space.start.any()
-        case spaces.Box():
-            return bool((space.low >= 0).all() and (space.high <= 1).all())
-    return False
 
 
 def check_takes_mask(part: Any, kind: str, use: str, parameters: tuple[str, ...], task: str) -> None:

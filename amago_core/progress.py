@@ -41,6 +41,25 @@ def make_reporter() -> Reporter:
     return LiveReporter(console) if console.is_terminal else PlainReporter()
 
 
+class SilentReporter:
+    """Nothing: for processes beside the one that reports."""
+
+    def start(self, title: str, rounds: int, done: int) -> None:
+        """Show nothing."""
+
+    def tick(self, phase: str, done: int, total: int) -> None:
+        """Show nothing."""
+
+    def round(self, metrics: Mapping[str, Any]) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def finish(self) -> None:
+        """Nothing to take down."""
+
+
 class PlainReporter:
     """Lines for a log: every evaluation, and otherwise one every ten seconds."""
 
@@ -132,7 +151,8 @@ class _Rates:
         self._texts = {"update": "", "env_steps": ""}
 
     def see(self, metrics: Mapping[str, Any]) -> None:
-        if self._before is not None:
+        # A learner that was started again has gone back.
+        if self._before is not None and self._before["round"] < metrics["round"]:
             seconds = max(metrics["seconds"] - self._before["seconds"], 1e-9)
             for name in self._texts:
                 self._texts[name] = f" ({(metrics[name] - self._before[name]) / seconds:.0f}/s)"

@@ -41,6 +41,10 @@ class RunDir:
         self.evaluation = path / "evaluation.json"
         self.replay = path / "replay"
         self.checkpoints = path / "checkpoints"
+        self.exchange = path / "exchange"
+        self.errors = path / "errors"
+        self.lock = path / "lock"
+        self.members = path / "members.lock"
         self.learning_curve = path / "learning_curve.png"
         self.adaptation = path / "adaptation.png"
 
@@ -113,21 +117,19 @@ class RunDir:
 
     def read_evaluation(self) -> Evaluation | None:
         """Return the last evaluation; None if there is none that can be read."""
-        from amago_core.evaluation import Attempt, Evaluation
+        from amago_core.evaluation import Evaluation
 
         try:
             stored = json.loads(self.evaluation.read_text(encoding="utf-8"))
-            attempts = tuple(Attempt(**attempt) for attempt in stored.pop("attempts"))
-            return Evaluation(**stored, attempts=attempts)
+            return Evaluation.from_stored(stored)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def read_spaces(self) -> tuple[Any, Any]:
         """Return the environment's observation and action space."""
-        from amago_core.space_json import space_from_json
+        from amago_core.space_json import read_spaces
 
-        described = json.loads(self.spaces.read_text(encoding="utf-8"))
-        return space_from_json(described["observation"]), space_from_json(described["action"])
+        return read_spaces(self.spaces)
 
 
 def _versions(spec: RunSpec) -> dict[str, str]:

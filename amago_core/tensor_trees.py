@@ -19,6 +19,10 @@ TensorTree: TypeAlias = dict[str, "Tensor | TensorTree"]
 
 SEPARATOR = "/"
 
+_DEEPEST = 32
+_LONGEST_HEADER = 10_000_000
+_LENGTH_BYTES = 8
+
 
 def encode_tree(tree: Mapping[str, Tensor | TensorTree]) -> bytes:
     """Return a tree as safetensors bytes; the same tree always gives the same bytes.
@@ -39,9 +43,14 @@ def decode_tree(data: bytes) -> TensorTree:
     Raises:
         ValueError: If the bytes are not such a tree; nothing in them is ever executed.
     """
+    # Names cost more memory than bytes on the disk: a header of nothing but names would fill it.
+    if int.from_bytes(data[:_LENGTH_BYTES], "little") > _LONGEST_HEADER:
+        raise ValueError("not a tree of tensors: its header is longer than that of any agent")
     try:
         flat = load(data)
-    except (SafetensorError, KeyError) as error:
+    except KeyError as error:
+        raise ValueError(f"not a tree of tensors: torch has no type {error}") from None
+    except (SafetensorError, RuntimeError, TypeError, OverflowError, AssertionError) as error:
         raise ValueError(f"not a tree of tensors: {error}") from None
     tree: TensorTree = {}
     for path, tensor in flat.items():
@@ -54,6 +63,8 @@ def _leaves(tree: Mapping[str, Tensor | TensorTree], prefix: str) -> Iterator[tu
     if not tree:
         yield prefix or SEPARATOR, torch.empty(0, dtype=torch.uint8)
     for key, node in tree.items():
+        if prefix.count(SEPARATOR) > _DEEPEST:
+            raise ValueError(f"'{prefix}' lies deeper than the {_DEEPEST} keys that are stored")
         if not isinstance(key, str):
             raise TypeError(f"the key {key!r} below '{prefix}' is no string")
         if not key or SEPARATOR in key:
@@ -79,6 +90,8 @@ def _separate(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _insert(tree: TensorTree, path: str, tensor: Tensor) -> None:
     *parents, key = path.split(SEPARATOR)
+    if len(parents) > _DEEPEST:
+        raise ValueError(f"not a tree of tensors: a path of {len(parents) + 1} keys is too long")
     node = tree
     for parent in parents:
         child = node.setdefault(parent, {}) if parent else None

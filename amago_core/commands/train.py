@@ -10,7 +10,7 @@ from amago_core.commands.evaluate import evaluation_rows
 from amago_core.errors import SpecError
 from amago_core.spec import load_spec
 from amago_core.tables import table
-from amago_core.threads import announce_threads
+from amago_core.threads import announce_threads, ranks_of_torchrun
 
 if TYPE_CHECKING:
     from amago_core.training import Result
@@ -30,10 +30,13 @@ def command(context: click.Context, spec: str, overrides: tuple[str, ...]) -> No
     """
     run, resume, changes = split_words(overrides)
     resolved = load_spec(spec, changes)
-    announce_threads(resolved.running.threads)
+    if resolved.running.mode == "interleaved":  # Otherwise other processes compute, each with its own.
+        announce_threads(resolved.running.threads)
     from amago_core.training import train
 
     result = train(resolved, run=run, resume=resume)
+    if ranks_of_torchrun()[0] > 0:
+        return
     click.echo(summary(result))
     if result.stopped == "interrupted":
         click.echo("Stopped and saved. The same command with resume=true goes on.", err=True)

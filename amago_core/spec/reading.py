@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from amago_core.errors import SpecError
 from amago_core.spec.containers import plain
+from amago_core.spec.monsters import refuse_monster
 from amago_core.spec.problems import Problem, refused_by_omegaconf, report
 
 
@@ -27,6 +28,7 @@ def read_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SpecError(f"there is no spec '{path}'.{_close_files(path)}")
     try:
+        refuse_monster(path)
         config = OmegaConf.load(path)
     except yaml.MarkedYAMLError as error:
         raise _refuse(path, Problem((), _yaml_problem(error))) from error

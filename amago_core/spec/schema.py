@@ -253,7 +253,9 @@ class EvaluationSpec(Options):
         False, description="Whether to sample from the policy; false takes its likeliest action."
     )
     environment: Part[Literal["environment"]] | None = Field(
-        None, description="Where to evaluate, such as held-out tasks; null takes the training one."
+        None,
+        description="Where to evaluate, such as held-out tasks, or a list of them; null takes the "
+        "training one.",
     )
     step_limit: int | None = Field(
         None,
@@ -275,7 +277,8 @@ class RunningSpec(Options):
         1,
         ge=1,
         le=256,
-        description="Collector processes under async; each has all of ``collector.environments``.",
+        description="Collector processes under async; each has all of ``collector.environments``, and "
+        "they share the steps of a round.",
     )
     slack: float = Field(
         1.0,
@@ -333,7 +336,9 @@ class RunSpec(Options):
         description="Everything random follows from it; change it to repeat a result.",
     )
     environment: Part[Literal["environment"]] | None = Field(
-        None, description="The tasks to train on; a program may pass its own instead."
+        None,
+        description="The tasks to train on; a list is a mixture of them, one drawn per trajectory. A "
+        "program may pass its own instead.",
     )
     agent: AgentSpec = Field(
         default_factory=dict, validate_default=True, description="The networks and their loss."

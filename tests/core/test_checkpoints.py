@@ -278,7 +278,8 @@ def test_a_damaged_checkpoint_is_skipped_and_says_why(
     assert (checkpoint.round, reasons) == (1, (message,))
     with caplog.at_level(logging.WARNING):
         assert latest_round(store) == 1
-    assert caplog.messages == [message]
+    used = tmp_path / "round-00000001"
+    assert caplog.messages == [message, f"the one before is used: {used} (round 1, update 200)"]
 
 
 def test_a_part_cannot_lead_out_of_the_checkpoint(tmp_path: Path) -> None:
@@ -341,9 +342,117 @@ def test_a_full_disk_leaves_the_checkpoints_before(
     with pytest.raises(CheckpointError) as caught:
         store.save(2, 2, tensors(2), {})
     assert str(caught.value) == (
-        f"{tmp_path / 'round-00000002'} cannot be written: [Errno 28] No space left on device"
+        f"{tmp_path / 'round-00000002'} cannot be written: No space left on device. Make room on that "
+        "disk and go on with resume=true. The checkpoints before it are as they were."
     )
     assert latest_round(store) == 1
+    assert names(tmp_path) == ["round-00000001"]
+
+
+def keep_best(store: CheckpointStore, number: int, mean_return: float) -> bool:
+    """Offer the weights of a round as the best; return whether they were taken."""
+    return (
+        store.save_best(number, 10 * number, tensors(number), {"mean_return": mean_return}) is not None
+    )
+
+
+def best_round(store: CheckpointStore) -> int | None:
+    best = store.best()
+    return best.round if best else None
+
+
+def test_the_best_is_kept_until_something_is_better(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=1)
+    assert store.best() is None
+    returns = {10: -3.0, 20: -1.5, 30: -2.0, 40: -1.5, 50: 0.0, 60: -9.0}
+    taken = [number for number, mean_return in returns.items() if keep_best(store, number, mean_return)]
+    assert taken == [10, 20, 50]
+    assert names(tmp_path / "best") == ["round-00000050"]
+    best = store.best()
+    assert best is not None
+    assert (best.update, best.facts) == (500, {"mean_return": 0.0})
+    assert {part: flat(tree) for part, tree in store.load(best)[0].items()} == {
+        part: flat(tree) for part, tree in tensors(50).items()
+    }
+
+
+def test_the_best_is_none_of_the_newest_and_outlives_them(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=1)
+    keep_best(store, 1, 5.0)
+    assert (store.latest(), store.kept()) == (None, [])
+    for number in (1, 2, 3):
+        store.save(number, number, tensors(number), {})
+    assert names(tmp_path) == ["best", "round-00000003"]
+    assert best_round(store) == 1
+
+
+def test_a_better_one_of_an_earlier_round_takes_its_place(tmp_path: Path) -> None:
+    """As after a resume from a checkpoint before the best evaluation."""
+    store = CheckpointStore(tmp_path, keep=1)
+    assert keep_best(store, 50, 1.0)
+    assert keep_best(store, 45, 2.0)
+    assert names(tmp_path / "best") == ["round-00000045"]
+    assert keep_best(store, 45, 3.0)
+    assert names(tmp_path / "best") == ["round-00000045-2"]
+
+
+@pytest.mark.parametrize("first", [1.0, 2.0])
+def test_a_crash_before_the_old_best_is_removed_leaves_the_better_one_to_be_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: float
+) -> None:
+    store = CheckpointStore(tmp_path, keep=1)
+    keep_best(store, 50, first)
+    with monkeypatch.context() as patch:
+        patch.setattr(amago_core.checkpoints._BestStore, "_tidy", lambda self, newest: None)
+        assert keep_best(store, 45, first + 0.5)
+    assert names(tmp_path / "best") == ["round-00000045", "round-00000050"]
+    assert best_round(store) == 45
+    assert keep_best(store, 60, first + 1)
+    assert names(tmp_path / "best") == ["round-00000060"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (
+            lambda path: (path / "model.safetensors").write_bytes(b""),
+            "model.safetensors does not have the checksum it was written with",
+        ),
+        (lambda path: (path / "optimizer.safetensors").unlink(), "optimizer.safetensors is missing"),
+        (lambda path: (path / "state.json").unlink(), "state.json is missing"),
+    ],
+    ids=["changed", "part", "state"],
+)
+def test_a_damaged_best_counts_as_none_and_says_so(
+    damage: Any, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = CheckpointStore(tmp_path, keep=1)
+    keep_best(store, 1, 9.0)
+    path = tmp_path / "best" / "round-00000001"
+    damage(path)
+    assert store.best() is None
+    assert caplog.messages == [f"the checkpoint {path} is damaged: {reason}"]
+    assert keep_best(store, 2, 1.0)
+    assert names(tmp_path / "best") == ["round-00000002"]
+
+
+def test_a_best_that_says_nothing_of_its_return_counts_as_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved(tmp_path / "best", [3])
+    assert CheckpointStore(tmp_path, keep=1).best() is None
+    assert caplog.messages == [
+        f"the checkpoint {tmp_path / 'best' / 'round-00000003'} is damaged: "
+        "state.json says nothing of its mean_return"
+    ]
+
+
+@pytest.mark.parametrize("mean_return", [None, "3", float("nan"), float("inf"), True])
+def test_an_evaluation_without_a_return_is_never_the_best(tmp_path: Path, mean_return: Any) -> None:
+    with pytest.raises(ValueError, match="mean_return") as caught:
+        CheckpointStore(tmp_path, keep=1).save_best(1, 1, {}, {"mean_return": mean_return})
+    assert str(caught.value) == f"the mean_return of an evaluation is {mean_return!r}"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_state_can_be_read_by_a_person(tmp_path: Path) -> None:
@@ -361,7 +470,9 @@ from amago_core.checkpoints import CheckpointStore
 store = CheckpointStore(Path(sys.argv[1]), keep=2)
 begin = int(sys.argv[2])
 for number in range(begin, begin + 10**6):
-    store.save(number, number, {"model": {"w": torch.full((300, 300), float(number))}}, {"n": number})
+    model = {"model": {"w": torch.full((300, 300), float(number))}}
+    store.save(number, number, model, {"n": number})
+    store.save_best(number, number, model, {"mean_return": float(number)})
     print(number, flush=True)
 """
 
@@ -387,8 +498,11 @@ def test_a_process_killed_while_saving_leaves_its_last_checkpoint(tmp_path: Path
         latest, reasons = store.survey()
         assert latest is not None
         assert reasons == ()
-        assert said <= latest.round <= said + 1  # one may be finished and not yet announced
-        weight = store.load(latest)[0]["model"]["w"]
-        assert isinstance(weight, Tensor)
-        assert bool((weight == latest.round).all())
+        best = store.best()
+        assert best is not None
+        assert said <= best.round <= latest.round <= said + 1  # one may be finished and not announced
+        for checkpoint in (latest, best):
+            weight = store.load(checkpoint)[0]["model"]["w"]
+            assert isinstance(weight, Tensor)
+            assert bool((weight == checkpoint.round).all())
         begin = latest.round + 1

@@ -295,10 +295,11 @@ def test_the_newest_whole_checkpoint_is_loaded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = trained(tmp_path / "run", Walk)
-    newest = sorted((run / "checkpoints").iterdir())[-1]
+    *_, before, newest = sorted((run / "checkpoints").glob("round-*"))
     (newest / "model.safetensors").write_bytes(b"")
     amago_core.load(run)
     assert caplog.messages == [
         f"the checkpoint {newest} is damaged: "
-        "model.safetensors does not have the checksum it was written with"
+        "model.safetensors does not have the checksum it was written with",
+        f"the one before is used: {before} (round 2, update 4)",
     ]

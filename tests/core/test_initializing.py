@@ -211,6 +211,40 @@ def test_statistics_alone_are_not_enough() -> None:
         take_over(module, only, "new")
 
 
+def test_an_agent_of_which_hardly_anything_fits_is_a_warning() -> None:
+    module = nn.ModuleDict({"small": nn.Linear(2, 2), "large": nn.Linear(9, 9)})
+    there = nn.ModuleDict({"small": nn.Linear(2, 2), "large": nn.Linear(9, 8)})
+    taken = take_over(module, weights(there), "new")
+    assert taken.share == 6 / (6 + 90)
+    assert str(taken).splitlines()[:2] == [
+        "weights from runs/other (round 7): 2 of 4 tensors",
+        "  WARNING: only 6.2% of the trained numbers come from there, nearly all of the agent is new; "
+        "compare its spec.yaml with this one.",
+    ]
+    again = take_over(module, weights(module), "new")
+    assert again.share == 1
+    assert "WARNING" not in str(again)
+
+
+def test_weights_that_are_not_finite_are_not_taken_over() -> None:
+    module, there = nn.ModuleDict({"a": nn.Linear(2, 2)}), nn.ModuleDict({"a": nn.Linear(2, 2)})
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    there["a"].bias.data[1] = torch.inf
+    with pytest.raises(InitFromError) as caught:
+        take_over(module, weights(there), "new")
+    assert str(caught.value) == "init_from is runs/other, whose a.bias is not finite."
+    assert same(dict(module.state_dict()), before)
+
+
+def test_a_tensor_of_another_kind_of_numbers_does_not_fit() -> None:
+    module = nn.ModuleDict({"a": nn.Linear(2, 2)})
+    found = dict(weights(module).tensors)
+    found |= {"a.bias": torch.ones(2, dtype=torch.int64), "a.weight": torch.ones(2, 2).half()}
+    taken = take_over(module, Weights("x", 0, 0, found), "new")
+    assert taken.fresh == {"a.bias": "torch.int64 there, torch.float32 here"}
+    assert taken.matched == ("a.weight",)
+
+
 def test_a_path_that_is_no_run_is_answered_with_what_is_close(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +290,7 @@ def test_a_run_or_checkpoint_that_is_not_whole_is_refused(trained: Path, tmp_pat
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(InitFromError) as caught:
         read_weights(str(run))
-    assert str(caught.value) == f"init_from is {run}, which holds no whole checkpoint."
+    assert str(caught.value) == f"init_from: {run} holds no checkpoint."
 
 
 def test_a_wrong_path_writes_nothing(tmp_path: Path) -> None:

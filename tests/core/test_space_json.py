@@ -36,6 +36,7 @@ leaves = st.one_of(
     st.just(spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[0, 1], [-2, 3]])),
     st.just(spaces.MultiDiscrete([9], dtype=np.int8)),
     st.just(spaces.Box(0, 255, (4, 4, 3), np.uint8)),
+    st.just(spaces.Box(np.array([False, False]), np.array([True, False]), (2,), np.bool_)),
     st.just(spaces.Box(0, np.iinfo(np.int64).max, (2,), np.int64)),
 )
 

@@ -60,8 +60,8 @@ def test_a_run_leaves_all_that_is_needed_to_repeat_it(
     assert result.seconds > 0
     assert 0 < result.peak_bytes < 2e9
     assert {path.name for path in run.iterdir()} == {
-        "adaptation.png", "checkpoints", "evaluation.json", "learning_curve.png", "metrics.jsonl",
-        "replay", "spaces.json", "spec.yaml", "versions.json",
+        "adaptation.png", "checkpoints", "evaluation.json", "learning_curve.png", "lock",
+        "metrics.jsonl", "replay", "spaces.json", "spec.yaml", "versions.json",
     }  # fmt: skip
     assert listener.title == f"tiny ({run})"
     assert listener.finished
@@ -437,3 +437,84 @@ def test_a_local_environment_is_trained_on_and_gone_on_with(tmp_path: Path, name
     assert result.updates == 8
     go(tmp_path / "whole", environment=corridor)
     assert weights(run) == weights(tmp_path / "whole")
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """Return a spec that learns from the trajectories of another run."""
+    go(folder / "recordings", "training.rounds=2")
+    return tiny(dataset={"use": "shards", "folder": str(folder / "recordings")})
+
+
+@pytest.mark.parametrize("acts", [True, False])
+def test_a_run_can_learn_from_a_dataset_alone(tmp_path: Path, acts: bool) -> None:
+    written, run = recorded(tmp_path), tmp_path / "run"
+    if not acts:
+        written["environment"] = None
+    offline = "training.steps_per_round=0", "training.rounds=2"
+    result = train(written, offline, run=run, reporter=Listener())
+    assert (result.stopped, result.updates, result.env_steps) == ("rounds", 4, 0)
+    assert (result.evaluation is not None) == acts
+    assert not (run / "replay").exists()
+    records = rounds(run)
+    assert [(record["update"], record["trajectories"]) for record in records] == [(2, 0), (4, 0)]
+    assert all(record["return"] is None and record["loss"] is not None for record in records)
+    train(written, ["training.steps_per_round=0"], run=run, resume=True, reporter=Listener())
+    train(written, ["training.steps_per_round=0"], run=tmp_path / "whole", reporter=Listener())
+    assert weights(run) == weights(tmp_path / "whole")
+
+
+def test_with_a_dataset_learning_does_not_wait_for_a_trajectory_to_end(tmp_path: Path) -> None:
+    written, run = recorded(tmp_path), tmp_path / "run"
+    train(written, ["training.steps_per_round=5"], run=run, reporter=Listener())
+    assert [record["update"] for record in rounds(run)] == [2, 4, 6, 8]
+    assert [record["trajectories"] for record in rounds(run)] == [0, 2, 2, 4]
+
+
+def test_the_weights_of_the_best_evaluation_are_kept(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    go(run, "evaluation.every=1", "training.rounds=6", "training.learning_rate=0.5")
+    reached = [record["eval/return"] for record in rounds(run)]
+    best = CheckpointStore(run / "checkpoints", keep=1).best()
+    assert best is not None
+    assert (best.facts["mean_return"], best.round) == (max(reached), reached.index(max(reached)) + 1)
+    go(tmp_path / "other", "checkpoints.best=false")
+    assert CheckpointStore(tmp_path / "other" / "checkpoints", keep=1).best() is None
+
+
+def test_limits_of_the_replay_count_transitions_too(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    changes = ["training.rounds=12", "checkpoints.keep=1", "replay.timesteps=30"]
+    go(run, *changes, "replay.capacity=1000")
+    replay = Replay(run / "replay", 1000, timesteps=30)
+    assert list(replay.visible()) == [45, 46, 47]  # Of 48 with 10 transitions each.
+    with pytest.raises(TrajectoryGoneError):
+        replay.trajectory(30)
+
+
+def test_what_was_lost_is_counted_in_the_metrics(tmp_path: Path) -> None:
+    go(tmp_path / "run", "training.rounds=1")
+    (record,) = rounds(tmp_path / "run")
+    assert (record["dropped"], record["restarts"], record["quarantined"]) == (0, 0, 0)
+
+
+def test_trajectories_in_pieces_are_learned_from_before_they_end(tmp_path: Path) -> None:
+    go(tmp_path / "run", "collector.piece_length=4", "collector.piece_jitter=0.0", "training.rounds=1")
+    (record,) = rounds(tmp_path / "run")
+    # Two tasks of 10 in each of 2 environments, in pieces of 4, 4 and 2.
+    assert (record["trajectories"], record["length"]) == (12, 10)
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
+    import os
+
+    class Curious(Listener):
+        def round(self, metrics: Any) -> None:
+            if metrics["round"] == 1:
+                go(tmp_path / "run", resume=True)
+
+    with pytest.raises(AmagoError) as caught:
+        go(tmp_path / "run", reporter=Curious())
+    assert str(caught.value) == (
+        f"{tmp_path / 'run'} is being trained by process {os.getpid()}. Wait for its end, or stop it "
+        "with Ctrl-C; then resume=true goes on."
+    )

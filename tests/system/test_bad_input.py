@@ -68,9 +68,14 @@ def train(*words: str) -> Result:
             "Discrete(7), those of standard/bandit are Discrete(3).",
         ),
         (["run=small.yaml/run"], "small.yaml/run cannot be made: Not a directory."),
+        (
+            ["init_from=small.yaml"],
+            "init_from is small.yaml, which is no run (it holds no spec.yaml) and no checkpoint (it "
+            "holds no state.json).",
+        ),
         (["run=nothing", "resume=true"], "nothing is no run: it does not exist."),
     ],
-    ids=["spec", "sizes", "id", "arguments", "held-out", "folder", "resume"],
+    ids=["spec", "sizes", "id", "arguments", "held-out", "folder", "init_from", "resume"],
 )
 def test_a_mistake_in_training_is_one_message(folder: Path, words: list[str], message: str) -> None:
     write_spec(folder)

@@ -1,13 +1,14 @@
-"""The programs that measure backbones and kernels run, and count what they say they count."""
+"""The programs that measure run, and count what they say they count."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import attention, backbones
+from benchmarks import attention, backbones, replay, rollout
 
 # KiB of one environment at context 9: 3 layers of 128 numbers of 4 bytes, unless said.
 COSTS_OF_STATE = {
@@ -20,8 +21,9 @@ COSTS_OF_STATE = {
 
 @pytest.fixture(autouse=True)
 def _briefly(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (attention, backbones):
+    for module in (attention, backbones, rollout):
         monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(replay, "REPEATS", 10)
 
 
 @pytest.mark.parametrize("backbone", COSTS_OF_STATE)
@@ -30,6 +32,14 @@ def test_a_backbones_training_acting_and_state_are_measured(backbone: str) -> No
     acted = backbones.act(backbone, 9, "cpu", environments=2)
     assert acted["steps_per_second"] > 0
     assert acted["state_kib"] == COSTS_OF_STATE[backbone]
+
+
+def test_the_time_of_a_rollout_is_divided_among_environment_network_and_rest() -> None:
+    measured = rollout.measure("cartpole", 3, "sync")
+    assert measured["steps_per_second"] > 0
+    shares = [measured[share] for share in ("environment", "network", "rest")]
+    assert min(shares) > 0
+    assert sum(shares) == pytest.approx(1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="every kernel can run where there is a GPU")
@@ -46,3 +56,24 @@ def test_a_kernel_that_cannot_run_is_left_out_with_its_reason(
     assert (len(training), len(acting)) == (2 + 2 * 5, 1 + 2 * 4)
     assert training[2:4] == ["-", "-"]
     assert "xformers: attention 'xformers' cannot run on this machine:" in printed
+
+
+def test_loading_writing_and_opening_a_replay_are_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay.run(tmp_path, trajectories=48, opened=30)
+    loading, loaders, writing, opening = capsys.readouterr().out.split("\n\n")
+    rows = [
+        row.split() for table in (loading, loaders, writing, opening) for row in table.splitlines()[1:]
+    ]
+    assert [row[:3] for row in rows[:4]] == [
+        ["256", "48", "trajectories"],
+        ["256", "48", "timesteps"],
+        ["1024", "12", "trajectories"],
+        ["1024", "12", "timesteps"],
+    ]
+    assert [row[0] for row in rows[4:7]] == ["none", "thread", "process"]
+    assert [row[:-1] for row in rows[7:9]] == [["synced"], ["no", "sync"]]
+    assert [row[:2] for row in rows[9:]] == [["30", "24"], ["30", "1"]]
+    assert len(list((tmp_path / "many-24").glob("*.safetensors"))) == 2
+    assert len(list((tmp_path / "many-1").glob("*.safetensors"))) == 30

@@ -1,0 +1,52 @@
+"""Under which spec a run may go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amago_registry.errors import AmagoError
+
+if TYPE_CHECKING:
+    from amago_core.run_dir import RunDir
+    from amago_core.spec import RunSpec
+
+_MAY_CHANGE = (
+    "training.rounds",
+    "training.stop",
+    "evaluation",
+    "checkpoints",
+    "trackers",
+    "running",
+)
+_MAY_NOT_CHANGE = ("running.mode",)
+"""What is recorded, and in which order, differs: neither mode can go on where the other stopped."""
+
+
+def check_same(folder: RunDir, spec: RunSpec) -> list[str]:
+    """Refuse to go on under another spec; how long and how often things happen may change.
+
+    Returns:
+        What such a change entails, as sentences for the user.
+
+    Raises:
+        AmagoError: Listing every key in which the two specs differ.
+    """
+    from amago_core.spec import load_spec
+    from amago_core.spec.comparing import differences
+
+    stored = load_spec(folder.spec, local_environment=True)
+    changed = [
+        line
+        for line in differences(stored, spec)
+        if line.startswith(_MAY_NOT_CHANGE) or not line.startswith(_MAY_CHANGE)
+    ]
+    if changed:
+        listed = "".join(f"\n  {line}" for line in changed)
+        raise AmagoError(f"{folder.path} was trained with another spec; it cannot go on with:{listed}")
+    before, now, schedule = stored.training.rounds, spec.training.rounds, spec.training.schedule
+    if before == now or schedule == "constant":
+        return []
+    return [
+        f"training.rounds was {before} and is {now}: the {schedule} schedule spans all of them, so the "
+        "learning rate jumps where the run goes on"
+    ]

@@ -1,0 +1,211 @@
+"""A collector process: acts with the weights that are published, and writes what it saw."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from amago_core.collector import Collector, Tasks
+from amago_core.compose import (
+    Task,
+    compose_agent,
+    compose_exploration,
+    compose_task,
+    device_of,
+)
+from amago_core.environments import Environments, make_environments
+from amago_core.recording import Pieces
+from amago_core.replay import ReplayWriter
+from amago_core.run_dir import RunDir
+from amago_core.running.exchange import Collected, Exchange, Follower
+from amago_core.running.locks import join
+from amago_core.running.pace import Pace
+from amago_core.running.tally import Tally
+from amago_core.spec import RunSpec, load_spec
+
+if TYPE_CHECKING:
+    from amago_core.agent import Agent
+    from amago_core.collector import Sink
+    from amago_core.outcomes import Outcome
+    from amago_core.running.channel import Channel, Lifeline
+    from amago_registry.protocols import Exploration
+
+TRAINING_STREAM = 0
+COLLECTOR_STREAMS = 1000
+"""Task streams of collectors begin here; those below are evaluation's and interleaved training's."""
+_POLL_SECONDS = 0.005
+_PIECES = 1
+
+
+def make_collector(
+    spec: RunSpec,
+    task: Task,
+    agent: Agent,
+    exploration: Exploration,
+    tasks: Tasks,
+    seeds: Sequence[int],
+    note: Callable[[str], None],
+) -> Collector:
+    """Return a collector in environments of its own, as a spec says.
+
+    Args:
+        spec: The resolved spec.
+        task: Where to act.
+        agent: The policy.
+        exploration: Changes the policy's actions.
+        tasks: Source of task seeds.
+        seeds: Of what else is drawn.
+        note: Shows one sentence to the user.
+    """
+    collecting, pieces = spec.collector, None
+    if collecting.piece_length is not None:
+        lengths = np.random.default_rng([*seeds, _PIECES])
+        pieces = Pieces(collecting.piece_length, collecting.piece_jitter, lengths)
+    return Collector(
+        agent,
+        environments_of(spec, task, collecting.environments),
+        task.name,
+        tasks,
+        sample=collecting.sample,
+        exploration=exploration,
+        rng=np.random.default_rng(seeds),
+        pieces=pieces,
+        max_restarts=collecting.max_restarts,
+        note=note,
+    )
+
+
+def environments_of(spec: RunSpec, task: Task, count: int) -> Environments:
+    """Return environments of a task, running where a spec says."""
+    assert task.make is not None, "nothing is collected without an environment"
+    collecting = spec.collector
+    return make_environments(
+        task.make,
+        task.name,
+        count,
+        collecting.vectorization,
+        processes=collecting.processes,
+        step_timeout=collecting.step_timeout,
+    )
+
+
+def collect(lifeline: Lifeline, channel: Channel) -> None:
+    """Collect until told to stop."""
+    job = lifeline.job
+    torch.set_num_threads(1)
+    spec = load_spec(job.spec, local_environment=True)
+    folder = RunDir(Path(job.folder))
+    join(folder)
+    task = compose_task(spec.environment, spec.seed, lifeline.environment())
+
+    def note(text: str) -> None:
+        channel.send("note", text=f"{job.name.replace('_', ' ')}: {text}")
+
+    process = CollectorProcess(spec, folder, task, job.number, note)
+    try:
+        while not lifeline.stopping:
+            lifeline.check()
+            if not process.go_on():
+                time.sleep(_POLL_SECONDS)
+    finally:
+        process.close()
+
+
+class CollectorProcess:
+    """One collector of an asynchronous run.
+
+    What it knows outlives it in its file of the exchange. A new life goes on with those counters; what
+    was under way is lost, and counted.
+
+    Args:
+        spec: The resolved spec.
+        folder: The run's folder.
+        task: Where to act.
+        number: Which collector it is.
+        note: Shows one sentence to the user.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        folder: RunDir,
+        task: Task,
+        number: int,
+        note: Callable[[str], None],
+    ) -> None:
+        self.name, self.pace = f"collector_{number}", Pace.of(spec)
+        self.exchange = Exchange(folder.exchange)
+        self._known = self._next_life()
+        seeds = [spec.seed, COLLECTOR_STREAMS + number, self._known.life]
+        torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+        agent = compose_agent(spec.agent, task).to(device_of(spec))
+        self._follower = Follower(self.exchange, agent)
+        self._follower.follow()
+        count = spec.collector.environments
+        # Tasks that began after the last time it was said how many: never to be begun again.
+        begun = self._known.begun + (self.pace.chunk + 1) * count * (self._known.life > 1)
+        tasks = Tasks(spec.seed, COLLECTOR_STREAMS + number, np.zeros(count, np.int64), begun)
+        self.writer = ReplayWriter(folder.replay, self.name)
+        exploration = compose_exploration(spec, task)
+        self.collector = make_collector(spec, task, agent, exploration, tasks, seeds, note)
+        self.collector.steps = self._known.steps
+        self.collector.start()
+        self._tally = Tally(self._known.totals)
+        self._cpu_before = self._known.cpu_seconds
+        self._dropped_before, self._restarts_before = self._known.dropped, self._known.restarts
+        self._flushed_at = self.collector.steps
+        self._tell()
+
+    def _next_life(self) -> Collected:
+        known = self.exchange.collector(self.name) or Collected()
+        known.dropped += known.started
+        known.life += 1
+        return known
+
+    def go_on(self) -> bool:
+        """Take the next chunk of steps; return False if the learner is too far behind for it."""
+        known = self.exchange.collectors()
+        collected = self.pace.collected(sum(each.steps for each in known.values()))
+        if not self.pace.may_collect(self.exchange.learned(), collected):
+            self._flush()  # Whatever the learner may be waiting for.
+            return False
+        self._follower.follow()
+        outcomes: list[Outcome] = []
+        sink: Sink = self.writer.append
+        self.collector.run(self.pace.chunk, sink, outcomes)
+        for outcome in outcomes:
+            self._tally.add(outcome)
+        due = self.collector.steps - self._flushed_at >= self.pace.steps_per_shard
+        if due or not self.writer.stored:
+            self._flush()
+        self._tell()
+        return True
+
+    def _flush(self) -> None:
+        self.writer.flush(self._follower.update)
+        self._flushed_at = self.collector.steps
+
+    def _tell(self) -> None:
+        """Say what was done; only after it is stored, for what is not said is done again."""
+        known, collector = self._known, self.collector
+        known.pid, known.steps, known.begun = os.getpid(), collector.steps, collector.tasks.begun
+        known.cpu_seconds = self._cpu_before + time.process_time()
+        known.totals = self._tally.totals
+        known.started = collector.started
+        known.dropped = self._dropped_before + collector.dropped
+        known.restarts = self._restarts_before + collector.restarts
+        self.exchange.tell_collected(self.name, known)
+
+    def close(self) -> None:
+        """Store what is finished and close the environments."""
+        try:
+            self._flush()
+            self._tell()
+        finally:
+            self.collector.environments.close()

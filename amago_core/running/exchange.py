@@ -1,0 +1,144 @@
+"""Where a learner and its collectors meet, beside the replay: small files in the run's folder.
+
+Each file has one writer and is replaced as a whole, so a reader sees the old state or the new one. None
+is forced to the disk: after a power cut, what a file has lost comes back from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amago_core.running.tally import Totals
+
+if TYPE_CHECKING:
+    from amago_core.agent import Agent
+    from amago_core.tensor_trees import TensorTree
+
+_COLLECTOR = re.compile(r"(collector_[0-9]+)\.json")
+
+
+@dataclass
+class Collected:
+    """What one collector has done since the run began, over all of its lives.
+
+    Args:
+        pid: Process that wrote this.
+        life: How many times the collector was started.
+        steps: Steps that each of its environments took.
+        begun: Tasks begun.
+        started: Trajectories that were under way when this was written.
+        dropped: Started trajectories that were lost, with their process or with their environment.
+        restarts: How often environments were started anew.
+        cpu_seconds: Processor time.
+        totals: How its trajectories went; see :class:`amago_core.running.tally.Tally`.
+    """
+
+    pid: int = 0
+    life: int = 0
+    steps: int = 0
+    begun: int = 0
+    started: int = 0
+    dropped: int = 0
+    restarts: int = 0
+    cpu_seconds: float = 0.0
+    totals: Totals = field(default_factory=dict)
+
+
+class Exchange:
+    """The files of a run in which processes tell each other how far they are.
+
+    Args:
+        folder: Where they lie; made by the learner.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.weights = folder / "weights.safetensors"
+        self._learner = folder / "learner.json"
+
+    def collector(self, name: str) -> Collected | None:
+        """Return what a collector has done; None if nothing is known of it."""
+        stored = _read(self.folder / f"{name}.json")
+        try:
+            return None if stored is None else Collected(**stored)
+        except TypeError:
+            return None
+
+    def collectors(self) -> dict[str, Collected]:
+        """Return what each collector has done, those of earlier trainings in this folder included."""
+        matches = (_COLLECTOR.fullmatch(path.name) for path in self.folder.iterdir())
+        found = {match[1]: self.collector(match[1]) for match in matches if match}
+        return {name: known for name, known in sorted(found.items()) if known is not None}
+
+    def tell_collected(self, name: str, collected: Collected) -> None:
+        """Replace what a collector says."""
+        _replace(self.folder / f"{name}.json", json.dumps(asdict(collected)).encode())
+
+    def learned(self) -> float:
+        """Return how far the learner is, in rounds."""
+        stored = _read(self._learner)
+        return 0.0 if stored is None else float(stored["learned"])
+
+    def tell_learned(self, learned: float, update: int) -> None:
+        """Replace what the learner says."""
+        told = {"pid": os.getpid(), "learned": learned, "update": update}
+        _replace(self._learner, json.dumps(told).encode())
+
+    def publish(self, agent: Agent, update: int) -> None:
+        """Replace the weights that collectors act with."""
+        import torch
+
+        from amago_core.tensor_trees import encode_tree
+
+        tree: TensorTree = {"model": dict(agent.state_dict()), "update": torch.tensor(update)}
+        _replace(self.weights, encode_tree(tree))
+
+
+class Follower:
+    """Keeps an agent's weights those that were published last.
+
+    Args:
+        exchange: Where they are published.
+        agent: Whose weights are replaced, in place.
+    """
+
+    def __init__(self, exchange: Exchange, agent: Agent) -> None:
+        self._path, self._agent = exchange.weights, agent
+        self._seen: tuple[int, int, int] | None = None
+        self.update = 0
+
+    def follow(self) -> bool:
+        """Take over the published weights if they are not those taken over last.
+
+        Which file it is decides, not its update: a learner that was killed goes back to an earlier one.
+        """
+        from amago_core.tensor_trees import decode_tree
+
+        found = self._path.stat()
+        seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if seen == self._seen:
+            return False
+        tree: dict[str, Any] = decode_tree(self._path.read_bytes())
+        self._agent.load_state_dict(tree["model"])
+        self.update = int(tree["update"])
+        self._seen = seen
+        return True
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        stored = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return stored if isinstance(stored, dict) else None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)

@@ -1,0 +1,268 @@
+"""A learner and collectors side by side: started, watched, and started again when they die."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from importlib import import_module
+from selectors import EVENT_READ, DefaultSelector
+from typing import TYPE_CHECKING, Any
+
+from amago_core.environments import EnvironmentFault
+from amago_core.going_on import check_same
+from amago_core.interruption import Interruption
+from amago_core.running.channel import HALT, STOP, Job
+from amago_core.running.errors import LostProcessError
+from amago_core.running.locks import FolderLock
+from amago_core.running.worker import Worker
+from amago_core.spec.dumping import dump_spec
+from amago_core.threads import thread_count
+from amago_core.training import Result
+from amago_registry.errors import AmagoError
+
+if TYPE_CHECKING:
+    from amago_core.environments import MakeEnvironment
+    from amago_core.progress import Reporter
+    from amago_core.run_dir import RunDir
+    from amago_core.spec import RunSpec
+
+_POLL_SECONDS = 0.1
+_PATIENCE = 20.0
+"""Seconds that processes are given to end when they are told to."""
+
+
+def supervise(
+    spec: RunSpec,
+    folder: RunDir,
+    environment: MakeEnvironment | None,
+    reporter: Reporter,
+    resume: bool,
+) -> Result:
+    """Train with a learner and collectors in processes of their own; this one only watches them."""
+    supervisor = Supervisor(spec, folder, pickled(environment), reporter)
+    try:
+        if resume:
+            supervisor.lock()
+            for consequence in check_same(folder, spec):
+                reporter.note(consequence)
+        return supervisor.run(resume)
+    finally:
+        supervisor.close()
+
+
+def pickled(environment: MakeEnvironment | None) -> bytes:
+    """Return a function that makes environments, as bytes for another process.
+
+    Raises:
+        EnvironmentFault: If it holds something that cannot leave this process.
+    """
+    if environment is None:
+        return b""
+    import cloudpickle
+
+    try:
+        made: bytes = cloudpickle.dumps(environment)
+    except Exception as error:
+        name = getattr(environment, "__name__", "local")
+        raise EnvironmentFault(
+            f"environment {name} cannot run under running.mode=async: the function that makes it "
+            f"cannot be sent to the collectors ({type(error).__name__}: {error}). Let it create inside "
+            "itself whatever cannot be copied, such as open files, connections and locks, or write "
+            "running.mode=interleaved."
+        ) from error
+    return made
+
+
+class Supervisor:
+    """The processes of one asynchronous training.
+
+    Args:
+        spec: The resolved spec.
+        folder: Of the run.
+        environment: A pickled function that makes environments; empty without one.
+        reporter: Shows progress.
+    """
+
+    def __init__(self, spec: RunSpec, folder: RunDir, environment: bytes, reporter: Reporter) -> None:
+        self.spec, self.folder, self.reporter = spec, folder, reporter
+        self._environment = environment
+        self._held = ExitStack()
+        self._locked = self._shown = self._stopping = False
+        self._result: dict[str, Any] | None = None
+        self._mistake: AmagoError | None = None
+        count = spec.running.collectors
+        threads = thread_count(spec.running.threads, reserved=count)
+        self._learner = Worker("learner", threads)
+        self._collectors = [Worker(f"collector_{number}", 1) for number in range(count)]
+
+    @property
+    def _workers(self) -> list[Worker]:
+        return [self._learner, *self._collectors]
+
+    def lock(self, *, orphans: bool = True) -> None:
+        """Hold the folder for this training alone.
+
+        Args:
+            orphans: Whether processes of an earlier training may still have to end.
+        """
+        lock = FolderLock(self.folder, orphans=orphans)
+        self._held.callback(lock.close)
+        self._locked = True
+
+    def run(self, resume: bool) -> Result:
+        """Watch the processes until the learner is done.
+
+        Raises:
+            AmagoError: What a process has found wrong, or that one has died too often.
+        """
+        with Interruption(self._announce_stop) as interruption:
+            self._start(self._learner, resume)
+            while self._result is None or self._learner.alive:
+                if interruption.requested and not self._stopping:
+                    self._stopping = True
+                    self._learner.tell(STOP)
+                self._watch()
+        return self._conclude()
+
+    def _announce_stop(self) -> None:
+        self.reporter.note(
+            "stopping after this round; what was learned is saved. Again to stop at once."
+        )
+
+    def _watch(self) -> None:
+        """Hear what the processes say for a moment, and notice who has died."""
+        with DefaultSelector() as selector:
+            for worker in self._workers:
+                if worker.alive:
+                    selector.register(worker.output, EVENT_READ, worker)
+            ready = [key.data for key, _ in selector.select(_POLL_SECONDS)]
+        for worker in ready:
+            for event in worker.events():
+                self._hear(worker, event)
+        for worker in self._workers:
+            if worker.alive and worker.ended():
+                for event in worker.events():
+                    self._hear(worker, event)
+                self._bury(worker)
+
+    def _hear(self, worker: Worker, event: dict[str, Any]) -> None:
+        match event.pop("event"):
+            case "tick":
+                self.reporter.tick(**event)
+            case "round":
+                self.reporter.round(event["metrics"])
+            case "note":
+                self.reporter.note(event["text"])
+            case "start" if not self._shown:
+                self._shown = True
+                self.reporter.start(**event)
+            case "ready":
+                self._learner_is_ready()
+            case "result":
+                self._result = event
+            case "mistake":
+                self._mistake = self._mistake or mistake(event)
+            case "crash":
+                worker.last_words = event["text"]
+
+    def _learner_is_ready(self) -> None:
+        if not self._locked:
+            self.lock(orphans=False)  # The learner, a member itself, has just made the folder.
+        for worker in self._collectors:
+            if not worker.alive:
+                self._start(worker, resume=True)
+
+    def _start(self, worker: Worker, resume: bool) -> None:
+        job = Job(
+            name=worker.name,
+            folder=str(self.folder.path),
+            spec=dump_spec(self.spec),
+            resume=resume,
+            path=tuple(sys.path),
+            local=len(self._environment),
+        )
+        worker.start(job.encode(self._environment), str(self.folder.path))
+
+    def _bury(self, worker: Worker) -> None:
+        """Decide what the end of a process means."""
+        how = worker.bury()
+        if self._mistake is not None:
+            self._give_up(self._mistake)
+        if worker is self._learner and self._result is not None:
+            return
+        self._write_last_words(worker, how)
+        if self._stopping and worker is self._learner:
+            self._give_up(
+                LostProcessError(
+                    f"the learner {how} before it could save; resume=true goes on from the last "
+                    f"checkpoint in {self.folder.path}.{_quoted(worker)}"
+                )
+            )
+        most = self.spec.running.max_restarts
+        if worker.starts > most:
+            self._give_up(
+                LostProcessError(
+                    f"the {worker.title} {how}, and running.max_restarts={most} is used up. "
+                    f"What was saved is in {self.folder.path}; resume=true goes on from there."
+                    f"{_quoted(worker)}"
+                )
+            )
+        self.reporter.note(
+            f"the {worker.title} {how}; it is started again ({worker.starts} of at most {most} times)"
+        )
+        self._start(worker, resume=self.folder.spec.is_file())
+
+    def _give_up(self, error: AmagoError) -> None:
+        """Let the learner save what it can, then raise."""
+        if self._learner.alive:
+            self._learner.tell(HALT)
+            deadline = time.monotonic() + _PATIENCE
+            while not self._learner.ended() and time.monotonic() < deadline:
+                for event in self._learner.wait_for_events(_POLL_SECONDS):
+                    self._hear(self._learner, event)
+        raise error
+
+    def _write_last_words(self, worker: Worker, how: str) -> None:
+        if self.folder.spec.is_file():
+            self.folder.errors.mkdir(exist_ok=True)
+            with (self.folder.errors / f"{worker.name}.txt").open("a", encoding="utf-8") as file:
+                moment = time.strftime("%Y-%m-%d %H:%M:%S")
+                file.write(f"{moment}: the {worker.title} {how}\n{worker.last_words}")
+
+    def _conclude(self) -> Result:
+        assert self._result is not None
+        evaluated = self._result.pop("evaluation")
+        evaluation = self.folder.read_evaluation() if evaluated else None
+        return Result(run=self.folder.path, evaluation=evaluation, **self._result)
+
+    def close(self) -> None:
+        """End all processes, and let go of the folder."""
+        try:
+            for worker in self._workers:
+                worker.tell(STOP if worker is not self._learner else HALT)
+            deadline = time.monotonic() + _PATIENCE
+            for worker in self._workers:
+                worker.end(deadline)
+        finally:
+            self._held.close()
+            if self._shown:
+                self.reporter.finish()
+
+
+def mistake(event: dict[str, Any]) -> AmagoError:
+    """Return the error that another process has raised, of its own class where that can be found."""
+    try:
+        kind = getattr(import_module(event["module"]), event["kind"])
+        error = kind(event["text"])
+    except Exception:
+        error = None
+    if not isinstance(error, AmagoError):
+        error = AmagoError(event["text"])
+    for note in event["notes"]:
+        error.add_note(note)
+    return error
+
+
+def _quoted(worker: Worker) -> str:
+    return f" Its last error:\n{worker.last_words.rstrip()}" if worker.last_words else ""

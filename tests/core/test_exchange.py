@@ -1,0 +1,55 @@
+"""Files in which the processes of a run tell each other how far they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from toys import tiny
+
+from amago_core.compose import compose_agent, compose_task
+from amago_core.running.exchange import Collected, Exchange, Follower
+from amago_core.spec import load_spec
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Exchange:
+    return Exchange(tmp_path)
+
+
+def agent(seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    spec = load_spec(tiny())
+    return compose_agent(spec.agent, compose_task(spec.environment, 0))
+
+
+def test_what_a_collector_told_is_read_by_all(exchange: Exchange) -> None:
+    known = Collected(pid=7, life=2, steps=30, begun=5, totals={"": {"ended": 1.0}})
+    exchange.tell_collected("collector_3", known)
+    exchange.tell_collected("collector_10", Collected(steps=1))
+    assert exchange.collector("collector_3") == known
+    assert list(exchange.collectors()) == ["collector_10", "collector_3"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"lives": 9}'])
+def test_a_file_that_says_nothing_is_as_if_it_were_not_there(exchange: Exchange, content: str) -> None:
+    (exchange.folder / "collector_0.json").write_text(content)
+    (exchange.folder / "collector_x.json").write_text("{}")
+    assert exchange.collector("collector_0") is None
+    assert exchange.collectors() == {}
+    assert exchange.learned() == 0.0
+
+
+def test_a_follower_takes_over_what_is_published_and_only_what_is_new(exchange: Exchange) -> None:
+    first, second, acting = agent(1), agent(2), agent(3)
+    exchange.publish(first, 10)
+    follower = Follower(exchange, acting)
+    assert follower.follow()
+    assert not follower.follow()
+    assert all(torch.equal(mine, acting.state_dict()[k]) for k, mine in first.state_dict().items())
+    exchange.publish(second, 4)  # A learner that was killed has gone back.
+    assert follower.follow()
+    assert follower.update == 4
+    assert all(torch.equal(mine, acting.state_dict()[k]) for k, mine in second.state_dict().items())
+    assert {path.name for path in exchange.folder.iterdir()} == {"weights.safetensors"}

@@ -1,0 +1,58 @@
+"""Who may write to a run's folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from test_run_dir import create
+
+from amago_core.run_dir import RunDirError
+from amago_core.running.locks import FolderLock, join
+
+
+def test_one_training_at_a_time(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run")
+    lock = FolderLock(folder)
+    with pytest.raises(RunDirError) as caught:
+        FolderLock(folder)
+    assert str(caught.value) == (
+        f"{folder.path} is being trained by process {os.getpid()}. Wait for its end, or stop it with "
+        "Ctrl-C; then resume=true goes on."
+    )
+    lock.close()
+    FolderLock(folder).close()
+
+
+def test_orphans_are_waited_for(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run")
+    orphan = join(folder)
+    ending = threading.Timer(0.2, os.close, (orphan,))
+    ending.start()
+    began = time.monotonic()
+    FolderLock(folder).close()
+    assert time.monotonic() - began > 0.1
+    ending.join()
+
+
+def test_orphans_that_do_not_end_are_refused_and_the_folder_is_let_go(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run")
+    orphan = join(folder)
+    with pytest.raises(RunDirError) as caught:
+        FolderLock(folder, patience=0.1)
+    assert str(caught.value) == (
+        f"{folder.path}: processes of the training before have not ended in 0.1 s, though the one that "
+        "started them has. End them, or wait; then resume=true goes on."
+    )
+    FolderLock(folder, orphans=False).close()
+    os.close(orphan)
+
+
+def test_members_of_one_training_share_its_folder(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run")
+    members = [join(folder), join(folder)]
+    for member in members:
+        os.close(member)

@@ -1,0 +1,265 @@
+"""A learner and collectors in processes of their own: their pace, and what happens when they die."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import SMALL, amago, command, environment, rounds, write_spec
+
+import amago_core
+from amago_core.replay import Replay
+
+STEPS, UPDATES, ENVIRONMENTS = 25, 5, 4  # Of the small spec, in a round.
+ASYNC = {"threads": 1, "device": "cpu", "mode": "async", "collectors": 2}
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """Return the metrics of every round."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def processes(run: Path) -> dict[str, int]:
+    """Return the processes of a run that live, by name; the one that started them is 'supervisor'."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode().split("\0")[:-1]
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state == "Z" or not words:
+            continue
+        if words[-1] == str(run):
+            found[words[-2]] = int(folder.name)
+        elif f"run={run}" in words:
+            found["supervisor"] = int(folder.name)
+    return found
+
+
+def wait_for_none(run: Path) -> None:
+    """Wait until no process of a run lives."""
+    deadline = time.monotonic() + 30
+    while processes(run):
+        assert time.monotonic() < deadline, f"orphans: {processes(run)}"
+        time.sleep(0.05)
+
+
+Begin = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Start a run at the head of a group of its own; whatever fails, nothing of it is left."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(spec: Path, run: Path, *words: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command(["train", spec, f"run={run}", *words]),
+            env=environment(),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        begun.append(process)
+        return process
+
+    yield start
+    for process in begun:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def find(run: Path, victim: str) -> list[int]:
+    """Return the processes that are to be killed, as soon as they are there."""
+    deadline = time.monotonic() + 120
+    while True:
+        there = processes(run)
+        if victim == "group" and len(there) > 1:
+            return list(there.values())
+        if victim in there:
+            return [there[victim]]
+        assert time.monotonic() < deadline, f"there is no {victim}, only {there}"
+        time.sleep(0.02)
+
+
+def wait_until_all_are_at_work(run: Path, since: float) -> None:
+    """Wait until the learner and both collectors have said something of themselves."""
+    files = [run / "exchange" / f"{name}.json" for name in ("learner", "collector_0", "collector_1")]
+    deadline = time.monotonic() + 120
+    while not all(file.exists() and file.stat().st_mtime > since for file in files):
+        assert time.monotonic() < deadline, f"only {processes(run)} are at work"
+        time.sleep(0.02)
+
+
+def check_pace(run: Path, slack: float, collectors: int) -> None:
+    """Learner and collectors are never further apart than the slack, in rounds.
+
+    Collectors look between chunks, so each may overshoot by one; the learner by an update.
+    """
+    chunk = max(1, int(slack * STEPS / collectors / 4))
+    passed = None
+    for record in records(run):
+        collected = record["env_steps"] / (STEPS * ENVIRONMENTS)
+        overshoot = (chunk * collectors + 1) / STEPS
+        assert -slack - 1 / UPDATES <= collected - record["round"] <= slack + overshoot, record
+        behind = record["round"] * UPDATES - record["update"]
+        # Slots are passed without an update only until the first trajectory is stored.
+        assert passed is None or behind == passed
+        passed = behind if record["update"] else None
+
+
+def test_a_run_reaches_its_rounds_at_its_pace_though_a_collector_is_killed(
+    tmp_path: Path, begin: Begin
+) -> None:
+    spec, run = write_spec(tmp_path, running=ASYNC), tmp_path / "run"
+    process = begin(spec, run, "training.rounds=60")
+    assert process.stderr is not None
+    said = [next(process.stderr), next(process.stderr)]  # Training has begun, round 1 is done.
+    os.kill(processes(run)["collector_1"], signal.SIGKILL)
+    said += process.communicate(timeout=120)[1].splitlines(keepends=True)
+    assert process.returncode == 0, said
+    assert said[0] == f"training small ({run}), round 0 of 60 done\n"
+    assert "the collector 1 was killed by SIGKILL; it is started again (1 of at most 3 times)\n" in said
+    assert (
+        (run / "errors" / "collector_1.txt")
+        .read_text()
+        .endswith(": the collector 1 was killed by SIGKILL\n")
+    )
+    assert rounds(run) == list(range(1, 61))
+    check_pace(run, slack=1.0, collectors=2)
+    last = records(run)[-1]
+    assert last["dropped"] in (0, 4)  # Those of the killed one, if it ever said that it had begun.
+    assert Replay(run / "replay", 10_000).stored == last["trajectories"]
+    assert last["return"] is not None
+    wait_for_none(run)
+    agent = amago_core.load(run)
+    agent.reset(1)
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, begin: Begin) -> None:
+    spec, run = write_spec(tmp_path, running=ASYNC), tmp_path / "run"
+    process = begin(spec, run, "training.rounds=20000", "checkpoints.every=10000")
+    assert process.stderr is not None
+    said = [next(process.stderr), next(process.stderr)]
+    os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to all processes of the group.
+    said += process.communicate(timeout=120)[1].splitlines(keepends=True)
+    assert process.returncode == 130, said
+    assert said[-2:] == [
+        "stopping after this round; what was learned is saved. Again to stop at once.\n",
+        "Stopped and saved. The same command with resume=true goes on.\n",
+    ]
+    wait_for_none(run)
+    stopped = rounds(run)[-1]
+    again = amago("train", spec, f"run={run}", f"training.rounds={stopped + 3}", "resume=true")
+    assert again.returncode == 0, again.stderr
+    assert f"going on after round {stopped}, update " in again.stderr
+    assert rounds(run) == list(range(1, stopped + 4))
+    evaluated = amago("evaluate", run)
+    assert evaluated.returncode == 0, evaluated.stderr
+
+
+@pytest.mark.slow
+def test_a_second_training_in_the_folder_is_refused(tmp_path: Path, begin: Begin) -> None:
+    spec, run = write_spec(tmp_path, running=ASYNC), tmp_path / "run"
+    process = begin(spec, run, "training.rounds=20000")
+    assert process.stderr is not None
+    next(process.stderr)
+    second = amago("train", spec, f"run={run}", "training.rounds=20000", "resume=true")
+    assert second.returncode == 2
+    assert second.stderr == (
+        f"Error: {run} is being trained by process {process.pid}. Wait for its end, or stop it with "
+        "Ctrl-C; then resume=true goes on.\n"
+    )
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    wait_for_none(run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0])
+def test_whatever_is_killed_at_any_moment_the_run_goes_on(
+    tmp_path: Path, begin: Begin, seed: int
+) -> None:
+    """Twenty kills in one run: the learner, a collector, the supervisor alone, or the whole group."""
+    training = {**SMALL["training"], "rounds": 100_000}  # type: ignore[dict-item]
+    running = {**ASYNC, "max_restarts": 100}
+    replay = {"capacity": 10**6}
+    spec = write_spec(tmp_path, running=running, training=training, replay=replay, seed=seed)
+    run, chance = tmp_path / "run", random.Random(seed)
+    victims = ["learner", "collector_0", "collector_1", "group", "supervisor"] * 4
+    chance.shuffle(victims)
+    process = begin(spec, run)
+    killed, seen = time.time(), set[str]()
+    for victim in victims:
+        if chance.random() < 0.75:
+            wait_until_all_are_at_work(run, since=killed)
+        time.sleep(chance.uniform(0.0, 2.0))
+        for pid in find(run, victim):
+            os.kill(pid, signal.SIGKILL)
+        killed = time.time()
+        seen |= {path.name for path in (run / "replay").glob("*.safetensors")}
+        if victim in ("group", "supervisor"):
+            process.communicate(timeout=60)
+            process = begin(spec, run, *(["resume=true"] if run.exists() else []))
+    deadline = time.monotonic() + 120
+    before = rounds(run)[-1]
+    while rounds(run)[-1] <= before:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, said
+    wait_for_none(run)
+    told = records(run)
+    assert [record["round"] for record in told] == list(range(1, len(told) + 1))
+    updates = [record["update"] for record in told if record["update"]]
+    assert updates == list(range(updates[0], updates[-1] + 1, UPDATES))
+    left = {path.name for path in (run / "replay").glob("*.safetensors")}
+    assert seen <= left, "stored shards are missing"
+    stored = Replay(run / "replay", 10**6)
+    assert stored.missing(stored.stored) == 0
+    assert {stored.trajectory(index).length for index in stored.visible()} == {30}
+
+
+@pytest.mark.slow
+def test_t_maze_is_solved(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "t-maze.yaml"
+    done = subprocess.run(
+        command(["train", example, f"run={tmp_path / 'run'}", "running.mode=async"]),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=850,
+    )
+    assert done.returncode == 0, done.stderr
+    last = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert last["success"] >= 0.95
+
+
+@pytest.mark.slow
+def test_a_fault_of_an_environment_stops_the_run_and_saves_it(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, environment=None, running=ASYNC, evaluation={"every": 0, "episodes": 2})
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("faulty.py"), spec, "run", "1013"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-2:] == [
+        "what was trained so far is saved in run",
+        "environment meter, step 4 of its task: observation 'observation' is not finite: [nan].",
+    ]
+    wait_for_none(Path("run"))
