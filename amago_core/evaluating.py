@@ -96,7 +96,7 @@ def evaluate_checkpoint(
     part = spec.evaluation.environment or spec.environment
     local = environment if spec.evaluation.environment is None else None
     if part is None and local is None:
-        raise AmagoError(_no_environment(folder))
+        raise AmagoError(_no_environment(folder, offline=spec.training.steps_per_round == 0))
     task = compose_task(part, spec.seed, local)
     check_spaces(task, *read_spaces(folder.spaces), trained_on="the environment it was trained on")
     weights = weights_of(folder, checkpoint)
@@ -153,10 +153,15 @@ def _write(
     return Evaluated(evaluation, **of, file=file)
 
 
-def _no_environment(folder: RunDir) -> str:
+def _no_environment(folder: RunDir, *, offline: bool) -> str:
+    listed = "to list them, type: amago components environment"
+    if offline:
+        return (
+            f"{folder.path} was trained on recordings, without an environment. To evaluate it in one: "
+            f"amago evaluate {folder.path} evaluation.environment=NAME; {listed}"
+        )
     return (
         f"{folder.path} was trained on a local environment, of which it holds no more than the spaces. "
         f"In Python: amago_core.evaluate({str(folder.path)!r}, environment=make). "
-        f"On one that is installed: amago evaluate {folder.path} environment=NAME; to list them, type: "
-        "amago components environment"
+        f"On one that is installed: amago evaluate {folder.path} environment=NAME; {listed}"
     )

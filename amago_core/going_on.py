@@ -29,11 +29,15 @@ def check_same(folder: RunDir, spec: RunSpec) -> list[str]:
         What such a change entails, as sentences for the user.
 
     Raises:
+        MissingPluginError: If the run's own parts are no longer installed.
         AmagoError: Listing every key in which the two specs differ.
     """
+    from amago_core.missing_plugins import check_plugins
     from amago_core.spec import load_spec
     from amago_core.spec.comparing import differences
+    from amago_core.spec.reading import read_file
 
+    check_plugins(folder, read_file(folder.spec))
     stored = load_spec(folder.spec, local_environment=True)
     changed = [
         line

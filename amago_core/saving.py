@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from amago_core.checkpoints import CheckpointStore
+from amago_core.checkpoints import CheckpointStore, restoring
 from amago_core.compose import Composition
 from amago_core.learner import Learner
 from amago_core.run_dir import RunDir
@@ -103,14 +103,15 @@ class RunState:
             self._note("there is no whole checkpoint to go on from: training begins anew")
             return False
         tensors, facts = self.store.load(checkpoint)
-        self.parts.agent.load_state_dict(tensors["model"])
-        self.round, self.slot = checkpoint.round, facts.get("slot", 0)
-        self.mean_return = facts["mean_return"]
-        self.seconds, self.cpu_seconds = facts["seconds"], facts["cpu_seconds"]
-        acting: Any = tensors.get("acting")
-        self.experience.restore(acting, facts)
-        # Last, because it restores torch's generator, which the environments' start may have used.
-        self.learner.load_state(tensors["learner"], facts["learner"])
+        with restoring(checkpoint):
+            self.parts.agent.load_state_dict(tensors["model"])
+            self.round, self.slot = checkpoint.round, facts.get("slot", 0)
+            self.mean_return = facts["mean_return"]
+            self.seconds, self.cpu_seconds = facts["seconds"], facts["cpu_seconds"]
+            acting: Any = tensors.get("acting")
+            self.experience.restore(acting, facts)
+            # Last, because it restores torch's generator, which the environments' start may have used.
+            self.learner.load_state(tensors["learner"], facts["learner"])
         self._note(f"going on after round {self.round}, update {self.learner.updates}")
         self._say_what_is_promised()
         return True

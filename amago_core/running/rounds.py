@@ -13,6 +13,7 @@ import torch
 from amago_core.environments import EnvironmentFault
 from amago_core.evaluation import Evaluation, Evaluator
 from amago_core.learner import DivergedError
+from amago_core.learning_data import data_notes
 from amago_core.loading import make_loader
 from amago_core.memory import peak_memory
 from amago_core.running.channel import HaltedError
@@ -125,14 +126,28 @@ class Rounds:
             tracker.start(self.state.round if resume else None)
         title = f"{self.spec.name} ({self.folder.path})"
         self.reporter.start(title, self.spec.training.rounds, self.state.round)
+        self._tell_data()
         try:
             with requests(self._announce_stop) as noticed:
+                before = self.state.round
                 stopped, evaluation = self._rounds(noticed)
         finally:
             for tracker in self.trackers:
                 tracker.finish()
             self.reporter.finish()
+        if evaluation is None and stopped != "interrupted":
+            evaluation = self._last_evaluation()
+        if self.state.round == before and stopped != "interrupted":
+            self.reporter.note(f"already complete: {self._stopped_because(stopped)}")
         return self._conclude(stopped, evaluation)
+
+    def _tell_data(self) -> None:
+        """Say what is learned from beside the replay, and what of the spec comes to nothing."""
+        dataset = self.parts.dataset
+        if dataset is not None and self.spec.dataset is not None:
+            self.reporter.note(f"learning from {self.spec.dataset.use}: {dataset.describe()}")
+        for note in data_notes(self.spec):
+            self.reporter.note(note)
 
     def _rounds(self, requests: Requests) -> tuple[str, Evaluation | None]:
         state, every = self.state, self.spec.checkpoints.every
@@ -287,14 +302,14 @@ class Rounds:
         if evaluation is not None:
             metrics["eval/return"] = evaluation.mean_return
             metrics["eval/success"] = evaluation.success
+            for task in evaluation.tasks:
+                metrics[f"eval/return/{task.name}"] = task.mean_return
+                metrics[f"eval/success/{task.name}"] = task.success
         return metrics
 
     def _conclude(self, stopped: str, evaluation: Evaluation | None) -> Conclusion:
         from amago_core.plots import plot_run
 
-        if evaluation is None and stopped != "interrupted":
-            self.reporter.note(f"already complete: {self._stopped_because(stopped)}")
-            evaluation = self._last_evaluation()
         if evaluation is not None:
             self.folder.write_evaluation(evaluation)
         plot_run(self.folder, evaluation)
