@@ -61,7 +61,8 @@ def evaluate_run(
     Args:
         run: Folder of the run.
         overrides: Changes to its spec, such as ``evaluation.episodes=500``.
-        environment: Makes the environment of a run that was trained on a local one.
+        environment: Makes the environment to evaluate in, instead of the one that the run names; needed
+            where a run was trained on a local one.
         checkpoint: Which one: ``newest``, ``best``, the number of a round, or a folder.
 
     Raises:
@@ -94,10 +95,9 @@ def evaluate_checkpoint(
     folder.check()
     spec = evaluated_spec(folder, overrides)
     part = spec.evaluation.environment or spec.environment
-    local = environment if spec.evaluation.environment is None else None
-    if part is None and local is None:
+    if part is None and environment is None:
         raise AmagoError(_no_environment(folder, offline=spec.training.steps_per_round == 0))
-    task = compose_task(part, spec.seed, local)
+    task = compose_task(part, spec.seed, environment)
     check_spaces(task, *read_spaces(folder.spaces), trained_on="the environment it was trained on")
     weights = weights_of(folder, checkpoint)
     agent = rebuild_agent(folder, weights).to(device_of(spec))

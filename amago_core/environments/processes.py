@@ -150,7 +150,7 @@ class ProcessEnvironments:
     one thread. Results are the bits of :class:`~amago_core.environments.sync.SyncEnvironments`.
 
     Where one environment is lost, :meth:`restart` starts all processes anew: all tasks are dropped
-    anyway, and several processes start in the time of one.
+    anyway, and the processes start side by side.
 
     Args:
         make: Makes one environment; also called once in this process, for the spaces.

@@ -16,6 +16,7 @@ from typing import Any
 from amago_core.loading.channel import Channel
 from amago_core.loading.source import Recipe, Source
 from amago_core.streams import Stream
+from amago_registry.errors import AmagoError
 
 Request = tuple[int, int | None]
 
@@ -69,9 +70,10 @@ def _answer(channel: Channel, answer: list[Stream] | Exception, notes: list[str]
 
 
 def sendable(error: Exception) -> Exception:
-    """Return an error as one that arrives as it was sent, its traceback as a note on it."""
+    """Return an error as one that arrives as it was sent; a bug's has its traceback as a note."""
     where = "".join(traceback.format_exception(error)).rstrip()
-    error.add_note(f"in a loader process:\n{where}")
+    if not isinstance(error, AmagoError):
+        error.add_note(f"in a loader process:\n{where}")
     try:
         same: Any = pickle.loads(pickle.dumps(error))
         faithful = type(same) is type(error) and str(same) == str(error)

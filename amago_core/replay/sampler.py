@@ -11,7 +11,7 @@ import numpy as np
 from amago_core.replay.cutting import cut, places
 from amago_core.replay.errors import NothingStoredError, TrajectoryGoneError
 from amago_core.spec.schema import SamplingSpec
-from amago_registry.errors import DatasetError
+from amago_registry.errors import DatasetError, RecordingError
 from amago_registry.trajectories import Trajectory
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class Sampler:
         Raises:
             NothingStoredError: If there is no trajectory to draw.
             DatasetError: If the dataset does not give what it was asked for.
+            RecordingError: If a relabeler would be given a piece from the middle of a trajectory.
         """
         view = None if self._replay is None else self._replay.view(limit)
         # One call of the generator: a trajectory and a place for each slice, and the dataset's luck.
@@ -113,6 +114,7 @@ class Sampler:
         order = sorted(range(len(drawn)), key=lambda n: -min(drawn[n].length, self._context_length))
         slices = []
         for n in order[rank::ranks]:
+            _check_beginning(drawn[n])
             rng = np.random.Generator(self._philox(update, _For.RELABELING, n))
             trajectory = replace(drawn[n], columns=self._relabeler(drawn[n].columns, rng))
             slices.append(_cut(trajectory, *self._span(trajectory, placed[n])))
@@ -188,6 +190,15 @@ def dataset_share(spec: SamplingSpec, update: int) -> float:
     if last is None:
         return first
     return first + (last - first) * min(update / spec.anneal_updates, 1.0)
+
+
+def _check_beginning(trajectory: Trajectory) -> None:
+    if trajectory.start_time:
+        raise RecordingError(
+            "the relabeler rewrites whole trajectories, and a piece was drawn that begins at step "
+            f"{trajectory.start_time} of its task: it was stored with collector.piece_length. Write "
+            "relabeler=none, or learn from recordings of whole tasks."
+        )
 
 
 def _below(end: int, number: int) -> int:

@@ -105,7 +105,12 @@ class SamplingSpec(Options):
         description="Who draws and packs the next batches: the learner itself, threads beside it, or "
         "processes, for slow relabelers.",
     )
-    workers: int = Field(1, ge=1, le=64, description="Threads or processes that draw batches.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Threads or processes that draw batches; each process opens the dataset itself.",
+    )
     ahead: int = Field(
         2, ge=1, le=64, description="Batches each worker has ready; more hide longer pauses, in memory."
     )

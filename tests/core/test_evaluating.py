@@ -144,6 +144,16 @@ def test_a_run_of_a_local_environment_says_how_to_evaluate_it(tmp_path: Path) ->
     assert amago_core.evaluate(run, environment=Walk).episodes == 3
 
 
+def test_an_environment_that_is_given_replaces_the_one_the_run_is_evaluated_in(tmp_path: Path) -> None:
+    evaluation = {"episodes": 3, "environment": {"use": "t-maze", "length": 4}}
+    run = ready(tmp_path / "run", environment=Walk, evaluation=evaluation)
+    with pytest.raises(
+        AmagoError, match="^the agent cannot be evaluated on environment standard/t-maze:"
+    ):
+        amago_core.evaluate(run)
+    assert amago_core.evaluate(run, environment=Walk).episodes == 3
+
+
 def test_several_tasks_have_a_row_each() -> None:
     tasks = tuple(
         TaskResult(name, 4, total, 0.5, success, 9.0)

@@ -20,7 +20,7 @@ from amago_core.replay import NothingStoredError, Replay, ReplayWriter, Sampler,
 from amago_core.replay.cutting import Slices, cut
 from amago_core.replay.sampler import dataset_share
 from amago_core.spec.schema import SamplingSpec
-from amago_registry.errors import DatasetError
+from amago_registry.errors import DatasetError, RecordingError
 from amago_registry.trajectories import Trajectory
 
 
@@ -287,6 +287,21 @@ def test_the_datasets_trajectories_are_relabelled_and_cut_like_any_other() -> No
     assert relabeler.seen == [7] * 20
     assert {len(piece.columns["reward"]) for piece in slices} == {1}
     assert {piece.start_time for piece in slices} == {0, 1}
+
+
+def test_a_piece_from_the_middle_of_a_task_is_never_relabelled(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    writer.append(recording(0, 9).slice(4, 9))
+    writer.flush(1)
+    with pytest.raises(RecordingError) as caught:
+        Sampler(Replay(tmp_path, 9), 0, 9, Shorten(identity=False)).sample(0, 5)
+    assert str(caught.value) == (
+        "the relabeler rewrites whole trajectories, and a piece was drawn that begins at step 4 of its "
+        "task: it was stored with collector.piece_length. Write relabeler=none, or learn from "
+        "recordings of whole tasks."
+    )
+    (piece,) = Sampler(Replay(tmp_path, 9), 0, 9, Shorten(identity=True)).sample(0, 1)
+    assert piece.length == 5
 
 
 def test_a_dataset_that_gives_less_than_it_was_asked_for_is_named() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import attention, backbones, replay, rollout
+from benchmarks import attention, backbones, replay, rollout, running
 
 # KiB of one environment at context 9: 3 layers of 128 numbers of 4 bytes, unless said.
 COSTS_OF_STATE = {
@@ -40,6 +40,17 @@ def test_the_time_of_a_rollout_is_divided_among_environment_network_and_rest() -
     shares = [measured[share] for share in ("environment", "network", "rest")]
     assert min(shares) > 0
     assert sum(shares) == pytest.approx(1)
+
+
+def test_the_speed_of_a_run_counts_neither_its_first_rounds_nor_its_last() -> None:
+    ends = [50.0, 60.0, 70.0, 72.0, 74.0, 76.0, 99.0]  # Seconds after which each round ended.
+    rounds = [
+        {"round": number, "update": 10 * number, "seconds": seconds}
+        for number, seconds in enumerate(ends, start=1)
+    ]
+    assert running.speed(rounds, 10) == running.Speed(2.0, 610 * 24 / 2.0, 5.0)
+    with pytest.raises(ValueError, match=r"^30 updates in 3 rounds of 11$"):
+        running.speed(rounds, 11)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="every kernel can run where there is a GPU")
