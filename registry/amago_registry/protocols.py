@@ -264,9 +264,9 @@ class Reports(Protocol):
 class Relabeler(Protocol):
     """Rewrites a sampled trajectory; never modifies its argument.
 
-    ``identity`` is true where nothing is ever changed: then only the sampled slice is read. Where batches
-    are drawn ahead, several threads call it at once, or each process its own copy; what a call returns
-    may depend on its arguments alone.
+    ``identity`` is true where nothing is ever changed: then only the sampled slice is read. Where
+    batches are drawn ahead, several threads call it at once, or each process its own copy; what a call
+    returns may depend on its arguments alone.
     """
 
     identity: bool

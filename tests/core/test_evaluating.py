@@ -148,7 +148,7 @@ def test_an_environment_that_is_given_replaces_the_one_the_run_is_evaluated_in(t
     evaluation = {"episodes": 3, "environment": {"use": "t-maze", "length": 4}}
     run = ready(tmp_path / "run", environment=Walk, evaluation=evaluation)
     with pytest.raises(
-        AmagoError, match="^the agent cannot be evaluated on environment standard/t-maze:"
+        AmagoError, match="the agent cannot be evaluated on environment standard/t-maze"
     ):
         amago_core.evaluate(run)
     assert amago_core.evaluate(run, environment=Walk).episodes == 3
