@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from amago_core.durability import publish, set_aside, sync_folder, write_file
 from amago_core.foreign_files import crc32_ordinary, memory_share, read_ordinary
@@ -435,9 +435,13 @@ def _compare(file: Path, crc: int, written: int) -> None:
         raise ValueError(f"{file.name} does not have the checksum it was written with")
 
 
+def is_count(value: object) -> TypeGuard[int]:
+    """Return whether it is a whole number, and not larger than anything counts."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_COUNT
+
+
 def _count(value: object) -> int:
-    """Return a number that can only be a whole one, and not larger than anything counts."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MOST_COUNT:
+    if not is_count(value):
         raise TypeError
     return value
 

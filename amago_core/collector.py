@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from amago_core.agent import Agent
 from amago_core.environments import EnvironmentLost, Environments, check_finite
+from amago_core.environments.faults import LARGEST, check_index, index_range
 from amago_core.inputs import Inputs
 from amago_core.masks import action_mask, shows_mask
 from amago_core.outcomes import Outcome
@@ -81,7 +83,7 @@ class Collector:
 
     Environments are reset by the collector where they ended, each with a seed of its own, so that every
     trajectory can be replayed. Those that begin a task of their own accord are recorded from the first
-    observation that they show of it.
+    observation that they show of it, and with the seed 0 where seeds do not say which task begins.
 
     Args:
         agent: The policy.
@@ -131,7 +133,14 @@ class Collector:
         self._masked = shows_mask(observed, self._canonical)
         self._started_B = np.zeros(self.size, bool)
         self._whole = pieces is None
-        self.recorder = Recorder(observed, self._canonical, self.size, pieces)
+        self._indices = {
+            key: (space, *index_range(space))
+            for key, space in observed.items()
+            if not isinstance(space, spaces.Box)
+        }
+        self.recorder = Recorder(
+            observed, self._canonical, self.size, pieces, replayable=environments.reproducible
+        )
         self._device = agent.device
         self._inputs = Inputs(self._canonical, self.size, self._device)
         self._state: State = {}
@@ -329,7 +338,7 @@ class Collector:
         environments = self.environments
         played_B, reward_B = environments.played_B, environments.reward_B
         step_B = self.recorder.time_B
-        if not np.isfinite(reward_B).all():
+        if not (np.abs(reward_B) <= LARGEST).all():
             check_finite(self.name, step_B[played_B] + 1, reward=reward_B[played_B])
         self._check_observed(played_B, step_B, 1)
         self.recorder.step(
@@ -344,9 +353,14 @@ class Collector:
         self._inputs.act(action, reward_B, played_B)
 
     def _check_observed(self, mask_B: np.ndarray, step_B: np.ndarray, later: int = 0) -> None:
-        """Refuse observations that are not finite, where ``mask_B`` is true."""
+        """Refuse observations that are not finite or not in their space, where ``mask_B`` is true."""
         for key, values in self.environments.obs.items():
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
+            if key in self._indices:
+                space, low, high = self._indices[key]
+                if not ((values >= low) & (values <= high)).all():
+                    shown = f"observation {key!r}", values[mask_B]
+                    check_index(self.name, step_B[mask_B] + later, *shown, space)
+            elif values.dtype.kind == "f" and not np.isfinite(values).all():
                 field = {f"observation {key!r}": values[mask_B]}
                 check_finite(self.name, step_B[mask_B] + later, **field)
 
@@ -357,17 +371,21 @@ class Collector:
         due_B = self.recorder.due_B() & self._started_B & ~ended_B
         for index in np.flatnonzero(due_B).tolist():
             if sink is not None:
-                seed, task = self.tasks.seed(index), self.environments.task_B[index]
+                seed, task = self._seed_and_task(index)
                 sink(self.recorder.trajectory(index, seed, task, cut=True))
             self.recorder.drop(index)
 
     def _finish(self, ended_B: np.ndarray, sink: Sink | None, outcomes: list[Outcome]) -> None:
         for index in np.flatnonzero(ended_B).tolist():
-            seed, task = self.tasks.seed(index), self.environments.task_B[index]
+            seed, task = self._seed_and_task(index)
             outcomes.append(self.recorder.outcome(index, seed, task))
             if sink is not None:
                 sink(self.recorder.trajectory(index, seed, task))
         self._started_B &= ~ended_B
+
+    def _seed_and_task(self, index: int) -> tuple[int, str]:
+        seed = self.tasks.seed(index) if self.environments.seeded else 0
+        return seed, self.environments.task_B[index]
 
     def _replay(self, actions: Sequence[np.ndarray], starts: Sequence[int]) -> bool:
         """Reset every environment to its task and take the given actions.

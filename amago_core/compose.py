@@ -10,11 +10,12 @@ from gymnasium import spaces
 from torch import nn
 
 from amago_core.agent import Agent
+from amago_core.blaming import blaming
 from amago_core.environments import MakeEnvironment, make_checked, step_budget
 from amago_core.initializing import Initialization, read_weights, take_over
 from amago_core.learning_data import check_learning_data
 from amago_core.masks import check_mask, check_takes_mask, shows_mask
-from amago_core.rehearsal import blaming, rehearse, rehearse_dataset
+from amago_core.rehearsal import rehearse, rehearse_dataset
 from amago_registry.actions import CanonicalAction, action_width, choices
 from amago_registry.contexts import (
     ActorContext,
@@ -194,7 +195,9 @@ def compose_source(
         assert task is not None
         return task, None
     dataset = compose_dataset(spec, task)
-    use, seen, acted = spec.dataset.use, dataset.observation_space, dataset.action_space
+    use = spec.dataset.use
+    with blaming("dataset", use, "asking for its spaces"):
+        seen, acted = dataset.observation_space, dataset.action_space
     if task is None:
         task = Task(f"the dataset {use}", None, seen, acted, None)
         _check_supported(task, f"dataset {use}")
@@ -218,7 +221,7 @@ def compose_dataset(spec: RunSpec, task: Task | None) -> Dataset:
         context_length=spec.agent.context_length,
         observation_space=None if task is None else task.observation_space,
         action_space=None if task is None else task.action_space,
-        build=lambda part, context: part.build(context),
+        build=lambda part, context: _build("dataset", part, context),
     )
     dataset: Dataset = _build("dataset", spec.dataset, context)
     return dataset

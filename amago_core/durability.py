@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import suppress
+from errno import ENOTDIR
 from itertools import count
 from pathlib import Path
 
@@ -23,6 +26,19 @@ def write_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def copy_file(source: Path, path: Path) -> None:
+    """Write a copy of a file as `write_file` does; it is never in memory as a whole.
+
+    Raises:
+        FileExistsError: If there is such a file.
+        OSError: If the source cannot be read, the disk is full or the folder cannot be written.
+    """
+    with source.open("rb") as original, path.open("xb") as file:
+        shutil.copyfileobj(original, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the disk has the names in a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -38,12 +54,39 @@ def publish(temporary: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
+def name_new(temporary: Path, final: Path) -> None:
+    """Give a finished file its name, which is durable after `sync_folder`; never in place of another.
+
+    Raises:
+        FileExistsError: If there is such a file.
+        OSError: If the folder cannot be written.
+    """
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Not every file system has second names. There, between this look and the next line, another
+        # process might make the file.
+        if os.path.lexists(final):
+            raise FileExistsError(final) from None
+        temporary.rename(final)
+    else:
+        with suppress(OSError):
+            temporary.unlink()
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file in place of any that has its name; a reader sees the old one or the new one."""
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.unlink(missing_ok=True)
-    write_file(temporary, data)
-    publish(temporary, path)
+    try:
+        write_file(temporary, data)
+        publish(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def set_aside(path: Path, folder: Path | None = None) -> Path:
@@ -58,8 +101,11 @@ def set_aside(path: Path, folder: Path | None = None) -> Path:
 
     Raises:
         FileNotFoundError: If it is no longer there.
+        OSError: If it cannot be moved; also where the folder is a link, which may lead anywhere.
     """
     folder = path.parent / SET_ASIDE if folder is None else folder
+    if folder.is_symlink():
+        raise NotADirectoryError(ENOTDIR, "it is a link", str(folder))
     folder.mkdir(exist_ok=True)
     names = (path.name if n == 1 else f"{path.name}.{n}" for n in count(1))
     target = next(folder / name for name in names if not (folder / name).exists())

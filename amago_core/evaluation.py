@@ -163,7 +163,8 @@ class Evaluator:
         stream: Which tasks: ``EVALUATION_STREAM`` while training, ``FRESH_STREAM`` afterwards.
         step_limit: Steps after which a trajectory is cut and counted as it stands; None waits for the
             end of every one.
-        make_many: Makes so many environments that are stepped together; None steps them in this
+        make_many: Makes so many environments that are stepped together. Where seeds do not say which
+            tasks they begin, or where it is None, environments are made and stepped one by one, in this
             process.
         max_restarts: How often lost environments are started anew, over all calls; their tasks are
             begun again.
@@ -189,6 +190,9 @@ class Evaluator:
         self._restarts, self._note = max_restarts, note
         count = min(environments, episodes)
         self._vector = _in_this_process(task, count) if make_many is None else make_many(count)
+        if not _begins_as_seeded(self._vector):
+            self._vector.close()
+            self._vector = _in_this_process(task, count)
 
     def __call__(self, agent: Agent) -> Evaluation:
         """Evaluate; weights and global random state are left as they were.
@@ -236,6 +240,12 @@ class Evaluator:
     def close(self) -> None:
         """Close the environments."""
         self._vector.close()
+
+
+def _begins_as_seeded(environments: Environments) -> bool:
+    if not environments.reproducible:  # Then it is known after the first reset.
+        environments.reset(range(environments.count))
+    return environments.seeded
 
 
 def _in_this_process(task: Task, count: int) -> Environments:

@@ -31,7 +31,8 @@ def read_ordinary(path: Path, most: int) -> bytes:
         OSError: If it cannot be opened.
     """
     with _opened(path, most) as file:
-        return file.read(most)
+        # Memory for as many bytes as are asked for is taken before the first is read.
+        return file.read(min(most, os.fstat(file.fileno()).st_size))
 
 
 def crc32_ordinary(path: Path, most: int) -> int:

@@ -17,6 +17,12 @@ _MAY_CHANGE = (
     "checkpoints",
     "trackers",
     "running",
+    "collector.processes",
+    "collector.step_timeout",
+    "collector.max_restarts",
+    "sampling.loader",
+    "sampling.workers",
+    "sampling.ahead",
 )
 _MAY_NOT_CHANGE = ("running.mode",)
 """What is recorded, and in which order, differs: neither mode can go on where the other stopped."""
@@ -47,10 +53,24 @@ def check_same(folder: RunDir, spec: RunSpec) -> list[str]:
     if changed:
         listed = "".join(f"\n  {line}" for line in changed)
         raise AmagoError(f"{folder.path} was trained with another spec; it cannot go on with:{listed}")
+    return [*_schedule_consequences(stored, spec), *_evaluation_consequences(stored, spec)]
+
+
+def _schedule_consequences(stored: RunSpec, spec: RunSpec) -> list[str]:
     before, now, schedule = stored.training.rounds, spec.training.rounds, spec.training.schedule
     if before == now or schedule == "constant":
         return []
     return [
         f"training.rounds was {before} and is {now}: the {schedule} schedule spans all of them, so the "
         "learning rate jumps where the run goes on"
+    ]
+
+
+def _evaluation_consequences(stored: RunSpec, spec: RunSpec) -> list[str]:
+    as_often = spec.evaluation.model_copy(update={"every": stored.evaluation.every})
+    if not spec.checkpoints.best or as_often == stored.evaluation:
+        return []
+    return [
+        "evaluation is another than before: checkpoints/best stays what the one before found best until "
+        "a return is higher"
     ]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from amago_core.spec.schema import SamplingSpec
 from amago_registry.errors import AmagoError
 
 if TYPE_CHECKING:
     from amago_core.spec import RunSpec
+
+
+_SHARE = SamplingSpec().dataset_share
 
 
 def check_learning_data(spec: RunSpec, *, acts: bool) -> None:
@@ -35,6 +39,9 @@ def data_notes(spec: RunSpec) -> list[str]:
     updates = training.rounds * training.updates_per_round
     moves = sampling.final_dataset_share not in (None, sampling.dataset_share)
     both = spec.dataset is not None and training.steps_per_round > 0
+    if not both and (moves or sampling.dataset_share != _SHARE):
+        lacking = "there is no dataset" if spec.dataset is None else "training.steps_per_round is 0"
+        notes.append(f"sampling.dataset_share has no effect: {lacking}.")
     if both and moves and sampling.anneal_updates > updates:
         notes.append(
             f"sampling.anneal_updates is {sampling.anneal_updates:,}, and the run takes {updates:,} "
@@ -67,6 +74,11 @@ def _check_both(spec: RunSpec, use: str, *, acts: bool) -> None:
             f"training.steps_per_round is {spec.training.steps_per_round}, and this spec has no "
             "environment to take steps in: write training.steps_per_round=0 to learn from the dataset "
             f"{use} alone, or environment: {{use: some-name}}."
+        )
+    if not spec.training.updates_per_round:
+        raise AmagoError(
+            f"training.updates_per_round is 0: nothing is learned from the dataset {use}. Write how "
+            "often to learn in a round, or dataset=null."
         )
     first, final = spec.sampling.dataset_share, spec.sampling.final_dataset_share
     shares = {first, first if final is None else final}

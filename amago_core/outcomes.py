@@ -34,7 +34,7 @@ class Outcome:
     """How one trajectory went, attempt by attempt.
 
     Args:
-        seed: What its task was drawn from.
+        seed: What its task was drawn from; 0 where nobody knows.
         length: Steps.
         total: Sum of the rewards.
         successes: Outcome of each attempt, or of the whole task; empty where the environment says none.

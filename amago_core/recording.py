@@ -71,6 +71,7 @@ class Recorder:
         action_space: Canonical.
         environments: B.
         pieces: When to hand over what has not ended; None to keep it whole.
+        replayable: Whether to keep the actions of pieces, which can replay a task up to the present.
 
     Attributes:
         time_B: Steps since each environment's task began.
@@ -83,10 +84,12 @@ class Recorder:
         action_space: CanonicalAction,
         environments: int,
         pieces: Pieces | None = None,
+        *,
+        replayable: bool = True,
     ) -> None:
         self.time_B = np.zeros(environments, np.int64)
         self.row_B = np.zeros(environments, np.int64)
-        self._pieces = pieces
+        self._pieces, self._replayable = pieces, replayable
         self._planned_B = np.zeros(environments, np.int64)
         self._room, self._spare = _ROOM, _ROOM
         self._level: int | None = None  # The row of every environment, where it is the same one.
@@ -188,7 +191,8 @@ class Recorder:
         length = int(self.row_B[index])
         action_T, reward_T = self._fields["action"][index], self._fields["reward"][index]
         self._before[index] = (action_T[length - 1].copy(), float(reward_T[length - 1]))
-        self._taken[index].append(action_T[:length].copy())
+        if self._replayable:
+            self._taken[index].append(action_T[:length].copy())
         for column in self._obs.values():
             column[index, 0] = column[index, length]
         self.row_B[index] = 0
@@ -196,7 +200,12 @@ class Recorder:
         self._find_level()
 
     def actions(self, index: int) -> np.ndarray:
-        """Return all actions of one started trajectory, those of its pieces included."""
+        """Return all actions of one started trajectory, those of its pieces included.
+
+        None of them where they are not kept.
+        """
+        if not self._replayable:
+            return self._taken[index][0]
         return np.concatenate([*self._taken[index], self._fields["action"][index, : self.row_B[index]]])
 
     def trajectory(self, index: int, seed: int, task: str = "", *, cut: bool = False) -> Trajectory:

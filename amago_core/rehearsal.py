@@ -6,8 +6,7 @@ A = action features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -15,37 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from amago_core.agent import Agent
+from amago_core.blaming import blaming
+from amago_core.loading.watched import Forms, WatchedDataset
 from amago_core.masks import MASK_KEY
 from amago_core.packing import PackedBatch, pack
 from amago_registry.actions import action_vector
-from amago_registry.errors import AmagoError, DatasetError, reason
+from amago_registry.errors import AmagoError, DatasetError
 from amago_registry.protocols import Backbone, Critic, Dataset, Encoder, Objective, Proposes
-from amago_registry.recordings import form_fault, number_fault
+from amago_registry.recordings import number_fault
 from amago_registry.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from amago_core.compose import Task
     from amago_core.spec import AgentSpec
-
-
-@contextmanager
-def blaming(kind: str, use: str, doing: str) -> Iterator[None]:
-    """Turn whatever a part's own code raises into one sentence that names the part.
-
-    Args:
-        kind: Its kind.
-        use: Its full name.
-        doing: What was tried, before the word ``raised``.
-
-    Raises:
-        AmagoError: In place of any other exception; those that are AmagoErrors already pass.
-    """
-    try:
-        yield
-    except AmagoError:
-        raise
-    except Exception as error:
-        raise AmagoError(f"the {kind} {use} cannot be used: {doing} raised {reason(error)}") from error
 
 
 def rehearse(
@@ -79,7 +60,7 @@ def rehearse(
 
 
 def rehearse_dataset(dataset: Dataset, use: str, task: Task) -> None:
-    """Draw one trajectory, and see that it is one of the task.
+    """Draw one trajectory, see that it is one of the task, and ask what there is.
 
     Args:
         dataset: Where to draw from.
@@ -87,16 +68,15 @@ def rehearse_dataset(dataset: Dataset, use: str, task: Task) -> None:
         task: What its trajectories are of.
 
     Raises:
+        AmagoError: If the dataset raises something.
         DatasetError: If what comes is no trajectory, or has other columns than the task's would have.
     """
-    with blaming("dataset", use, "drawing one trajectory"):
-        drawn = dataset.sample(np.random.default_rng(0), 1, 0)
-    if len(drawn) != 1 or not isinstance(drawn[0], Trajectory):
-        raise DatasetError(f"the dataset {use} was asked for one trajectory and gave {drawn!r:.80}.")
-    fault = form_fault(drawn[0], task.observation_space, task.action_space)
-    fault = fault or number_fault(drawn[0], task.observation_space, task.action_space)
+    watched = WatchedDataset(dataset, use, Forms(task.observation_space, task.action_space))
+    (drawn,) = watched.sample(np.random.default_rng(0), 1, 0)
+    fault = number_fault(drawn, task.observation_space, task.action_space)
     if fault is not None:
         raise DatasetError(f"the dataset {use} cannot be learned from: of a trajectory, {fault}.")
+    watched.describe()
 
 
 def _made_up(task: Task, device: torch.device) -> PackedBatch:

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from amago_core.durability import publish, replace_file, write_file
@@ -55,14 +56,16 @@ class RunDir:
             RunDirError: If the folder exists or cannot be made.
         """
         self.check_free()
-        # Made under another name, so that a crash leaves no folder that is half a run.
-        making = RunDir(self.path.with_name(f".{self.path.name}.making"))
+        # Made under another name, so that a crash leaves no folder that is half a run; one of its own,
+        # so that of two trainings that begin at once one has the folder and the other is refused.
+        making = RunDir(self.path.with_name(f".{self.path.name}.{token_hex(4)}.making"))
         try:
-            shutil.rmtree(making.path, ignore_errors=True)
             making.path.mkdir(parents=True)
             making._describe(spec, task)
             publish(making.path, self.path)
         except OSError as error:
+            shutil.rmtree(making.path, ignore_errors=True)
+            self.check_free()
             raise RunDirError(f"{self.path} cannot be made: {error.strerror}.") from None
 
     def _describe(self, spec: RunSpec, task: Task) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from amago_core.checkpoints import CheckpointStore, restoring
+from amago_core.checkpoints import CheckpointStore, is_count, restoring
 from amago_core.compose import Composition
 from amago_core.learner import Learner
 from amago_core.run_dir import RunDir
@@ -58,8 +58,8 @@ class RunState:
         """
         tensors, facts = self._stored(acting)
         self.store.save(self.round, self.learner.updates, tensors, facts)
-        oldest = min((kept.facts["stored"] for kept in self.store.kept()), default=0)
-        self.experience.evict(oldest)
+        stored = (kept.facts.get("stored") for kept in self.store.kept())
+        self.experience.evict(min(filter(is_count, stored), default=0))
 
     def save_if_best(self) -> None:
         """Keep the weights beside the newest if their evaluation is the best so far."""
@@ -105,9 +105,7 @@ class RunState:
         tensors, facts = self.store.load(checkpoint)
         with restoring(checkpoint):
             self.parts.agent.load_state_dict(tensors["model"])
-            self.round, self.slot = checkpoint.round, facts.get("slot", 0)
-            self.mean_return = facts["mean_return"]
-            self.seconds, self.cpu_seconds = facts["seconds"], facts["cpu_seconds"]
+            self._count_from(checkpoint.round, facts)
             acting: Any = tensors.get("acting")
             self.experience.restore(acting, facts)
             # Last, because it restores torch's generator, which the environments' start may have used.
@@ -115,6 +113,15 @@ class RunState:
         self._note(f"going on after round {self.round}, update {self.learner.updates}")
         self._say_what_is_promised()
         return True
+
+    def _count_from(self, done: int, facts: Mapping[str, Any]) -> None:
+        slots = max(1, self.spec.training.updates_per_round)
+        stored, slot, reached = facts["stored"], facts.get("slot", 0), facts["mean_return"]
+        if not (is_count(stored) and is_count(slot) and slot < slots):
+            raise ValueError(f"it stored {stored!r:.20} trajectories, slot {slot!r:.20} of {slots}")
+        self.round, self.slot = done, slot
+        self.seconds, self.cpu_seconds = float(facts["seconds"]), float(facts["cpu_seconds"])
+        self.mean_return = None if reached is None else float(reached)
 
     def _say_what_is_promised(self) -> None:
         if self.spec.running.mode == "async":

@@ -108,26 +108,45 @@ def _one_hots(
     """Return the actions before each row, one-hot for each factor; zeros where there was none."""
     width, offsets = sum(factors), np.cumsum([0, *factors[:-1]])
     hot_NA = np.zeros((len(rows_M) + len(slices), width), np.float32)
-    flat = hot_NA.reshape(-1)
-    after_M = (rows_M + 1) * width
-    for count, offset, index_M in zip(factors, offsets, np.atleast_2d(action.T), strict=True):
-        _check_choices(index_M, count)
-        flat[after_M + index_M + offset] = 1.0
-    row = 0
-    for piece in slices:
-        if piece.prev_action is not None:
-            flat[row * width + np.asarray(piece.prev_action, np.int64) + offsets] = 1.0
-        row += piece.length + 1
+    first, before = _befores(slices, len(factors))
+    for rows, taken in ((rows_M + 1, action), (first, before)):
+        _light(hot_NA.reshape(-1), rows * width, np.atleast_2d(taken.T), factors, offsets)
     return hot_NA
 
 
-def _check_choices(index_M: NDArray[np.int64], count: int) -> None:
+def _befores(slices: Sequence[Trajectory], factors: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first row of every slice before which there was an action, and those actions."""
+    row, rows, actions = 0, [], []
+    for piece in slices:
+        if piece.prev_action is not None:
+            rows.append(row)
+            actions.append(piece.prev_action)
+        row += piece.length + 1
+    return np.array(rows, np.int64), np.array(actions, np.int64).reshape(len(rows), factors)
+
+
+def _light(
+    flat: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    factors: tuple[int, ...],
+    offsets: NDArray[np.int64],
+) -> None:
+    """Set a one for each factor in the rows that begin at ``starts``."""
+    for count, offset, index in zip(factors, offsets, indices, strict=True):
+        _check_choices(index, count)
+        flat[starts + index + offset] = 1.0
+
+
+def _check_choices(indices: NDArray[np.int64], count: int) -> None:
     """Refuse an action that would be a one in another row."""
-    for index in (int(index_M.min()), int(index_M.max())):
+    if not indices.size:
+        return
+    for index in (int(indices.min()), int(indices.max())):
         if not 0 <= index < count:
             raise AmagoError(
-                f"a stored action is {index}, and there are the choices 0 to {count - 1}: what is "
-                "learned from was recorded with other actions"
+                f"an action is {index}, and there are the choices 0 to {count - 1}: what is learned "
+                "from was recorded with other actions, or relabelled with others"
             )
 
 

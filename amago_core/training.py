@@ -79,7 +79,7 @@ def train(
         raise SpecError("overrides change a file or a mapping; this spec is finished already.")
     if environment is not None:
         spec = spec.model_copy(update={"environment": None})  # What the run's folder should say.
-    folder = RunDir(Path(run) if run is not None else Path("runs") / (spec.name or "run"))
+    folder = RunDir(run_folder(spec, run))
     rank, ranks = ranks_of_torchrun()
     reporter = reporter or (make_reporter() if rank == 0 else SilentReporter())
     if resume:
@@ -98,3 +98,8 @@ def train(
     from amago_core.running.supervisor import supervise
 
     return supervise(spec, folder, environment, reporter, resume)
+
+
+def run_folder(spec: RunSpec, run: str | Path | None) -> Path:
+    """Return the folder of a run: the one that is given, else ``runs/<name>``."""
+    return Path(run) if run is not None else Path("runs") / (spec.name or "run")

@@ -13,9 +13,10 @@ end to end. Drawing and packing alike are those of every run.
 
 Loaders: the same batches at L = 256, later, as a learner gets them that does nothing itself.
 
-Writing: per trajectory of 200 transitions, 24 to a shard; ``no sync`` leaves out waiting for the disk.
-Opening: a replay of 100,000 trajectories of 20 transitions, 24 to a shard and one to a shard, up to the
-first batch; ``lengths s`` is what the first batch drawn by timesteps reads beside it.
+Writing: per trajectory of 200 transitions, 24 to a shard, all of the time divided by all of them; ``no
+sync`` leaves out waiting for the disk. Opening: a replay of 100,000 trajectories of 20 transitions, 24
+to a shard and one to a shard, by a reader and by a run that goes on, each up to the first batch;
+``lengths s`` is what the first batch drawn by timesteps reads beside it.
 """
 
 from __future__ import annotations
@@ -83,12 +84,12 @@ def run(folder: Path, trajectories: int, opened: int) -> None:
     print(f"\n{'writing':>8} {'ms':>6}")
     for name, sync in (("synced", True), ("no sync", False)):
         print(f"{name:>8} {write(folder / name, sync):>6.3f}")
-    print(f"\n{'opened':>7} {'per shard':>9} {'open s':>7} {'lengths s':>9}")
+    print(f"\n{'opened':>7} {'per shard':>9} {'open s':>7} {'go on s':>8} {'lengths s':>9}")
     for per_shard in (PER_SHARD, 1):
         many = folder / f"many-{per_shard}"
         store(many, [20] * opened, per_shard)
-        seconds, lengths_seconds = resume(many, opened)
-        print(f"{opened:>7} {per_shard:>9} {seconds:>7.2f} {lengths_seconds:>9.2f}")
+        seconds, on_seconds, lengths_seconds = resume(many, opened)
+        print(f"{opened:>7} {per_shard:>9} {seconds:>7.2f} {on_seconds:>8.2f} {lengths_seconds:>9.2f}")
 
 
 def load(
@@ -124,8 +125,8 @@ def feed(folder: Path, count: int, loader: str) -> tuple[float, float]:
         local_environment=True,
     )
     parts = SimpleNamespace(
-        task=SimpleNamespace(make=None, acted=ACTIONS),
-        relabeler=None,
+        task=SimpleNamespace(make=None, observed=spaces.Dict(), acted=ACTIONS),
+        relabeler=SimpleNamespace(identity=True),
         dataset=None,
         agent=SimpleNamespace(device=torch.device("cpu")),
     )
@@ -143,27 +144,33 @@ def feed(folder: Path, count: int, loader: str) -> tuple[float, float]:
 
 
 def write(folder: Path, sync: bool) -> float:
-    """Return the median milliseconds of writing one trajectory, of a shard's worth."""
+    """Return the mean milliseconds of writing one trajectory, shards at a time."""
     writer = ReplayWriter(folder)
     recordings = [recording(200, n) for n in range(PER_SHARD)]
 
-    def shard(update: int) -> None:
-        for each in recordings:
-            writer.append(each)
-        writer.flush(update)
-
+    shards = REPEATS // 10
     with nullcontext() if sync else unsynced():
-        return milliseconds(shard, range(REPEATS // 10)) / PER_SHARD
+        begin = time.perf_counter()
+        for update in range(shards):
+            for each in recordings:
+                writer.append(each)
+            writer.flush(update)
+        return 1e3 * (time.perf_counter() - begin) / (shards * PER_SHARD)
 
 
-def resume(folder: Path, count: int) -> tuple[float, float]:
-    """Return the seconds until a replay can be drawn from, and those until its lengths are known."""
+def resume(folder: Path, count: int) -> tuple[float, float, float]:
+    """Return the seconds until a replay can be drawn from, until a run goes on, and for the lengths."""
     begin = time.perf_counter()
-    replay = Replay(folder, count)
-    Sampler(replay, 0, 256).sample(0, BATCH)
+    Sampler(Replay(folder, count), 0, 256).sample(0, BATCH)
     opened = time.perf_counter()
+    Replay(folder, count).set_aside(after=count)
+    ReplayWriter(folder)
+    replay = Replay(folder, count)
+    replay.missing(count)
+    Sampler(replay, 0, 256).sample(0, BATCH)
+    on = time.perf_counter()
     Sampler(replay, 0, 256, spec=SamplingSpec(by="timesteps")).sample(0, BATCH)
-    return opened - begin, time.perf_counter() - opened
+    return opened - begin, on - opened, time.perf_counter() - on
 
 
 def store(folder: Path, lengths: list[int], per_shard: int) -> None:

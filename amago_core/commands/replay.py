@@ -87,9 +87,10 @@ def _verify(folder: Path) -> int:
 
 def _protect(folder: Path, source: Path) -> int:
     from amago_core.replay.locating import find_replay
+    from amago_core.replay.naming import files_in
     from amago_core.replay.protecting import protect
 
-    found = folder / "replay" if (folder / "spec.yaml").is_file() else find_replay(folder)
+    found = folder / "replay" if "spec.yaml" in files_in(folder) else find_replay(folder)
     result = protect(source, found)
     what = f"{_count(result.trajectories, 'trajectory')} in {_count(result.shards, 'shard')}"
     before = f"; {_count(result.already, 'shard')} had been copied before" if result.already else ""
@@ -119,7 +120,7 @@ def summary(found: Survey) -> str:
     kept = found.kept
     rows = [
         ("replay", str(found.folder)),
-        ("trajectories", _trajectories(kept, found.stored)),
+        ("trajectories", _trajectories(found)),
     ]
     if kept.trajectories:
         mean = kept.timesteps / kept.trajectories
@@ -180,11 +181,11 @@ def _row(found: TaskSurvey) -> list[str]:
     ]
 
 
-def _trajectories(kept: Group, stored: int) -> str:
-    if not stored:
+def _trajectories(found: Survey) -> str:
+    if not found.stored:
         return "none yet"
-    evicted = stored - kept.trajectories
-    return _held(kept) + (f"; {evicted:,} more were stored and are gone" if evicted else "")
+    gone = f"; {found.gone:,} more were stored and are gone" if found.gone else ""
+    return _held(found.kept) + gone
 
 
 def _held(group: Group) -> str:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from amago_core.training import Result
 
 
+_STOPPED_AT_ONCE = (
+    "Stopped at once. The same command with resume=true goes on from the last checkpoint."
+)
+
+
 @click.command("train")
 @click.argument("spec")
 @click.argument("overrides", nargs=-1)
@@ -32,9 +37,14 @@ def command(context: click.Context, spec: str, overrides: tuple[str, ...]) -> No
     resolved = load_spec(spec, changes)
     if resolved.running.mode == "interleaved":  # Otherwise other processes compute, each with its own.
         announce_threads(resolved.running.threads)
-    from amago_core.training import train
+    from amago_core.training import run_folder, train
 
-    result = train(resolved, run=run, resume=resume)
+    try:
+        result = train(resolved, run=run, resume=resume)
+    except KeyboardInterrupt:
+        saved = run_folder(resolved, run).exists()
+        click.echo(_STOPPED_AT_ONCE if saved else "Stopped; nothing was stored.", err=True)
+        context.exit(130)
     if ranks_of_torchrun()[0] > 0:
         return
     click.echo(summary(result))

@@ -12,8 +12,9 @@ class ShardsOptions(Options):
 
     folder: str = Field(
         min_length=1,
-        description="A run, its replay, or any folder of shards; only read. Of a run that is still "
-        "training, what it stores later is not seen.",
+        description="A run, its replay, or any folder of shards; only read. Of a run that still "
+        "trains, each process that draws batches sees what is stored when it opens the folder, and may "
+        "see more than another.",
     )
     by: Literal["trajectories", "timesteps"] = Field(
         "trajectories",

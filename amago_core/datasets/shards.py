@@ -36,13 +36,13 @@ class ShardsDataset:
 
     def __init__(self, context: DatasetContext, options: ShardsOptions) -> None:
         self._folder = _shards_folder(Path(options.folder))
-        self.observation_space, self.action_space = _spaces(self._folder, context)
         self._replay = Replay(self._folder, None, read_only=True)
         # A view never changes: what is drawn depends on the arguments alone, whoever writes there.
         self._view = self._replay.view()
         self._ends = self._view.ends
         if not len(self._view) or not self._ends[-1]:
             raise DatasetError(f"{self._folder} holds no trajectory to learn from{self._left_out()}.")
+        self.observation_space, self.action_space = _spaces(self._folder, context)
         self._draw = self._by_timesteps if options.by == "timesteps" else self._by_trajectories
         self._form = self._checked(self._one(np.random.default_rng(0)))
 

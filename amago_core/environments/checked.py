@@ -9,7 +9,7 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 
-from amago_core.environments.faults import EnvironmentFault
+from amago_core.environments.faults import LARGEST, EnvironmentFault, close_quietly, one_number
 from amago_registry.errors import AmagoError
 from amago_registry.spaces import BARE_KEY, canonical_observation, flat_observation
 
@@ -41,7 +41,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.steps = 0
         try:
             obs, info = self.env.reset(seed=seed, options=options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._fault(f"reset raised {type(error).__name__}: {error}") from error
         self.named(obs)
         self._require_mapping(info)
@@ -61,7 +61,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.steps += 1
         try:
             obs, reward, terminated, truncated, info = self.env.step(action)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._fault(f"step raised {type(error).__name__}: {error}") from error
         if type(reward) is not float:
             reward = self._number("the reward", reward)
@@ -72,8 +72,12 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if type(info) is not dict:
             self._require_mapping(info)
         # The engine reads nothing else of the info.
-        success = self._number("info['success']", info["success"]) if "success" in info else nan
+        success = self._success(info["success"]) if "success" in info else nan
         return obs, reward, terminated, truncated, success
+
+    def close(self) -> None:
+        """Close it; it raises nothing."""
+        close_quietly(self.name, self.env.close)
 
     def named(self, obs: Any) -> Mapping[str, Any]:
         """Return an observation by the keys of the canonical space.
@@ -103,7 +107,10 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
                 f"the observation has the keys {sorted(given)}, its space {sorted(self._spaces)}"
             )
         for key, space in self._spaces.items():
-            values = np.asarray(given[key])
+            try:
+                values = np.asarray(given[key])
+            except (TypeError, ValueError):
+                raise self._fault(f"the observation {key!r} is no array: {given[key]!r}") from None
             if values.shape != space.shape:
                 raise self._fault(
                     f"the observation {key!r} has shape {values.shape}, its space {space.shape}"
@@ -126,14 +133,16 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return bool(value)
 
     def _number(self, what: str, value: Any) -> float:
-        if isinstance(value, float | int | np.number):
-            return float(value)
-        if shape := np.shape(value):
-            raise self._fault(f"{what} has shape {shape} instead of being one number")
         try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise self._fault(f"{what} is {value!r} instead of being one number") from None
+            return one_number(value)
+        except ValueError as error:
+            raise self._fault(f"{what} {error}") from None
+
+    def _success(self, value: Any) -> float:
+        success = self._number("info['success']", value)
+        if abs(success) > LARGEST:  # NaN says that there is none.
+            raise self._fault(f"info['success'] is {success}, which is too large")
+        return success
 
     def _fault(self, what: str) -> EnvironmentFault:
         return EnvironmentFault(f"environment {self.name}, step {self.steps} of its task: {what}.")
@@ -145,12 +154,18 @@ def make_checked(make: MakeEnvironment, name: str, count: int) -> list[CheckedEn
     Raises:
         EnvironmentFault: If an environment cannot be constructed, or two are one.
     """
-    envs = [_construct(make, name) for _ in range(count)]
-    if len({id(env.unwrapped) for env in envs}) < count:
-        raise EnvironmentFault(
-            f"environment {name}: making it {count} times gave the same object twice; each call must "
-            "return a new environment, for they are stepped side by side."
-        )
+    envs: list[CheckedEnv] = []
+    try:
+        envs.extend(_construct(make, name) for _ in range(count))
+        if len({id(env.unwrapped) for env in envs}) < count:
+            raise EnvironmentFault(
+                f"environment {name}: making it {count} times gave the same object twice; each call "
+                "must return a new environment, for they are stepped side by side."
+            )
+    except BaseException:
+        for env in envs:
+            env.close()
+        raise
     return envs
 
 
@@ -159,7 +174,7 @@ def _construct(make: MakeEnvironment, name: str) -> CheckedEnv:
         return CheckedEnv(make(), name)
     except AmagoError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EnvironmentFault(
             f"environment {name} could not be constructed: {type(error).__name__}: {error}."
         ) from error

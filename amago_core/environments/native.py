@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from amago_core.environments.checked import MakeEnvironment, make_checked
 from amago_core.environments.columns import Arrays, allocate, observations, result_columns
-from amago_core.environments.faults import EnvironmentFault
+from amago_core.environments.faults import LARGEST, EnvironmentFault, close_quietly, one_number
 from amago_core.environments.sync import task_name
 from amago_registry.errors import AmagoError
 from amago_registry.spaces import canonical_observation, flat_observation
@@ -37,8 +37,10 @@ class NativeEnvironments:
       observation. The environment has not ``played`` that step; its task ``began`` with it.
 
     Where all environments are to begin at once, they are reset, whatever the mode. A list of seeds is
-    given to those that take it; others take the first seed, and only then. They cannot be stepped one
-    without the others, so the past of a task cannot be replayed: ``reproducible`` is false.
+    given to those that take it; others take the first seed, and only then. Tasks are ``seeded`` where
+    all of them begin with a seed of their own: under ``DISABLED``, where a list is taken; that is known
+    after the first reset. Environments cannot be stepped one without the others, so the past of a task
+    cannot be replayed: ``reproducible`` is false.
 
     Args:
         vector: A vector environment that says its ``metadata["autoreset_mode"]``.
@@ -67,7 +69,7 @@ class NativeEnvironments:
         self._over_B = np.zeros(self.count, bool)
         self._next_obs = observations(allocate(columns))
         self._next_task_B = [""] * self.count
-        self._takes_seeds = True
+        self._takes_seeds, self.seeded = True, self._mode is AutoresetMode.DISABLED
 
     def reset(self, seeds: Sequence[int | None]) -> None:
         """Begin new tasks where there is a seed, or where the environment has begun one by itself."""
@@ -115,7 +117,7 @@ class NativeEnvironments:
 
     def close(self) -> None:
         """Close all of them."""
-        self._vector.close()
+        close_quietly(self._name, self._vector.close)
 
     def _reset(self, seeds: Sequence[int | None], mask_B: np.ndarray | None) -> tuple[Any, Any]:
         if self._takes_seeds:
@@ -123,7 +125,7 @@ class NativeEnvironments:
                 return self._vector_reset([seed or 0 for seed in seeds], mask_B)
             except Exception:
                 # Gymnasium has no way to ask. Where this was not the reason, the next line says so.
-                self._takes_seeds = False
+                self._takes_seeds = self.seeded = False
         try:
             return self._vector_reset(seeds[0] if mask_B is None else None, mask_B)
         except Exception as error:
@@ -131,7 +133,8 @@ class NativeEnvironments:
 
     def _vector_reset(self, seed: Any, mask_B: np.ndarray | None) -> tuple[Any, Any]:
         options = None if mask_B is None else {"reset_mask": mask_B.copy()}
-        return self._vector.reset(seed=seed, options=options)
+        obs, infos = self._vector.reset(seed=seed, options=options)
+        return obs, infos
 
     def _begin(self, shown: tuple[Any, Any], fresh_B: np.ndarray) -> None:
         obs, infos = shown
@@ -174,18 +177,26 @@ class NativeEnvironments:
 
     def _show_each(self, final_B: np.ndarray) -> None:
         for index in np.flatnonzero(self._over_B):
-            given = flat_observation(final_B[index], self.observation_space)
-            batch = {key: np.asarray(value)[None] for key, value in given.items()}
+            batch = {key: rows[None] for key, rows in self._arrays(final_B[index]).items()}
             self._check(batch, 1)
             for key, rows in self.obs.items():
                 rows[index] = batch[key][0]
 
     def _show(self, rows: Arrays, obs: Any, mask_B: np.ndarray) -> None:
-        given = flat_observation(obs, self.observation_space)
-        batch = {key: np.asarray(value) for key, value in given.items()}
+        batch = self._arrays(obs)
         self._check(batch, self.count)
         for key, target in rows.items():
             np.copyto(target, batch[key], "same_kind", where=_as_wide(mask_B, target))
+
+    def _arrays(self, obs: Any) -> Arrays:
+        given = flat_observation(obs, self.observation_space)
+        return {key: self._array(f"the observation {key!r}", value) for key, value in given.items()}
+
+    def _array(self, what: str, values: Any) -> np.ndarray:
+        try:
+            return np.asarray(values)
+        except (TypeError, ValueError):
+            raise self._fault(f"{what} is no array: {values!r}") from None
 
     def _check(self, batch: Mapping[str, np.ndarray], count: int) -> None:
         if batch.keys() != self._spaces.keys():
@@ -202,18 +213,42 @@ class NativeEnvironments:
                 )
 
     def _one_each(self, what: str, values: Any) -> np.ndarray:
-        array = np.asarray(values)
+        array = self._array(what, values)
         if array.shape != (self.count,):
             raise self._fault(f"{what} has shape {array.shape}, not {(self.count,)}")
+        if array.dtype.kind not in "biuf":
+            raise self._fault(f"{what} is of type {array.dtype} instead of being numbers")
         return array
 
     def _succeed(self, infos: Mapping[str, Any], mask_B: np.ndarray) -> None:
-        for index, success in _told(infos, "success", mask_B):
+        for index, told in self._told(infos, "success", mask_B):
+            try:
+                success = one_number(told)
+            except ValueError as error:
+                raise self._fault(f"info['success'] {error}") from None
+            if abs(success) > LARGEST:  # NaN says that there is none.
+                raise self._fault(f"info['success'] is {success}, which is too large")
             self.success_B[index] = success
 
     def _name_tasks(self, names_B: list[str], infos: Mapping[str, Any], mask_B: np.ndarray) -> None:
-        for index, task in _told(infos, "task", mask_B):
+        for index, task in self._told(infos, "task", mask_B):
             names_B[index] = task_name(task)
+
+    def _told(self, infos: Any, key: str, mask_B: np.ndarray) -> list[tuple[int, Any]]:
+        """Return index and value of each environment, among those asked about, whose info has a key."""
+        if not isinstance(infos, Mapping):
+            raise self._fault(f"the info is {infos!r} instead of being a dictionary")
+        if key not in infos:
+            return []
+        told_B, has_B = infos[key], self._one_each(f"info['_{key}']", infos.get(f"_{key}", mask_B))
+        try:
+            return [
+                (int(index), told_B[index]) for index in np.flatnonzero(has_B.astype(bool) & mask_B)
+            ]
+        except (TypeError, LookupError):
+            raise self._fault(
+                f"info[{key!r}] is {told_B!r} instead of a value for each environment"
+            ) from None
 
     def _fault(self, what: str) -> EnvironmentFault:
         return EnvironmentFault(f"environment {self._name}, in its vector form: {what}.")
@@ -244,7 +279,7 @@ def make_native(
         ("action space", one.action_space, vector.single_action_space),
     ):
         if alone != together:
-            vector.close()
+            close_quietly(name, vector.close)
             raise EnvironmentFault(
                 f"environment {name}: the {what} of its vector form is {together} instead of {alone}."
             )
@@ -260,14 +295,6 @@ def _autoreset_mode(vector: Vector, name: str) -> AutoresetMode:
             f"environment {name}: its vector form must say how it begins the next task: set "
             f"metadata['autoreset_mode'] to a gymnasium.vector.AutoresetMode, it is {said!r}."
         ) from None
-
-
-def _told(infos: Mapping[str, Any], key: str, mask_B: np.ndarray) -> list[tuple[int, Any]]:
-    """Return the index and value of each environment, among those asked about, whose info has a key."""
-    if key not in infos:
-        return []
-    has_B = np.asarray(infos.get(f"_{key}", np.ones(len(mask_B), bool)), bool) & mask_B
-    return [(int(index), infos[key][index]) for index in np.flatnonzero(has_B)]
 
 
 def _as_wide(mask_B: np.ndarray, like: np.ndarray) -> np.ndarray:

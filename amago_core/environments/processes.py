@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -33,6 +34,7 @@ from amago_core.environments.columns import (
     shared_file,
 )
 from amago_core.environments.faults import EnvironmentFault, EnvironmentLost
+from amago_core.environments.worker import HELD_BACK
 from amago_core.threads import cores
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 STARTING = 60.0
 """Seconds that a process has to start and to make its environments, where there is a time limit."""
+_LOOK = 1.0
+"""Seconds without an answer after which to see whether the process is there at all."""
 _GRACE = 5.0
 """Seconds that a process has to close its environments."""
 _Fault = TypeVar("_Fault", bound=EnvironmentFault)
@@ -61,10 +65,12 @@ class Worker:
     def __init__(self, share: range, memory: int) -> None:
         self.share = share
         self.connection, theirs = socket.socketpair()
+        self._answers = select.poll()
+        self._answers.register(self.connection, select.POLLIN)
         self._trace = tempfile.TemporaryFile()  # noqa: SIM115  (open until the end)
         passed = (theirs.fileno(), memory, self._trace.fileno())
         words = [*map(str, (*passed, os.getpid())), *map(str, sys.path)]
-        with theirs, _held_back(signal.SIGINT, signal.SIGTERM):
+        with theirs, _held_back(*HELD_BACK):
             self.process = subprocess.Popen(
                 # -P: nothing that happens to lie in the working directory is taken for a module.
                 [sys.executable, "-P", "-c", _PROGRAM, *words],
@@ -100,12 +106,22 @@ class Worker:
             EOFError: If the process has gone.
             TimeoutError: If it does not answer.
         """
-        if deadline is not None:
-            self.connection.settimeout(max(1e-3, deadline - time.monotonic()))
+        self._await_answer(deadline)
         try:
             return wire.receive_answer(self.connection)
         except ConnectionError:
             raise EOFError from None
+
+    def _await_answer(self, deadline: float | None) -> None:
+        while True:
+            left = _LOOK if deadline is None else min(_LOOK, deadline - time.monotonic())
+            if self._answers.poll(1000 * max(0.0, left)):
+                return
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError
+            # The connection alone does not say: a process that an environment forked keeps it open.
+            if self.process.poll() is not None and not self._answers.poll(0):
+                raise EOFError
 
     def obituary(self) -> str:
         """Return how the process ended, in words."""
@@ -113,7 +129,7 @@ class Worker:
             code = self.process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             return "closed its connection"
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        return f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
 
     def interrogate(self) -> str:
         """Return where the process is at this moment, as a traceback; empty if it does not say."""
@@ -164,7 +180,7 @@ class ProcessEnvironments:
         EnvironmentLost: If a process ends before its environments are made.
     """
 
-    reproducible = True
+    reproducible = seeded = True
 
     def __init__(
         self,
@@ -230,28 +246,45 @@ class ProcessEnvironments:
         self._release()
 
     def _running(self) -> list[Worker]:
-        assert self._workers, "environments that are closed, or lost and not restarted, were used"
+        assert self._workers, (
+            "environments that are closed, or lost or interrupted and not restarted, were used"
+        )
         return self._workers
 
     def _start(self) -> None:
         self.task_B[:] = [""] * self.count
-        self._workers.extend(Worker(share, self._memory) for share in self._shares)
         columns = {key: astuple(column) for key, column in self._columns.items()}
-        for worker in self._workers:
-            with suppress(ConnectionError):
-                worker.begin({"name": self._name, "columns": columns}, self._factory)
-        patience = None if self._timeout is None else STARTING
-        self._gather(self._workers, patience, self._starting_late)
+        with self._all_or_none():
+            for share in self._shares:
+                self._workers.append(Worker(share, self._memory))
+            for worker in self._workers:
+                with suppress(ConnectionError):
+                    worker.begin({"name": self._name, "columns": columns}, self._factory)
+            patience = None if self._timeout is None else STARTING
+            self._gather(self._workers, patience, self._starting_late)
 
     def _call(self, command: bytes, workers: Sequence[Worker]) -> None:
-        for worker in workers:
-            worker.ask(command)
-        self._gather(workers, self._timeout, self._late)
+        with self._all_or_none():
+            for worker in workers:
+                worker.ask(command)
+            self._gather(workers, self._timeout, self._late)
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """End all processes where not all have answered, whatever the reason; an interruption is one.
+
+        An answer that nobody has read would be taken for that to the next command.
+        """
+        try:
+            yield
+        except BaseException:
+            _end(self._workers)
+            raise
 
     def _gather(
         self, workers: Sequence[Worker], patience: float | None, late: Callable[[Worker], str]
     ) -> None:
-        """Wait for all answers; where one is missing or bad, end all processes and raise."""
+        """Wait for all answers; raise where one is missing or bad."""
         deadline = None if patience is None else time.monotonic() + patience
         for worker in workers:
             try:
@@ -272,7 +305,6 @@ class ProcessEnvironments:
                     EnvironmentLost(told["fault"]) if told["lost"] else EnvironmentFault(told["fault"]),
                     told["trace"],
                 )
-            _end(self._workers)
             raise fault from None
 
     def _late(self, worker: Worker) -> str:
@@ -307,6 +339,13 @@ def _packed(make: MakeEnvironment, name: str) -> bytes:
             "collector.vectorization=sync."
         ) from error
     return packed
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # Those of real time have none.
+        return f"signal {number}"
 
 
 def _with_trace(fault: _Fault, trace: str) -> _Fault:

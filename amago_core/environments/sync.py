@@ -28,7 +28,7 @@ class SyncEnvironments:
             them; new arrays if absent.
     """
 
-    reproducible = True
+    reproducible = seeded = True
 
     def __init__(
         self, envs: Sequence[CheckedEnv], arrays: Mapping[str, np.ndarray] | None = None

@@ -22,6 +22,7 @@ class Environments(Protocol):
         observation_space: As one environment declares it.
         action_space: As one environment declares it.
         reproducible: Whether a task's seed and its actions lead to the same bits again.
+        seeded: Whether the seed given to :meth:`reset` says which task begins.
         obs: Present observations ``(B, ...)`` by the keys of the canonical space, in its types (float64
             becomes float32).
         reward_B: Rewards of the last step, float64.
@@ -39,6 +40,7 @@ class Environments(Protocol):
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
     reproducible: bool
+    seeded: bool
     obs: dict[str, np.ndarray]
     reward_B: np.ndarray
     terminated_B: np.ndarray

@@ -38,8 +38,8 @@ def answer(connection: socket.socket, told: Mapping[str, Any] | None = None) -> 
     if told is None:
         connection.sendall(DONE)
         return
-    connection.sendall(_TOLD)
-    send_bytes(connection, json.dumps(told).encode())
+    content = json.dumps(told).encode()
+    connection.sendall(_TOLD + _LENGTH.pack(len(content)) + content)
 
 
 def receive_answer(connection: socket.socket) -> dict[str, Any] | None:
@@ -56,9 +56,14 @@ def receive_answer(connection: socket.socket) -> dict[str, Any] | None:
 
 def _exactly(connection: socket.socket, count: int) -> bytes:
     content = connection.recv(count)
-    while len(content) < count:
-        more = connection.recv(count - len(content))
+    if len(content) == count:
+        return content
+    whole = bytearray(count)
+    filled = len(content)
+    whole[:filled] = content
+    while filled < count:
+        more = connection.recv_into(memoryview(whole)[filled:])
         if not more:
             raise EOFError
-        content += more
-    return content
+        filled += more
+    return bytes(whole)

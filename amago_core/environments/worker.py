@@ -27,6 +27,8 @@ from amago_core.environments.faults import EnvironmentFault
 from amago_core.environments.sync import SyncEnvironments
 from amago_registry.errors import AmagoError
 
+HELD_BACK = (signal.SIGINT, signal.SIGTERM)
+"""What the engine starts this process without, until it can take them."""
 _ORPHANED = 5.0
 """Seconds that a step may still take once there is nobody to take it for."""
 
@@ -40,6 +42,10 @@ def main(connection: int, memory: int, trace: int, parent: int) -> None:
         trace: Descriptor of the file for what is said at a crash, or when asked by a signal.
         parent: The process that started this one.
     """
+    for descriptor in (connection, memory, trace):
+        # A program that an environment starts would keep the connection open when this process ends.
+        os.set_inheritable(descriptor, False)
+    _heed_no_signals()
     faulthandler.enable(trace, all_threads=False)
     faulthandler.register(signal.SIGUSR1, trace, all_threads=False)
     threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
@@ -58,8 +64,8 @@ def _serve(engine: socket.socket, memory: int) -> None:
         while command := engine.recv(1):
             try:
                 told = _carry_out(command, environments, arrays)
-            except Exception as error:
-                told = _fault(error)
+            except BaseException as error:
+                told = _fault(error, environments.envs[0].name)
             wire.answer(engine, told)
     finally:
         environments.close()
@@ -74,9 +80,9 @@ def _begin(engine: socket.socket, memory: int) -> tuple[SyncEnvironments | None,
     packed = wire.receive_bytes(engine)
     try:
         envs = make_checked(_unpacked(packed, facts["name"]), facts["name"], share.stop - share.start)
-    except Exception as error:
+    except BaseException as error:
         # What cannot be made now cannot be made later.
-        wire.answer(engine, {**_fault(error), "lost": False})
+        wire.answer(engine, {**_fault(error, facts["name"]), "lost": False})
         return None, arrays
     wire.answer(engine)
     return SyncEnvironments(envs, arrays), arrays
@@ -99,7 +105,10 @@ def _carry_out(
     command: bytes, environments: SyncEnvironments, arrays: dict[str, np.ndarray]
 ) -> dict[str, Any] | None:
     if command != wire.RESET:
-        environments.step(arrays["action"], arrays["active"] if command == wire.STEP_SOME else None)
+        # A copy, for environments that keep their last action: the next one is written over this.
+        environments.step(
+            arrays["action"].copy(), arrays["active"] if command == wire.STEP_SOME else None
+        )
         return None
     before = list(environments.task_B)
     seeds = zip(arrays["seed"].tolist(), arrays["fresh"].tolist(), strict=True)
@@ -107,14 +116,31 @@ def _carry_out(
     return None if environments.task_B == before else {"tasks": environments.task_B}
 
 
-def _fault(error: Exception) -> dict[str, Any]:
+def _fault(error: BaseException, name: str) -> dict[str, Any]:
     """Return what went wrong; ``lost`` says whether the environment itself raised."""
+    what = f"{type(error).__name__}: {error}"
     cause = error.__cause__ if isinstance(error, AmagoError) else error
     return {
-        "fault": str(error) if isinstance(error, AmagoError) else f"{type(error).__name__}: {error}",
+        "fault": str(error) if isinstance(error, AmagoError) else f"environment {name}: {what}.",
         "lost": cause is not None,
         "trace": "".join(traceback.format_exception(cause)) if cause is not None else "",
     }
+
+
+def _heed_no_signals() -> None:
+    """Take the signals that end programs, and do nothing: the engine decides what they mean.
+
+    Blocked or ignored, they would be so in every program that an environment starts, which could then
+    never be terminated. Where an environment forks this one, they mean what they always mean.
+    """
+    usual = {number: signal.signal(number, lambda *_: None) for number in HELD_BACK}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    os.register_at_fork(after_in_child=restore)
 
 
 def _outlive_nobody(parent: int) -> None:

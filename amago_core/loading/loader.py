@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +17,6 @@ import torch.distributed as dist
 from amago_core.loading.source import Facts, Recipe, Source
 from amago_core.loading.workers import Workers
 from amago_core.packing import PackedBatch, tensors
-from amago_core.replay import Sampler
 from amago_registry.errors import AmagoError
 from amago_registry.ranks import ranks
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from amago_core.replay import Replay
     from amago_core.spec import RunSpec
     from amago_core.streams import Stream
+
+_GRACE = 2.0  # Seconds in which a thread that was told to end does, unless a part hangs.
 
 Load = Callable[[int, int | None], list[PackedBatch]]
 """Makes the batches of an update from as many trajectories; may be called from several threads."""
@@ -45,8 +49,15 @@ class Loader:
         self, load: Load, workers: int = 0, ahead: int = 1, close: Callable[[], None] | None = None
     ) -> None:
         self._load, self._ahead, self._close = load, workers * ahead, close
-        self._pool = ThreadPoolExecutor(workers, "loader") if workers else None
         self._pending: deque[_Pending] = deque()
+        self._orders: SimpleQueue[_Pending | None] = SimpleQueue()
+        # Not an executor's: Python waits for those when it ends, whatever they are at.
+        self._threads = [
+            Thread(target=_work, args=(load, self._orders), name=f"loader-{n}", daemon=True)
+            for n in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def round(self, first_update: int, count: int, limit: int | None) -> Iterator[list[PackedBatch]]:
         """Yield the batches of ``count`` updates.
@@ -62,36 +73,38 @@ class Loader:
             AmagoError: Whatever goes wrong in drawing, where the update's batches are due.
         """
         end = first_update + count
-        if self._pool is None:
+        if not self._threads:
             yield from (self._load(update, limit) for update in range(first_update, end))
             return
         if self._pending and self._pending[0].wanted != (first_update, limit):
             self._drop()
         for update in range(first_update, end):
-            self._order(self._pool, 1, update, end, limit)
+            self._order(1, update, end, limit)
             due = self._pending.popleft()
-            self._order(self._pool, self._ahead, update + 1, end, limit)
+            self._order(self._ahead, update + 1, end, limit)
             yield due.batches.result()
 
     def close(self) -> None:
-        """End all workers; what they are at is dropped."""
+        """End all workers; what they are at is dropped, and a thread in which a part hangs is left."""
         self._drop()
         if self._close is not None:
             self._close()
             self._close = None
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        for _ in self._threads:
+            self._orders.put(None)
+        patience = time.monotonic() + _GRACE
+        for thread in self._threads:
+            thread.join(max(0.0, patience - time.monotonic()))
+        self._threads = []
 
-    def _order(
-        self, pool: ThreadPoolExecutor, count: int, update: int, end: int, limit: int | None
-    ) -> None:
+    def _order(self, count: int, update: int, end: int, limit: int | None) -> None:
         """Have ``count`` updates in the making from ``update`` on; with a limit, none past the end."""
         while len(self._pending) < count:
             following = self._pending[-1].wanted[0] + 1 if self._pending else update
             if limit is not None and following >= end:
                 return
-            wanted = (following, limit)
-            self._pending.append(_Pending(wanted, pool.submit(self._load, *wanted)))
+            self._pending.append(_Pending((following, limit)))
+            self._orders.put(self._pending[-1])
 
     def _drop(self) -> None:
         for pending in self._pending:
@@ -104,7 +117,18 @@ class _Pending:
     """Batches that are made, or going to be, of an update and a limit."""
 
     wanted: tuple[int, int | None]
-    batches: Future[list[PackedBatch]]
+    batches: Future[list[PackedBatch]] = field(default_factory=Future)
+
+
+def _work(load: Load, orders: SimpleQueue[_Pending | None]) -> None:
+    """Make what is ordered, until None is."""
+    while (pending := orders.get()) is not None:
+        if pending.batches.set_running_or_notify_cancel():
+            try:
+                pending.batches.set_result(load(*pending.wanted))
+            except BaseException as error:
+                pending.batches.set_exception(error)
+        del pending  # Or its batches would stay in memory until the next order.
 
 
 def make_loader(
@@ -129,13 +153,12 @@ def make_loader(
     facts = _facts(spec, parts)
     sampling = spec.sampling
     device = parts.agent.device
+    recipe = _recipe(spec, parts, replay, facts)
     if sampling.loader == "process":
-        workers = Workers(_recipe(spec, parts, replay, facts), sampling.workers, note)
+        workers = Workers(recipe, sampling.workers, note)
         load = _loading(workers.streams, device)
         return Loader(load, sampling.workers, sampling.ahead, workers.close)
-    sampler = Sampler(
-        replay, spec.seed, spec.agent.context_length, parts.relabeler, parts.dataset, sampling
-    )
+    sampler = recipe.sampler(replay, parts.relabeler, parts.dataset)
     load = _loading(Source(sampler, facts, replay).streams, device)
     return Loader(load, 0 if sampling.loader == "none" else sampling.workers, sampling.ahead)
 
@@ -155,6 +178,7 @@ def _facts(spec: RunSpec, parts: Composition) -> Facts:
             f"one sequence, so write training.batch={ranks()} or more."
         )
     return Facts(
+        observation_space=parts.task.observed,
         action_space=parts.task.acted,
         batch=batch,
         accumulate=accumulate,

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from amago_core.blaming import blaming
+from amago_core.loading.watched import Forms, WatchedDataset, WatchedRelabeler
 from amago_core.replay import Replay, Sampler
 from amago_core.streams import Stream, lay
 from amago_registry.contexts import DatasetContext, RelabelerContext
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from amago_core.spec.schema import ReplaySpec, SamplingSpec
     from amago_registry.options import Part
+    from amago_registry.protocols import Dataset, Relabeler
 
 REFRESH_SECONDS = 1.0
 """How old the view of a replay may be where whatever is visible counts."""
@@ -31,6 +34,7 @@ class Facts:
     """What does not change from one update to the next.
 
     Args:
+        observation_space: Canonical.
         action_space: Canonical.
         batch: Sequences per batch, of all ranks together.
         accumulate: Batches per update.
@@ -38,6 +42,7 @@ class Facts:
         ranks: How many there are.
     """
 
+    observation_space: spaces.Dict
     action_space: spaces.Space[Any]
     batch: int
     accumulate: int
@@ -131,15 +136,18 @@ class Recipe:
         if self.folder is not None:
             limits = self.replay
             replay = Replay(self.folder, limits.capacity, limits.timesteps, limits.bytes, note=note)
-        sampler = Sampler(
-            replay,
-            self.seed,
-            self.context_length,
-            self.relabeler.build(RelabelerContext()),
-            None if self.dataset is None else self._build(self.dataset, self._context()),
-            self.sampling,
-        )
-        return Source(sampler, self.facts, replay, follows=True)
+        relabeler = self._build(self.relabeler, RelabelerContext())
+        dataset = None if self.dataset is None else self._build(self.dataset, self._context())
+        return Source(self.sampler(replay, relabeler, dataset), self.facts, replay, follows=True)
+
+    def sampler(self, replay: Replay | None, relabeler: Relabeler, dataset: Dataset | None) -> Sampler:
+        """Return what draws slices, with parts that are built."""
+        forms = Forms(self.facts.observation_space, self.facts.action_space)
+        relabeler = WatchedRelabeler(relabeler, self.relabeler.use, forms)
+        if dataset is not None:
+            assert self.dataset is not None
+            dataset = WatchedDataset(dataset, self.dataset.use, forms)
+        return Sampler(replay, self.seed, self.context_length, relabeler, dataset, self.sampling)
 
     def _context(self) -> DatasetContext:
         return DatasetContext(
@@ -150,5 +158,6 @@ class Recipe:
         )
 
     @staticmethod
-    def _build(part: Part[Any], context: DatasetContext) -> Any:
-        return part.build(context)
+    def _build(part: Part[Any], context: DatasetContext | RelabelerContext) -> Any:
+        with blaming(part.kind, part.use, "building it"):
+            return part.build(context)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _GRACE = 5.0  # Seconds in which a process that was told to end does.
 # Whoever interrupts training interrupts the learner, which ends its workers. Not multiprocessing: it
-# would run the user's program again in each of them.
+# would run the user's program again in each of them. With -P, or a json.py of the folder that somebody
+# happens to be in would run.
 _PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); import json, sys; "
     "sys.path[:] = json.loads(sys.argv[1]); from amago_core.loading.worker import serve; "
@@ -96,7 +97,7 @@ class _Worker:
         here, there = socket.socketpair()
         with there:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(there.fileno())],
+                [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), str(there.fileno())],
                 stdin=subprocess.DEVNULL,
                 env=os.environ | dict.fromkeys(_THREADS, "1"),
                 pass_fds=[there.fileno()],

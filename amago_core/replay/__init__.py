@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from amago_core.replay.protecting import protect
     from amago_core.replay.reader import Replay
     from amago_core.replay.sampler import Sampler
-    from amago_core.replay.shards import StoredOutcome
     from amago_core.replay.verifying import verify
     from amago_core.replay.views import View
     from amago_core.replay.writer import ReplayWriter
@@ -29,7 +28,6 @@ __all__ = [
     "ReplayError",
     "ReplayWriter",
     "Sampler",
-    "StoredOutcome",
     "TrajectoryError",
     "TrajectoryGoneError",
     "View",
@@ -46,7 +44,6 @@ __getattr__ = lazy_exports(
         "ReplayError": "errors",
         "ReplayWriter": "writer",
         "Sampler": "sampler",
-        "StoredOutcome": "shards",
         "TrajectoryError": "errors",
         "TrajectoryGoneError": "errors",
         "View": "views",

@@ -26,10 +26,10 @@ def cut(slices: Slices, place: int, length: int, window: int) -> tuple[int, int]
 
     Args:
         slices: ``inside``: everywhere at full length; an end is in one slice only. ``even``: also
-            beyond both ends, from where the slice is pushed back inside, so that the ends are met as
-            often as the middle. ``both``: the same, and what lies outside is cut off, so that every
-            transition is met equally often. ``right``, ``left``: the slice begins, or ends, at every
-            transition alike; what lies outside is cut off at that end alone.
+            beyond both ends, from where the slice is pushed back inside, so that the ends are met at
+            least a third as often as any other transition. ``both``: the same, and what lies outside is
+            cut off, so that every transition is met equally often. ``right``, ``left``: the slice
+            begins, or ends, at every transition alike; what lies outside is cut off at that end alone.
         place: From 0 to ``places(...) - 1``.
         length: T; a trajectory not longer than the window is taken whole.
         window: L.

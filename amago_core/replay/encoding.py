@@ -15,12 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amago_core.replay.errors import TrajectoryError
+from amago_core.replay.errors import ReplayError, TrajectoryError
 from amago_core.replay.naming import ShardName
 from amago_core.replay.trajectory import checksum
 from amago_registry.trajectories import Trajectory
 
 FORMAT = 2
+
+MOST_BYTES = 2**20
+"""Longest header."""
 
 FACTS: Mapping[str, np.dtype[Any]] = {
     "lengths": np.dtype(np.int64),
@@ -36,6 +39,9 @@ FACTS: Mapping[str, np.dtype[Any]] = {
 """Facts kept per trajectory: transitions; reset seed; time of the first timestep; place of the task's
 name among those of the shard; whether there is an action before the first; CRC-32; sum of the rewards;
 outcome (NaN where nobody knows); reward before the first."""
+
+LEAST_BYTES = sum(dtype.itemsize for dtype in FACTS.values())
+"""Fewest bytes that a trajectory takes."""
 
 CHECKSUM = "checksum"
 PREV_ACTIONS = "prev_actions"
@@ -73,6 +79,9 @@ def encode(trajectories: Sequence[Trajectory], name: ShardName, before: Totals) 
         trajectories: What to store; all with the same columns.
         name: Name of the shard.
         before: What its writer stored before.
+
+    Raises:
+        ReplayError: If names of tasks and columns are too long to be read again.
     """
     tasks = list(dict.fromkeys(trajectory.task for trajectory in trajectories))
     facts = _facts(trajectories, name.first, {task: n for n, task in enumerate(tasks)})
@@ -84,6 +93,11 @@ def encode(trajectories: Sequence[Trajectory], name: ShardName, before: Totals) 
     ordered = dict(sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize))
     described = {"format": FORMAT, "name": name.file, "before": before._asdict(), "tasks": tasks}
     header = _header({**facts, CHECKSUM: np.zeros(1, np.int64), **ordered}, described)
+    if len(header) > MOST_BYTES:
+        raise ReplayError(
+            f"the names of tasks and columns take {len(header):,} bytes of a shard, more than the "
+            f"{MOST_BYTES:,} that are read: shorten them, or store fewer trajectories at a time"
+        )
     block = b"".join(values.tobytes() for values in facts.values())
     seal = np.array([zlib.crc32(block, zlib.crc32(header))], np.int64)
     # A flat view of bytes: numpy has no buffer for an array without elements.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -10,11 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from amago_core.durability import set_aside
-from amago_core.replay.encoding import Totals
+from amago_core.replay.encoding import LEAST_BYTES, Totals
 from amago_core.replay.errors import DamagedShardError, ReplayError
 from amago_core.replay.naming import PROTECTED, QUARANTINE, ShardName
 from amago_core.replay.shards import OpenShard, Shard
 from amago_registry.trajectories import Trajectory
+
+_MANY = 10_000
+"""Trajectories from which on a name is not believed unseen."""
 
 
 class Place(NamedTuple):
@@ -65,7 +69,7 @@ class ShardFiles:
         self.left_out = 0
         self.moved = 0
         self._note = note
-        self._read_only = read_only
+        self.read_only = read_only
         self._open_files = open_files
         self._lock = Lock()
         self._bad: set[Place] = set()
@@ -95,7 +99,7 @@ class ShardFiles:
         except FileNotFoundError:
             self.forget((place,))
         except DamagedShardError as error:
-            (self._leave_out if self._read_only else self._quarantine)(place, error)
+            (self._leave_out if self.read_only else self._quarantine)(place, error)
         except OSError as error:
             raise ReplayError(f"{self.path(place)} cannot be read: {error.strerror}") from None
         return None
@@ -132,6 +136,20 @@ class ShardFiles:
         found = Measures(lengths, shard.sizes(), shard.before, shard.after)
         self._measures[place] = found
         return found
+
+    def possible(self, place: Place) -> bool:
+        """Return whether a shard may hold what its name claims; if not, it is damaged.
+
+        Its file is looked at only where the claim is large.
+        """
+        count = place.name.trajectories
+        if count <= _MANY:
+            return True
+        with suppress(OSError, ReplayError):
+            return (
+                self.path(place).lstat().st_size >= count * LEAST_BYTES or self.shard(place) is not None
+            )
+        return False
 
     def is_bad(self, place: Place) -> bool:
         """Return whether a shard was found to be damaged."""
@@ -178,7 +196,7 @@ class ShardFiles:
         lost = "its trajectory is" if count == 1 else f"its {count} trajectories are"
         try:
             path = self.path(place)
-            moved = not self._read_only and set_aside(path, path.parent / QUARANTINE)
+            moved = not self.read_only and set_aside(path, path.parent / QUARANTINE)
         except FileNotFoundError:  # Another reader was faster, and tells of it.
             return
         except OSError:

@@ -13,14 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from amago_core.replay.encoding import DTYPES
+from amago_core.replay.trajectory import MOST_AXES
 
 LENGTH_BYTES = 8
 """Bytes before the header, which say how long it is."""
 
-MOST_BYTES = 2**20
-"""Longest header that is read."""
-
-_MOST_AXES = 16
 _MOST_ROOM = 2**62
 _KEYS = {"dtype", "shape", "data_offsets"}
 
@@ -86,7 +83,7 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Tensor], dict[str, A
 
 def _bytes(name: str, shape: Any, itemsize: int) -> int:
     """Return the bytes of a tensor; an axis of length 0 does not excuse the others."""
-    possible = type(shape) is list and len(shape) <= _MOST_AXES
+    possible = type(shape) is list and len(shape) <= MOST_AXES
     elements, room = 1, itemsize
     for axis in shape if possible else ():
         if type(axis) is not int or axis < 0:

@@ -16,8 +16,15 @@ def find_replay(folder: Path) -> Path:
     """Return the replay of a run, or the folder itself where it is one.
 
     Raises:
-        ReplayError: If there is no replay; saying what there is.
+        ReplayError: If there is no replay, saying what there is; or if nobody can tell.
     """
+    try:
+        return _find(folder)
+    except OSError as error:
+        raise ReplayError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+def _find(folder: Path) -> Path:
     if (folder / "replay").is_dir():
         return folder / "replay"
     files = files_in(folder)

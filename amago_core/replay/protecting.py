@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from amago_core.durability import publish, write_file
+from amago_core.durability import copy_file, publish
 from amago_core.replay.encoding import difference
 from amago_core.replay.errors import DamagedShardError, ReplayError
 from amago_core.replay.locating import find_replay
@@ -42,8 +44,8 @@ def protect(source: Path, folder: Path) -> Protection:
         folder: The replay that receives them; made if it does not exist.
 
     Raises:
-        ReplayError: If there is nothing to copy, a trajectory would not fit those that are there, or a
-            copy cannot be written.
+        ReplayError: If there is nothing to copy, a trajectory would not fit those that are there (then
+            nothing is copied), or a copy cannot be written.
     """
     found = find_replay(source)
     if found.resolve() == folder.resolve():
@@ -52,23 +54,31 @@ def protect(source: Path, folder: Path) -> Protection:
     if not names:
         raise ReplayError(f"{found} holds no trajectory to protect.")
     schema = _schema(folder)
-    copied = trajectories = already = 0
+    targets: dict[ShardName, Path] = {}
     problems = []
     for name in names:
         try:
             shard = Shard.open(found / name.file, name)
-            schema = schema or shard.schema
-            if shard.schema != schema:
-                raise ReplayError(
-                    f"the trajectories of {shard.path} do not fit those of {folder}: "
-                    f"{difference(schema, shard.schema)}"
-                )
-            target = folder / PROTECTED / f"{shard.header:08x}-{name.file}"
-            if target.exists():
-                already += 1
-                continue
-            _copy(shard, target)
         except FileNotFoundError:  # Evicted meanwhile.
+            continue
+        except DamagedShardError as error:
+            problems.append(str(error))
+            continue
+        schema = schema or shard.schema
+        if shard.schema != schema:
+            raise ReplayError(
+                f"the trajectories of {shard.path} do not fit those of {folder}: "
+                f"{difference(schema, shard.schema)}"
+            )
+        targets[name] = folder / PROTECTED / f"{shard.header:08x}-{name.file}"
+    copied = trajectories = already = 0
+    for name, target in targets.items():
+        if os.path.lexists(target):
+            already += 1
+            continue
+        try:
+            _copy(found / name.file, name, target)
+        except FileNotFoundError:
             continue
         except DamagedShardError as error:
             problems.append(str(error))
@@ -78,7 +88,7 @@ def protect(source: Path, folder: Path) -> Protection:
     return Protection(copied, trajectories, already, tuple(problems))
 
 
-def _copy(shard: Shard, target: Path) -> None:
+def _copy(path: Path, name: ShardName, target: Path) -> None:
     """Copy a shard; what is half done or damaged never gets the name.
 
     Raises:
@@ -86,21 +96,23 @@ def _copy(shard: Shard, target: Path) -> None:
         DamagedShardError: If it is not what was written.
         ReplayError: If the copy cannot be written, or is not the same.
     """
-    check(shard.path, shard.name)
-    temporary = target.with_name(f".{target.name}.tmp")
-    data = shard.path.read_bytes()
+    check(path, name)
+    # A name of its own: another process may be copying the same shard.
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        write_file(temporary, data)
-        check(temporary, shard.name)
+        copy_file(path, temporary)
+        check(temporary, name)
         publish(temporary, target)
     except DamagedShardError:
-        raise ReplayError(f"{shard.path} changed while it was copied to {target.parent}.") from None
+        raise ReplayError(f"{path} changed while it was copied to {target.parent}.") from None
+    except FileNotFoundError:
+        raise
     except OSError as error:
-        raise ReplayError(f"{shard.path} cannot be copied to {target.parent}: {error}") from error
+        raise ReplayError(f"{path} cannot be copied to {target.parent}: {error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _schema(folder: Path) -> dict[str, str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -23,7 +23,6 @@ from amago_core.replay.naming import (
     moved_shards,
     shards_in,
 )
-from amago_core.replay.shards import StoredOutcome
 from amago_core.replay.views import Segment, View
 from amago_registry.trajectories import Trajectory
 
@@ -111,13 +110,12 @@ class Replay:
                 index = self._list(index)
             copies = files_in(self.folder / PROTECTED)
             names = ((ShardName.parse_protected(file), file) for file in copies)
-            now = tuple(sorted(Place(name, file) for name, file in names if name is not None))
+            places = sorted(Place(name, file) for name, file in names if name is not None)
+            now = tuple(place for place in places if self._files.possible(place))
             if now != self._protected:
                 self._files.forget(set(self._protected) - set(now))
                 self._protected = now
-            if index is not self._index:
-                self._files.forget(map(Place, set(self._index.names) - set(index.names)))
-                self._index = index
+            self._index = index
             return index.stored
 
     def visible(self, limit: int | None = None) -> range:
@@ -147,15 +145,14 @@ class Replay:
             return memo[3]
         window = self._window(index, self._limit(index, limit))
         segments = list(_end_to_end(protected, 0))
-        kept = sum(segment.length for segment in segments)
+        kept = segments[-1].stop if segments else 0
         if self.capacity is None:
             # Nothing is drawn by index: what is gone needs no position.
-            segments += _end_to_end((Place(name) for _, name in _oldest_first(index, window)), kept)
-            count = sum(segment.length for segment in segments)
+            places = (Place(name) for _, name in _oldest_first(index, window))
+            segments += _end_to_end(filter(self._files.possible, places), kept)
+            view = View(self._files, segments, kept)
         else:
-            segments += _placed(index, window, kept)
-            count = kept + len(window)
-        view = View(self._files, segments, kept, count, window.start)
+            view = View(self._files, segments, kept, index, window)
         self._view_memo = (index, protected, limit, view)
         return view
 
@@ -188,45 +185,6 @@ class Replay:
             )
         return found
 
-    def outcomes(self, indices: Iterable[int]) -> list[StoredOutcome]:
-        """Return how trajectories went, without those that are gone; reads facts alone."""
-        known, found = self._index, []
-        last = shard = None
-        for index in indices:
-            located = known.locate(index)
-            if located is None:
-                continue
-            name, item = located
-            if name != last:
-                last, shard = name, self._files.shard(Place(name))
-            if shard is not None:
-                found.append(shard.outcome(item))
-        return found
-
-    def news(self, since: Mapping[str, int]) -> tuple[list[StoredOutcome], dict[str, int]]:
-        """Return how the trajectories went that were stored since, each once, whatever their order.
-
-        Args:
-            since: How many trajectories of each writer are known; what `marks` or this returned.
-
-        Returns:
-            The outcomes, without those that are gone, and how many of each writer are known now.
-        """
-        index = self._index
-        found = []
-        for name in index.names:
-            known = max(since.get(name.writer, 0), name.first)
-            if known >= name.end or name in index.holes:
-                continue
-            shard = self._files.shard(Place(name))
-            if shard is not None:
-                found += [shard.outcome(item) for item in range(known - name.first, name.trajectories)]
-        return found, {**since, **_marks(index)}
-
-    def marks(self) -> dict[str, int]:
-        """Return how many trajectories each writer has stored."""
-        return _marks(self._index)
-
     def evict(self, before: int) -> int:
         """Remove the shards whose trajectories all have an index below ``before``.
 
@@ -234,7 +192,11 @@ class Replay:
 
         Returns:
             Shards removed.
+
+        Raises:
+            ReplayError: If this replay may change nothing, or the disk does not take the change.
         """
+        self._check_may_change()
         index = self._index
         newest = {name.writer: name for name in index.names if name not in index.holes}
         removed = 0
@@ -242,7 +204,10 @@ class Replay:
             if first + name.trajectories <= before and name != newest[name.writer]:
                 removed += self._remove(name)
         if removed:
-            sync_folder(self.folder)
+            try:
+                sync_folder(self.folder)
+            except OSError as error:
+                raise ReplayError(f"{self.folder} cannot be synced: {error.strerror}") from None
             self.refresh()
         return removed
 
@@ -255,8 +220,10 @@ class Replay:
             Trajectories moved.
 
         Raises:
-            ReplayError: If a shard holds trajectories on both sides of ``after``; nothing is moved.
+            ReplayError: If a shard holds trajectories on both sides of ``after``, or this replay may
+                change nothing; then nothing is moved. If a file cannot be moved.
         """
+        self._check_may_change()
         self.refresh()
         index = self._index
         for start, name in zip(index.starts, index.names, strict=True):
@@ -270,10 +237,22 @@ class Replay:
             if start >= after:
                 folder = self.folder / QUARANTINE if name in index.holes else self.folder
                 with suppress(FileNotFoundError):
-                    set_aside(folder / name.file, self.folder / SET_ASIDE)
+                    self._set_aside(folder / name.file)
                     moved += name.trajectories
         self.refresh()
         return moved
+
+    def _check_may_change(self) -> None:
+        if self._files.read_only:
+            raise ReplayError(f"{self.folder} was opened to be read: nothing in it may be changed")
+
+    def _set_aside(self, path: Path) -> None:
+        try:
+            set_aside(path, self.folder / SET_ASIDE)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ReplayError(f"{path} cannot be moved to set-aside: {error.strerror}") from None
 
     def _remove(self, name: ShardName) -> int:
         try:
@@ -291,10 +270,17 @@ class Replay:
         quarantined = frozenset(moved_shards(in_quarantine))
         protected = files_in(self.folder / PROTECTED / QUARANTINE)
         self._in_quarantine, self._files.moved = len(in_quarantine) + len(protected), 0
-        if listed.keys() == self._listed.keys() and quarantined == self._quarantined:
+        before, self._listed = self._listed, listed
+        added = [name for file, name in listed.items() if file not in before]
+        removed = len(before) + len(added) - len(listed)
+        if removed:
+            self._files.forget(Place(name) for file, name in before.items() if file not in listed)
+        if removed or quarantined != self._quarantined:
+            self._quarantined = quarantined
+            return Index.build(listed.values(), quarantined)
+        if not added:
             return last
-        self._listed, self._quarantined = listed, quarantined
-        return Index.build(listed.values(), quarantined)
+        return last.extended(added) or Index.build(listed.values(), quarantined)
 
     def _limit(self, index: Index, limit: int | None) -> int:
         if limit is None:
@@ -363,22 +349,11 @@ def _fitting(values: np.ndarray, room: float) -> int:
     return int(np.searchsorted(np.cumsum(values[::-1]), room, "right"))
 
 
-def _marks(index: Index) -> dict[str, int]:
-    return {name.writer: name.end for name in index.names}
-
-
 def _oldest_first(index: Index, window: range) -> list[tuple[int, ShardName]]:
     return list(index.between(window.start, window.stop))[::-1]
 
 
 def _end_to_end(places: Iterable[Place], start: int) -> Iterator[Segment]:
     for place in places:
-        yield Segment(start, place, 0, place.name.trajectories)
+        yield Segment(start, place)
         start += place.name.trajectories
-
-
-def _placed(index: Index, window: range, start: int) -> Iterator[Segment]:
-    """Yield the shards of a window at the positions that follow from their indices."""
-    for first, name in _oldest_first(index, window):
-        begin, end = max(first, window.start), min(first + name.trajectories, window.stop)
-        yield Segment(start + begin - window.start, Place(name), begin - first, end - begin)

@@ -11,7 +11,7 @@ import numpy as np
 from amago_core.replay.cutting import cut, places
 from amago_core.replay.errors import NothingStoredError, TrajectoryGoneError
 from amago_core.spec.schema import SamplingSpec
-from amago_registry.errors import DatasetError, RecordingError
+from amago_registry.errors import RecordingError
 from amago_registry.trajectories import Trajectory
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Sampler:
         seed: Seed of all draws, at least 0 and below 2^64.
         context_length: Most transitions of a slice; a shorter trajectory is taken whole.
         relabeler: Rewrites whole trajectories before they are sliced; None to take them as stored.
-        dataset: Where the rest is drawn from; None for the replay alone.
+        dataset: Where the rest is drawn from, and everything while the replay holds nothing; None for
+            the replay alone.
         spec: How trajectories and places are drawn, and the dataset's share.
     """
 
@@ -86,15 +87,19 @@ class Sampler:
 
         Raises:
             NothingStoredError: If there is no trajectory to draw.
-            DatasetError: If the dataset does not give what it was asked for.
             RecordingError: If a relabeler would be given a piece from the middle of a trajectory.
         """
         view = None if self._replay is None else self._replay.view(limit)
         # One call of the generator: a trajectory and a place for each slice, and the dataset's luck.
         numbers = self._philox(update, _For.BATCH).random_raw(2 * count + 1).tolist()
-        drawn = self._from_dataset(view, update, count, numbers[-1])
+        drawn = self._from_dataset(update, self._wanted(view, update, count, numbers[-1]))
         if len(drawn) < count:
-            drawn += self._from_replay(view, update, len(drawn), numbers[:count])
+            try:
+                drawn += self._from_replay(view, update, len(drawn), numbers[:count])
+            except NothingStoredError:
+                if self._dataset is None:
+                    raise
+                drawn = self._from_dataset(update, count)
         placed = numbers[count:-1]
         if self._relabeler is not None:
             return self._relabeled(update, drawn, placed, rank, ranks)
@@ -126,24 +131,19 @@ class Sampler:
             return 0, length
         return cut(how, _below(places(how, length, window), number), length, window)
 
-    def _from_dataset(
-        self, view: View | None, update: int, count: int, number: int
-    ) -> list[Trajectory]:
+    def _wanted(self, view: View | None, update: int, count: int, number: int) -> int:
+        """Return how many trajectories are the dataset's."""
         if self._dataset is None:
-            return []
+            return 0
         expected = float(count) if not view else count * dataset_share(self._spec, update)
         wanted = int(expected)
-        wanted += number < (expected - wanted) * 2**64
-        if not wanted:
+        return wanted + (number < (expected - wanted) * 2**64)
+
+    def _from_dataset(self, update: int, count: int) -> list[Trajectory]:
+        if self._dataset is None or not count:
             return []
         rng = np.random.Generator(self._philox(update, _For.DATASET))
-        drawn = list(self._dataset.sample(rng, wanted, update))
-        if len(drawn) != wanted:
-            raise DatasetError(
-                f"the dataset {type(self._dataset).__name__} gave {len(drawn)} trajectories for update "
-                f"{update}, {wanted} were asked for"
-            )
-        return drawn
+        return list(self._dataset.sample(rng, count, update))
 
     def _from_replay(
         self, view: View | None, update: int, first: int, numbers: list[int]
@@ -169,7 +169,9 @@ class Sampler:
             except TrajectoryGoneError:
                 continue
         assert self._replay is not None
-        raise NothingStoredError(f"the {len(view)} trajectories of {self._replay.folder} are gone")
+        raise NothingStoredError(
+            f"the trajectories of {self._replay.folder} are gone (0 of {len(view)} left)"
+        )
 
     def _position(self, view: View, number: int) -> int:
         if self._spec.by == "trajectories":

@@ -13,16 +13,26 @@ import os
 import stat
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from amago_core.replay.encoding import CHECKSUM, FACTS, FORMAT, PREV_ACTIONS, Totals, described
+from amago_core.foreign_files import memory_share
+from amago_core.replay.encoding import (
+    CHECKSUM,
+    FACTS,
+    FORMAT,
+    MOST_BYTES,
+    PREV_ACTIONS,
+    Totals,
+    described,
+)
 from amago_core.replay.errors import DamagedShardError, ReplayError
-from amago_core.replay.header import LENGTH_BYTES, MOST_BYTES, Tensor, parse_header
+from amago_core.replay.header import LENGTH_BYTES, Tensor, parse_header
 from amago_core.replay.mapping import map_file
 from amago_core.replay.naming import ShardName
 from amago_core.replay.trajectory import LATEST, REQUIRED, checksum
@@ -33,21 +43,8 @@ _FIRST_READ = 2**14
 
 _WORD = 8
 
-
-class StoredOutcome(NamedTuple):
-    """How a stored trajectory went.
-
-    Args:
-        total: Sum of the rewards.
-        length: Transitions.
-        success: Mean outcome of its attempts; None where nobody knows.
-        task: Name of its task; else empty.
-    """
-
-    total: float
-    length: int
-    success: float | None
-    task: str
+_MOST_CHARACTERS = 300
+"""Characters of a reason, which may quote a file; a longer one is cut."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +85,7 @@ class Shard:
             return cls._read(descriptor, path, name)
         except (ValueError, RecursionError) as error:
             deep = isinstance(error, RecursionError)
-            reason = "its header is nested too deeply" if deep else error
-            raise DamagedShardError(f"{path} is not a shard of a replay: {reason}") from None
+            raise _no_shard(path, "its header is nested too deeply" if deep else error) from None
         except OSError as error:
             raise _unreadable(path, error) from None
         finally:
@@ -105,6 +101,8 @@ class Shard:
             raise ValueError(f"it has {size} bytes, and its header cannot be among them")
         if len(start) < begin:
             start = _exactly(descriptor, begin, 0)
+        if size > memory_share(2):  # Its writer had it in memory twice.
+            raise ValueError(f"it has {size:,} bytes, too many for this machine")
         tensors, metadata = parse_header(start[LENGTH_BYTES:begin], size)
         facts_bytes = _check_facts(tensors, name.trajectories)
         block = start[begin : begin + facts_bytes + _WORD]
@@ -154,17 +152,6 @@ class Shard:
         sizes[0] += self.size - int(sizes.sum())
         return sizes
 
-    def outcome(self, item: int) -> StoredOutcome:
-        """Return how one trajectory went."""
-        facts = self.facts
-        success = float(facts["successes"][item])
-        return StoredOutcome(
-            total=float(facts["returns"][item]),
-            length=int(facts["lengths"][item]),
-            success=None if np.isnan(success) else success,
-            task=self.tasks[int(facts["tasks"][item])],
-        )
-
     def map(self) -> OpenShard:
         """Map the file.
 
@@ -179,7 +166,7 @@ class Shard:
                 raise ValueError("its size has changed")
             return OpenShard(self, map_file(descriptor, self.size))
         except ValueError as error:
-            raise DamagedShardError(f"{self.path} is not a shard of a replay: {error}") from None
+            raise _no_shard(self.path, error) from None
         except OSError as error:
             raise _unreadable(self.path, error) from None
         finally:
@@ -190,20 +177,24 @@ class OpenShard:
     """The trajectories of a shard, as read-only views of its memory map.
 
     The map lives as long as anything looks at it. Each trajectory is read whole the first time, for its
-    checksum; later, what is not touched is not read.
+    checksum; later, what is not touched is not read. Nothing of ours ever changes a stored file; where
+    somebody else cuts it short under a map, the process that next touches what is gone is killed.
 
     Args:
         shard: What is known of it.
         memory: The file.
     """
 
-    __slots__ = ("_action", "_checked", "_facts", "_per_step", "_per_time", "_reward", "_size", "shard")
+    __slots__ = (
+        "_action", "_before", "_checked", "_facts", "_per_step", "_per_time", "_reward", "_size",
+        "shard",
+    )  # fmt: skip
 
     def __init__(self, shard: Shard, memory: np.ndarray) -> None:
         self.shard = shard
         steps = shard.timesteps
         columns = {name: tensor.view(memory) for name, tensor in shard.columns.items()}
-        before = columns.pop(PREV_ACTIONS)
+        self._before = before = columns.pop(PREV_ACTIONS)
         self._per_step = [(name, c) for name, c in columns.items() if len(c) == steps]
         self._per_time = [(name, c) for name, c in columns.items() if len(c) != steps]
         self._action, self._reward = columns["action"], columns["reward"]
@@ -260,13 +251,19 @@ class OpenShard:
             raise self._damaged(
                 f"trajectory {item + 1} of its {count} does not have the checksum it was stored with"
             )
+        if trajectory.prev_action is None and self._before[item].tobytes().strip(b"\0"):
+            raise self._damaged("there is an action before a trajectory that has none")
         for name, column in trajectory.columns.items():
             if column.dtype == np.bool_ and column.size and column.view(np.uint8).max() > 1:
                 raise self._damaged(f"{name!r} has a value that is neither true nor false")
         self._checked[item] = True
 
     def _damaged(self, reason: str) -> DamagedShardError:
-        return DamagedShardError(f"{self.shard.path} is damaged: {reason}")
+        return DamagedShardError(f"{self.shard.path} is damaged: {reason:.{_MOST_CHARACTERS}}")
+
+
+def _no_shard(path: Path, reason: object) -> DamagedShardError:
+    return DamagedShardError(f"{path} is not a shard of a replay: {reason!s:.{_MOST_CHARACTERS}}")
 
 
 def _open(path: Path) -> int:
@@ -276,8 +273,9 @@ def _open(path: Path) -> int:
     except FileNotFoundError:
         raise
     except OSError as error:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise DamagedShardError(f"{path} is not a shard of a replay: it is no file") from None
+        with suppress(OSError):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise _no_shard(path, "it is no file") from None
         raise _unreadable(path, error) from None
 
 

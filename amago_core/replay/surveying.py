@@ -62,6 +62,7 @@ class Survey:
     Args:
         folder: Where it lies.
         stored: Trajectories stored since it began, evicted ones included.
+        gone: How many of them are not there or cannot be read.
         kept: What was stored and is still there.
         protected: What lies in ``protected/``.
         quarantined: What lies in quarantine, as the names of the files say.
@@ -73,6 +74,7 @@ class Survey:
 
     folder: Path
     stored: int
+    gone: int
     kept: Group
     protected: Group
     quarantined: Group
@@ -98,6 +100,8 @@ def survey(folder: Path) -> Survey:
     protected = _read(
         ((folder / PROTECTED / file, name) for file, name in copies if name is not None), problems
     )
+    numbered = set(index.names)
+    there = sum(shard.name.trajectories for shard in kept if shard.name in numbered)
     updates = [shard.name.update for shard in kept]
     by_writer: dict[str, list[Shard]] = {}
     for shard in kept:
@@ -105,6 +109,7 @@ def survey(folder: Path) -> Survey:
     return Survey(
         folder=folder,
         stored=index.stored,
+        gone=index.stored - there,
         kept=_group(kept),
         protected=_group(protected),
         quarantined=_named([*in_quarantine, *damaged_copies]),
@@ -147,6 +152,8 @@ def _tasks(shards: list[Shard]) -> tuple[TaskSurvey, ...]:
         facts = shard.facts
         for number, task in enumerate(shard.tasks):
             mine = facts["tasks"] == number
+            if not mine.any():  # Only where somebody else wrote the shard.
+                continue
             found = (facts["returns"][mine], facts["lengths"][mine], facts["successes"][mine])
             rows.setdefault(task, []).append(found)
     surveys = []

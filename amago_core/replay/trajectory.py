@@ -17,6 +17,9 @@ from amago_registry.trajectories import OBSERVATION, Trajectory
 REQUIRED = ("action", "reward", "terminated", "truncated")
 """Columns that every trajectory has, beside its observations."""
 
+MOST_AXES = 16
+"""Most axes of a column, rows included."""
+
 _STORABLE = frozenset("biuf")
 _SEEDS = 2**63
 LATEST = 2**62
@@ -115,6 +118,8 @@ def _fault(name: str, column: np.ndarray, length: int) -> str | None:
     """Return what is wrong with a column, None if nothing is."""
     if column.dtype.kind not in _STORABLE or not column.dtype.isnative or column.dtype.itemsize > 8:
         return f"has type {column.dtype}"
+    if column.ndim > MOST_AXES:
+        return f"has {column.ndim} axes, more than {MOST_AXES}"
     rows = column.shape[0] if column.ndim else 0
     if name.startswith(OBSERVATION):
         return None if rows == length + 1 else f"has {rows} rows instead of {length + 1}"

@@ -11,23 +11,25 @@ import numpy as np
 
 from amago_core.replay.errors import TrajectoryGoneError
 from amago_core.replay.files import Place, ShardFiles
+from amago_core.replay.index import Index
 from amago_registry.trajectories import Trajectory
 
 
 class Segment(NamedTuple):
-    """Neighbouring trajectories of one shard.
+    """All trajectories of a shard.
 
     Args:
         start: Position of the first of them in the view.
         place: The shard.
-        item: Place of the first of them in the shard.
-        length: How many they are.
     """
 
     start: int
     place: Place
-    item: int
-    length: int
+
+    @property
+    def stop(self) -> int:
+        """Position after the last of them."""
+        return self.start + self.place.name.trajectories
 
 
 class View:
@@ -39,21 +41,27 @@ class View:
 
     Args:
         files: Where to read.
-        segments: What there is, by position.
+        segments: Whole shards, end to end from position 0 on.
         protected: How many trajectories are protected.
-        count: Positions, those of trajectories that are gone included.
-        first: Index of the first visible trajectory.
+        index: Of those behind the segments; absent if there are none.
+        window: Indices of those; also of what is gone.
     """
 
     def __init__(
-        self, files: ShardFiles, segments: Iterable[Segment], protected: int, count: int, first: int
+        self,
+        files: ShardFiles,
+        segments: Iterable[Segment],
+        protected: int,
+        index: Index | None = None,
+        window: range = range(0),
     ) -> None:
         self.protected = protected
         self._files = files
         self._segments = list(segments)
         self._starts = [segment.start for segment in self._segments]
-        self._count = count
-        self._first = first
+        self._index, self._window = index, window
+        self._numbered = self._segments[-1].stop if self._segments else 0
+        self._count = self._numbered + len(window)
 
     def __len__(self) -> int:
         return self._count
@@ -62,9 +70,14 @@ class View:
     def lengths(self) -> np.ndarray:
         """Transitions of each trajectory, int64; 0 where it is gone. Reads the facts of every shard."""
         lengths = np.zeros(self._count, np.int64)
-        for start, place, item, length in self._segments:
-            measured = self._files.measures(place).lengths
-            lengths[start : start + length] = measured[item : item + length]
+        for segment in self._segments:
+            lengths[segment.start : segment.stop] = self._files.measures(segment.place).lengths
+        window = self._window
+        shift = self._numbered - window.start
+        for first, name in self._index.between(window.start, window.stop) if self._index else ():
+            begin, end = max(first, window.start), min(first + name.trajectories, window.stop)
+            measured = self._files.measures(Place(name)).lengths
+            lengths[begin + shift : end + shift] = measured[begin - first : end - first]
         lengths.flags.writeable = False
         return lengths
 
@@ -97,13 +110,10 @@ class View:
         """
         if not 0 <= position < self._count:
             raise IndexError(f"position {position} of {self._count}")
-        number = bisect_right(self._starts, position) - 1
-        if number >= 0:
-            first, place, item, length = self._segments[number]
-            if position < first + length:
-                found = self._files.read(place, item + position - first, start, stop)
-                if found is not None:
-                    return found
+        located = self._locate(position)
+        found = None if located is None else self._files.read(*located, start, stop)
+        if found is not None:
+            return found
         raise TrajectoryGoneError(
             f"{self.name(position)} is not in {self._files.folder}; it may have been evicted"
         )
@@ -112,4 +122,13 @@ class View:
         """Return what a trajectory is called in messages."""
         if position < self.protected:
             return f"protected trajectory {position}"
-        return f"trajectory {self._first + position - self.protected}"
+        return f"trajectory {self._window.start + position - self.protected}"
+
+    def _locate(self, position: int) -> tuple[Place, int] | None:
+        """Return the shard of a trajectory and its place in it; None if there is none."""
+        if position < self._numbered:
+            first, place = self._segments[bisect_right(self._starts, position) - 1]
+            return place, position - first
+        assert self._index is not None
+        located = self._index.locate(self._window.start + position - self._numbered)
+        return None if located is None else (Place(located[0]), located[1])

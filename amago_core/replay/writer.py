@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from amago_core.durability import SET_ASIDE, publish, write_file
+from amago_core.durability import SET_ASIDE, name_new, sync_folder, write_file
 from amago_core.replay.encoding import Totals, difference, encode, schema
 from amago_core.replay.errors import DamagedShardError, ReplayError, TrajectoryError
 from amago_core.replay.naming import (
@@ -45,10 +46,13 @@ class ReplayWriter:
         self._folder = folder
         self._writer = writer
         self._pending: list[Trajectory] = []
+        self._unsynced: ShardName | None = None
         self._schema: dict[str, str] | None = None
         self._claim = folder / f".{writer}.claim"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(folder.parent)
             self._remove_leftovers()
             self._token = self._take_name()
         except OSError as error:
@@ -56,7 +60,7 @@ class ReplayWriter:
         own = sorted(name for name in shards_in(folder).values() if name.writer == writer)
         damaged = self._moved_to(QUARANTINE)
         self._stored = max((name.end for name in (*own, *damaged)), default=0)
-        self._update = own[-1].update if own else 0
+        self._update = max((name.update for name in (*own, *damaged)), default=0)
         # A number never used: readers take a shard they know by name as read.
         used = (*own, *damaged, *self._moved_to(SET_ASIDE))
         self._number = max((name.number for name in used), default=-1) + 1
@@ -99,31 +103,58 @@ class ReplayWriter:
         Raises:
             ReplayError: If the shard cannot be written; what was appended is kept for another try.
         """
-        if not self._pending:
-            return None
+        name = self._unsynced  # The last try got as far as that.
+        self._sync()
+        if self._pending:
+            name = self._store(update)
+            self._sync()
+        return None if name is None else self._folder / name.file
+
+    def _store(self, update: int) -> ShardName:
+        """Give everything appended so far its name; a power cut may still take it away."""
         update, count = max(update, self._update), len(self._pending)
         name = ShardName(update, self._writer, self._number, self._stored, count)
-        path = self._folder / name.file
-        if path.exists() or self._who_claims() != self._token:
-            raise ReplayError(f"another process writes to {self._folder} as '{self._writer}'")
+        if ShardName.parse(name.file) != name:
+            raise ReplayError(
+                f"{_trajectories(count)} cannot be stored in {self._folder}: "
+                f"'{name.file}' has a number of more than 10 digits"
+            )
         data = encode(self._pending, name, self._before)
-        self._write(data, path, self._folder / name.temporary)
+        self._write(data, name)
         steps = sum(trajectory.length for trajectory in self._pending)
         self._before = Totals(self._before.timesteps + steps, self._before.bytes + len(data))
         self._number, self._update, self._stored = name.number + 1, update, name.end
         self._pending.clear()
-        return path
+        self._unsynced = name
+        return name
 
-    def _write(self, data: bytes, path: Path, temporary: Path) -> None:
+    def _write(self, data: bytes, name: ShardName) -> None:
+        temporary = self._folder / name.temporary
         try:
-            write_file(temporary, data)
-            publish(temporary, path)
-        except OSError as error:
-            count = len(self._pending)
-            what = "1 trajectory" if count == 1 else f"{count} trajectories"
-            raise ReplayError(f"{what} cannot be stored in {self._folder}: {error}") from error
-        finally:
+            self._check_claim()
             temporary.unlink(missing_ok=True)
+            write_file(temporary, data)
+            self._check_claim()  # It may have taken long.
+            name_new(temporary, self._folder / name.file)
+        except FileExistsError:  # The temporary file may be the other's: who opens next removes it.
+            raise ReplayError(f"another process writes to {self._folder} as '{self._writer}'") from None
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise self._complaint(name, error) from error
+
+    def _sync(self) -> None:
+        if self._unsynced is None:
+            return
+        try:
+            sync_folder(self._folder)
+        except OSError as error:
+            raise self._complaint(self._unsynced, error) from error
+        self._unsynced = None
+
+    def _complaint(self, name: ShardName, error: OSError) -> ReplayError:
+        what = _trajectories(name.trajectories)
+        return ReplayError(f"{what} cannot be stored in {self._folder}: {error}")
 
     def _take_name(self) -> bytes:
         """Make the writer's name one's own; who had it before sees that and stops."""
@@ -133,11 +164,14 @@ class ReplayWriter:
             file.write(token)
         return token
 
-    def _who_claims(self) -> bytes:
+    def _check_claim(self) -> None:
+        """Raise FileExistsError if another process opened the writer since."""
         try:
-            return self._claim.read_bytes()
-        except OSError:
-            return b""
+            claim = self._claim.read_bytes()
+        except FileNotFoundError:
+            claim = b""
+        if claim != self._token:
+            raise FileExistsError
 
     def _remove_leftovers(self) -> None:
         for file in files_in(self._folder):
@@ -157,3 +191,7 @@ class ReplayWriter:
             except (FileNotFoundError, DamagedShardError):
                 continue
         return Totals()
+
+
+def _trajectories(count: int) -> str:
+    return "1 trajectory" if count == 1 else f"{count} trajectories"

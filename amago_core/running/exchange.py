@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amago_core.running.tally import Totals
+from amago_core.checkpoints import is_count
+from amago_core.running.tally import Tally, Totals
+from amago_registry.errors import reason
 
 if TYPE_CHECKING:
     from amago_core.agent import Agent
     from amago_core.tensor_trees import TensorTree
 
-_COLLECTOR = re.compile(r"(collector_[0-9]+)\.json")
+_COLLECTOR = re.compile(r"collector_[0-9]+")
 
 
 @dataclass
@@ -48,6 +51,31 @@ class Collected:
     cpu_seconds: float = 0.0
     totals: Totals = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Collected:
+        """Return what was stored, by this version or by anybody.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        try:
+            told = cls(**stored)
+            Tally(told.totals).metrics()
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"it says nothing of a collector: {reason(error)}") from None
+        counts = (
+            told.pid,
+            told.life,
+            told.steps,
+            told.begun,
+            told.started,
+            told.dropped,
+            told.restarts,
+        )
+        if not all(map(is_count, counts)) or not isinstance(told.cpu_seconds, int | float):
+            raise ValueError("it says nothing of a collector: what should be a number is none")
+        return told
+
 
 class Exchange:
     """The files of a run in which processes tell each other how far they are.
@@ -65,18 +93,24 @@ class Exchange:
         """Return what a collector has done; None if nothing is known of it."""
         stored = _read(self.folder / f"{name}.json")
         try:
-            return None if stored is None else Collected(**stored)
-        except TypeError:
+            return None if stored is None else Collected.of(stored)
+        except ValueError:
             return None
 
     def collectors(self) -> dict[str, Collected]:
         """Return what each collector has done, those of earlier trainings in this folder included."""
-        matches = (_COLLECTOR.fullmatch(path.name) for path in self.folder.iterdir())
-        found = {match[1]: self.collector(match[1]) for match in matches if match}
+        names = (path.stem for path in self.folder.iterdir() if path.suffix == ".json")
+        found = {name: self.collector(name) for name in names if _COLLECTOR.fullmatch(name)}
         return {name: known for name, known in sorted(found.items()) if known is not None}
 
     def tell_collected(self, name: str, collected: Collected) -> None:
-        """Replace what a collector says."""
+        """Replace what a collector says.
+
+        Raises:
+            ValueError: If no collector has such a name; it may come from a checkpoint.
+        """
+        if not _COLLECTOR.fullmatch(name):
+            raise ValueError(f"{name!r:.60} is no name of a collector")
         _replace(self.folder / f"{name}.json", json.dumps(asdict(collected)).encode())
 
     def learned(self) -> float:

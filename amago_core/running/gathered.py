@@ -49,6 +49,7 @@ class GatheredExperience:
         self.limit: int | None = None
         self._known: dict[str, Collected] = {}
         self._counted = Tally()
+        self._told_idle = not spec.training.updates_per_round
 
     @property
     def env_steps(self) -> int:
@@ -85,7 +86,7 @@ class GatheredExperience:
         """Open the replay; bring back what the files of collectors have lost in a power cut."""
         self.begin()
         for name, stored in facts["collectors"].items():
-            before = Collected(**stored)
+            before = Collected.of(stored)
             if name not in self._known or self._known[name].steps < before.steps:
                 self._exchange.tell_collected(name, before)
         self._look()
@@ -110,12 +111,23 @@ class GatheredExperience:
             something = self._has_dataset or bool(len(self.replay.view()))
             may_go_on = self._pace.may_update if something else self._pace.may_pass
             if may_go_on(learned, self._pace.collected(self._steps)) and (something or looked):
+                if rounds and not something:
+                    self._tell_idle()
                 return something
             if looked:
                 self._exchange.tell_learned(learned, update)
                 time.sleep(_POLL_SECONDS)
             self._look()
             looked = True
+
+    def _tell_idle(self) -> None:
+        """Say once that a whole round has passed with nothing to learn from."""
+        if not self._told_idle:
+            self._told_idle = True
+            self._note(
+                f"no trajectory is stored after {self.env_steps:,} steps of all environments together: "
+                "there is nothing to learn from until a task ends"
+            )
 
     def _look(self) -> None:
         """Look what the collectors have done: first how far they are, so that it is stored by then."""

@@ -26,7 +26,7 @@ class FolderLock:
         patience: Seconds to wait for them.
 
     Raises:
-        RunDirError: If another training holds it, or its processes do not end.
+        RunDirError: If another training holds it, its processes do not end, or nobody may write there.
     """
 
     def __init__(self, folder: RunDir, *, orphans: bool = True, patience: float = PATIENCE) -> None:
@@ -76,7 +76,10 @@ def _await_orphans(folder: RunDir, patience: float) -> None:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise RunDirError(f"{path.parent} cannot be written: {error.strerror}.") from None
 
 
 def _lock(file: int, kind: int) -> bool:

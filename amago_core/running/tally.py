@@ -26,7 +26,9 @@ class Tally:
     """
 
     def __init__(self, totals: Mapping[str, Mapping[str, float]] | None = None) -> None:
-        self.totals: Totals = {task: dict(sums) for task, sums in (totals or {}).items()}
+        self.totals: Totals = {
+            task: {name: float(sums[name]) for name in _FIELDS} for task, sums in (totals or {}).items()
+        }
 
     def add(self, outcome: Ended) -> None:
         """Count one trajectory."""

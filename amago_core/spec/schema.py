@@ -82,8 +82,9 @@ class SamplingSpec(Options):
     slices: Literal["even", "inside", "left", "right", "both"] = Field(
         "even",
         description="Where a sequence lies in a trajectory longer than the context. even: full length, "
-        "the ends as often as the middle; inside: full length, anywhere, so the ends are rare; left: "
-        "begins short at the start; right: ends short at the end; both: each timestep equally often.",
+        "the ends at least a third as often as the rest; inside: full length, anywhere, so ends are "
+        "rare; left: begins short at the start; right: ends short at the end; both: each timestep "
+        "equally often.",
     )
     dataset_share: float = Field(
         0.5,
@@ -125,7 +126,8 @@ class CollectorSpec(Options):
     vectorization: Literal["sync", "async", "native"] = Field(
         "sync",
         description="Where environments run. sync: one after the other in this process; async: in "
-        "processes of their own, for slow ones; native: as the environment's own vector form.",
+        "processes of their own, for slow ones; native: as the environment's own vector form. Where "
+        "that begins tasks by itself, recordings know no seeds, and evaluation takes sync.",
     )
     processes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto",
@@ -146,6 +148,7 @@ class CollectorSpec(Options):
     piece_length: int | None = Field(
         None,
         ge=1,
+        le=10**9,
         description="Mean transitions of the pieces in which longer trajectories are stored, so that "
         "learning need not wait for their end; null stores them whole.",
     )

@@ -13,8 +13,10 @@ from gymnasium import spaces
 
 from amago_registry.errors import RecordingError
 from amago_registry.spaces import (
+    as_array,
     canonical_action,
     canonical_observation,
+    check_observation,
     flat_observation,
     stored_action,
     stored_action_dtype,
@@ -57,8 +59,9 @@ def recorded_trajectory(
 
     Raises:
         RecordingError: Saying what does not fit.
-        UnsupportedSpaceError: If agents do not take actions of this space.
+        UnsupportedSpaceError: If agents do not see observations, or take actions, of these spaces.
     """
+    check_observation(observation_space)
     seen = flat_observation(observations, observation_space)
     declared = canonical_observation(observation_space)
     if seen.keys() != declared.spaces.keys():
@@ -193,7 +196,7 @@ def _inside(column: np.ndarray, space: spaces.Space[Any]) -> bool:
 
 def _converted(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
     """Return a copy of that type; what would silently become something else is refused."""
-    given = np.asarray(values)
+    given = as_array(name, values)
     if given.dtype.kind in _STORABLE:
         with np.errstate(invalid="ignore", over="ignore"):
             converted = np.array(given, dtype, order="C")

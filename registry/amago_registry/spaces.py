@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from amago_registry.actions import CanonicalAction, choices
-from amago_registry.errors import RecordingError, UnsupportedSpaceError
+from amago_registry.errors import RecordingError, UnsupportedSpaceError, reason
 
 BARE_KEY = "observation"
 """Name of an observation that the environment puts into no dictionary or tuple."""
@@ -123,7 +123,7 @@ def stored_action(action: Any, space: spaces.Space[Any]) -> np.ndarray:
         UnsupportedSpaceError: If agents do not take actions of this space.
     """
     canonical = canonical_action(space)
-    given = np.asarray(action)
+    given = as_array("the action", action)
     shape = space.shape or ()
     if given.ndim == 0 or given.shape[1:] != shape or given.dtype.kind not in "biuf":
         wanted = ", ".join(map(str, ("B", *shape)))
@@ -136,6 +136,18 @@ def stored_action(action: Any, space: spaces.Space[Any]) -> np.ndarray:
         raise RecordingError(f"the action {given[row].tolist()} of row {row} does not lie in {space}.")
     flat = stored.reshape(len(given), *(canonical.shape or ()))
     return flat.astype(stored_action_dtype(canonical))
+
+
+def as_array(name: str, values: Any) -> np.ndarray:
+    """Return recorded values as an array.
+
+    Raises:
+        RecordingError: If they are ragged.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise RecordingError(f"{name} cannot become an array: {reason(error).rstrip('.')}.") from error
 
 
 def _index(given: np.ndarray, space: spaces.Space[Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ class WrongError(AmagoError):
     """What a relabeler says is wrong."""
 
 
-class TwofoldError(Exception):
+class TwofoldError(AmagoError):
     """An error that cannot be pickled: it is made of two things."""
 
     def __init__(self, first: str, second: str) -> None:
@@ -60,6 +60,16 @@ class Relabeler:
         if how.startswith("sleep "):
             Path(how.removeprefix("sleep ")).touch()
             time.sleep(600)
+        if how == "none":
+            return None  # type: ignore[return-value]
+        if how == "empty":
+            return {name: column[: len(column) - len(reward)] for name, column in trajectory.items()}
+        if how == "blind":
+            return {name: column for name, column in trajectory.items() if "obs" not in name}
+        if how == "wide":
+            return {**trajectory, "obs.observation": trajectory["obs.observation"].astype(np.float64)}
+        if how == "half":
+            return {**trajectory, "action": trajectory["action"] + 0.5}
         if how == "torch":
             reward = reward + 100_000 * ("torch" in sys.modules)
         if how == "threads":

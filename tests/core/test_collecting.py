@@ -64,10 +64,13 @@ def collector(folder: RunDir, *overrides: str, number: int = 0) -> CollectorProc
     return CollectorProcess(spec, folder, task, number, lambda text: None)
 
 
-def learner(folder: RunDir, *overrides: str, checks: int = 3) -> GatheredExperience:
+def learner(
+    folder: RunDir, *overrides: str, checks: int = 3, notes: list[str] | None = None
+) -> GatheredExperience:
     spec = spec_of(*overrides)
     lifeline: Any = Patience(checks)
-    seen = GatheredExperience(spec, folder, parts_of(spec), lambda text: None, lifeline)
+    note = ([] if notes is None else notes).append
+    seen = GatheredExperience(spec, folder, parts_of(spec), note, lifeline)
     seen.begin()
     return seen
 
@@ -148,6 +151,19 @@ def test_with_nothing_stored_the_learner_passes_slots_as_steps_are_taken(folder:
     with pytest.raises(HaltedError):
         seen.turn(0, 1, 0)
     assert exchange.learned() == 0.5  # Said before it waits, or collectors might wait for it too.
+
+
+def test_a_round_with_nothing_to_learn_from_is_told_once(folder: RunDir) -> None:
+    notes: list[str] = []
+    seen, exchange = learner(folder, checks=9, notes=notes), Exchange(folder.exchange)
+    exchange.tell_collected("collector_0", Collected(steps=60))
+    assert not any(seen.turn(0, slot, 0) for slot in range(2))
+    assert notes == []
+    assert not any(seen.turn(1, slot, 0) for slot in range(2))
+    assert notes == [
+        "no trajectory is stored after 120 steps of all environments together: there is nothing to "
+        "learn from until a task ends"
+    ]
 
 
 def test_the_learner_waits_once_it_is_ahead_by_the_slack(folder: RunDir) -> None:

@@ -426,6 +426,67 @@ def test_a_value_that_is_not_finite_stops_collecting(at: int, how: str, message:
     assert str(caught.value) == f"environment walk, {message}"
 
 
+class Told(Walk):
+    """A walk of 50 steps that shows or pays what it is told to at the third step."""
+
+    def __init__(self, space: Any, fine: Any, wrong: Any, reward: float = 0.0) -> None:
+        super().__init__()
+        self.observation_space, self.fine, self.wrong, self.reward = space, fine, wrong, reward
+
+    def reset(self, **settings: Any) -> tuple[Any, dict[str, Any]]:
+        super().reset(**settings)
+        self.length = 50
+        return self.fine, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        super().step(action)
+        third = self.time == 3
+        return self.wrong if third else self.fine, self.reward * third, False, False, {}
+
+
+@pytest.mark.parametrize(
+    ("space", "fine", "wrong", "message"),
+    [
+        (spaces.Discrete(4), 3, 4, "is 4, which does not lie in Discrete(4)."),
+        (spaces.Discrete(4), 0, -1, "is -1, which does not lie in Discrete(4)."),
+        (spaces.Discrete(2, start=5), 6, 1, "is 1, which does not lie in Discrete(2, start=5)."),
+        (
+            spaces.MultiDiscrete([2, 3]),
+            np.array([1, 2]),
+            np.array([2, 0]),
+            "is [2 0], which does not lie in MultiDiscrete([2 3]).",
+        ),
+        (
+            spaces.MultiBinary(2),
+            np.array([1, 0], np.int8),
+            np.array([0, 2], np.int8),
+            "is [0 2], which does not lie in MultiBinary(2).",
+        ),
+    ],
+    ids=str,
+)
+def test_an_index_that_its_space_does_not_have_stops_collecting(
+    space: Any, fine: Any, wrong: Any, message: str
+) -> None:
+    broken = collector(lambda: Told(space, fine, wrong))
+    broken.start()
+    with pytest.raises(EnvironmentFault) as caught:
+        collect(broken, 10)
+    assert str(caught.value) == (
+        f"environment walk, step 3 of its task: observation 'observation' {message}"
+    )
+
+
+def test_a_reward_that_single_precision_cannot_hold_stops_collecting() -> None:
+    broken = collector(lambda: Told(spaces.Discrete(4), 0, 0, 1e200))
+    broken.start()
+    with pytest.raises(EnvironmentFault) as caught:
+        collect(broken, 10)
+    assert str(caught.value) == (
+        "environment walk, step 3 of its task: reward is too large for single precision: 1.e+200."
+    )
+
+
 def test_collecting_draws_nothing_from_global_generators() -> None:
     fast = collector(lambda: Walk(), exploration=Contrary())
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
@@ -629,10 +690,12 @@ def test_environments_that_are_lost_while_they_begin_again_are_started_once_more
     fast.start()
     collect(fast, 5)
     assert (fast.steps, fast.restarts, fast.dropped) == (5, 3, 2)
-    assert [note.split(" Environments")[0] for note in notes] == [
-        "environment walk: lost in step 3.",
-        "environment walk: lost in reset 2.",
-        "environment walk: lost in reset 3.",
+    assert notes == [
+        f"environment walk: lost in {where}. Environments are started anew ({number} of at most 3 "
+        f"times); started trajectories dropped: {dropped}"
+        for number, (where, dropped) in enumerate(
+            [("step 3", 2), ("reset 2", 0), ("reset 3", 0)], start=1
+        )
     ]
 
 
@@ -819,3 +882,29 @@ def test_what_the_agent_keeps_of_one_step_is_not_changed_by_the_next() -> None:
         names = ("obs.observation", "prev_action", "prev_reward", "time")
         for tensor, name in zip(tensors, names, strict=True):
             assert np.array_equal(tensor.numpy(), was[name])
+
+
+class Unseeded(SyncEnvironments):
+    """Environments that say that seeds do not lead to their tasks, and that nothing can be replayed."""
+
+    reproducible = seeded = False
+
+
+def test_no_seed_is_recorded_where_seeds_do_not_say_which_task_begins() -> None:
+    fast = collector(Walk, vector=Unseeded(make_checked(Walk, "walk", 3)))
+    fast.start()
+    trajectories, outcomes = collect(fast, 20)
+    assert len(trajectories) > 5
+    assert {one.seed for one in trajectories} == {one.seed for one in outcomes} == {0}
+
+
+def test_actions_that_nobody_can_replay_are_not_kept() -> None:
+    vector = Unseeded(make_checked(Endless, "walk", 2))
+    fast = collector(Endless, 2, vector=vector, pieces=pieces(5))
+    fast.start()
+    collect(fast, 43)
+    tensors, facts = stored(fast)
+    assert [len(tensors[f"actions-{index}"]) for index in range(2)] == [0, 0]
+    again = collector(Endless, 2, vector=Unseeded(make_checked(Endless, "walk", 2)), pieces=pieces(5))
+    assert again.load_state(tensors, facts) is False
+    assert again.steps == 43

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import gymnasium
@@ -48,6 +49,62 @@ def test_a_fault_names_environment_step_and_field(at: int, how: str, message: st
     with pytest.raises(EnvironmentFault) as caught:
         act()
     assert str(caught.value) == f"environment walk, step {at} of its task: {message}"
+
+
+class Odd(Walk):
+    """A walk that is odd in the way ``how`` says."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def reset(self, **words: Any) -> Any:
+        if self.how == "reset exits":
+            sys.exit("no licence")
+        return super().reset(**words)
+
+    def step(self, action: Any) -> Any:
+        if self.how == "step exits":
+            sys.exit("no licence")
+        obs, reward, *ends, info = super().step(action)
+        return {
+            "success": (obs, reward, *ends, {"success": -1e200}),
+            "complex": (obs, np.complex128(1j), *ends, info),
+            "huge": (obs, 10**400, *ends, info),
+            "ragged": ([1.0, [2.0]], reward, *ends, info),
+        }[self.how]
+
+
+@pytest.mark.parametrize(
+    ("at", "how", "message"),
+    [
+        (0, "reset exits", "reset raised SystemExit: no licence."),
+        (1, "step exits", "step raised SystemExit: no licence."),
+        (1, "success", "info['success'] is -1e+200, which is too large."),
+        (1, "complex", "the reward is np.complex128(1j) instead of being one number."),
+        (1, "huge", f"the reward is 1{400 * '0'} instead of being one number."),
+        (1, "ragged", "the observation 'observation' is no array: [1.0, [2.0]]."),
+    ],
+)
+def test_what_no_environment_should_do_is_a_fault_all_the_same(at: int, how: str, message: str) -> None:
+    env = CheckedEnv(Odd(how), "walk")
+
+    def act() -> None:
+        env.reset(seed=0)
+        env.step(0)
+
+    with pytest.raises(EnvironmentFault) as caught:
+        act()
+    assert str(caught.value) == f"environment walk, step {at} of its task: {message}"
+
+
+def test_an_environment_that_exits_while_it_is_made_is_named() -> None:
+    def make() -> gymnasium.Env[Any, Any]:
+        sys.exit("no licence")
+
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(make, "doom", 1)
+    assert str(caught.value) == "environment doom could not be constructed: SystemExit: no licence."
 
 
 @pytest.mark.parametrize(
@@ -246,3 +303,55 @@ def test_a_function_that_returns_one_environment_again_and_again_is_refused() ->
         "environment walk: making it 2 times gave the same object twice; each call must return a new "
         "environment, for they are stepped side by side."
     )
+
+
+def test_a_number_that_single_precision_cannot_hold_is_named_with_its_step() -> None:
+    check_finite("walk", np.array([4, 7]), reward=np.array([1.0, -3.4e38]))
+    with pytest.raises(EnvironmentFault) as caught:
+        check_finite("walk", np.array([4, 7]), reward=np.array([1.0, -1e200]))
+    assert str(caught.value) == (
+        "environment walk, step 7 of its task: reward is too large for single precision: -1.e+200."
+    )
+
+
+class Clinging(Walk):
+    """A walk that cannot be closed; knows which of its kind are open."""
+
+    opened: list[int] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened.append(id(self))
+
+    def close(self) -> None:
+        self.opened.remove(id(self))
+        raise RuntimeError("the window is gone")
+
+
+def test_what_cannot_be_closed_is_told_and_leaves_no_other_open(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Clinging.opened.clear()
+    environments = make_environments(Clinging, "walk", 2)
+    environments.close()
+    assert Clinging.opened == []
+    assert caplog.messages == ["environment walk: close raised RuntimeError: the window is gone."] * 2
+
+
+def test_what_was_made_is_closed_where_the_next_one_cannot_be() -> None:
+    opened: list[int] = []
+
+    class Third(Walk):
+        def __init__(self) -> None:
+            if len(opened) == 2:
+                raise OSError("no display")
+            super().__init__()
+            opened.append(id(self))
+
+        def close(self) -> None:
+            opened.remove(id(self))
+
+    with pytest.raises(EnvironmentFault) as caught:
+        make_environments(Third, "doom", 4)
+    assert str(caught.value) == "environment doom could not be constructed: OSError: no display."
+    assert opened == []

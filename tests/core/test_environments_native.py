@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrap
 from toys import Walk
 
 from amago_core.environments import EnvironmentFault, NativeEnvironments, make_environments
+from amago_core.environments.native import make_native
 from amago_registry.contexts import EnvironmentContext
 
 MODES = list(AutoresetMode)
@@ -306,6 +307,22 @@ class Wrong(VectorWrapper):
             "type": (obs.astype(complex), reward, terminated, truncated, infos),
             "reward": (obs, 1.0, terminated, truncated, infos),
             "end": (obs, reward, terminated[:1], truncated, infos),
+            "reward text": (obs, ["a", "b"], terminated, truncated, infos),
+            "reward complex": (obs, reward * 1j, terminated, truncated, infos),
+            "ragged": ([[1.0, 2.0], [1.0]], reward, terminated, truncated, infos),
+            "four": (obs, reward, terminated, truncated),
+            "info": (obs, reward, terminated, truncated, 7),
+            "success one": (obs, reward, terminated, truncated, {"success": 0.5}),
+            "success few": (obs, reward, terminated, truncated, {"success": np.zeros(1)}),
+            "success text": (obs, reward, terminated, truncated, {"success": ["won", "lost"]}),
+            "success inf": (obs, reward, terminated, truncated, {"success": [1.0, np.inf]}),
+            "success who": (
+                obs,
+                reward,
+                terminated,
+                truncated,
+                {"success": np.zeros(2), "_success": np.ones(3)},
+            ),
             "final": (obs, reward, ~terminated, truncated, {}),
             "final shape": (obs, reward, ~terminated, truncated, {"final_obs": obs[:1]}),
         }
@@ -322,12 +339,23 @@ class Wrong(VectorWrapper):
         ("type", "the observation 'observation' is of type complex128, its space of float32"),
         ("reward", "reward has shape (), not (2,)"),
         ("end", "terminated has shape (1,), not (2,)"),
+        ("reward text", "reward is of type <U1 instead of being numbers"),
+        ("reward complex", "reward is of type complex128 instead of being numbers"),
+        ("ragged", "the observation 'observation' is no array: [[1.0, 2.0], [1.0]]"),
+        ("four", "step raised ValueError: not enough values to unpack (expected 5, got 4)"),
+        ("info", "the info is 7 instead of being a dictionary"),
+        ("success one", "info['success'] is 0.5 instead of a value for each environment"),
+        ("success few", "info['success'] is array([0.]) instead of a value for each environment"),
+        ("success text", "info['success'] is 'won' instead of being one number"),
+        ("success inf", "info['success'] is inf, which is too large"),
+        ("success who", "info['_success'] has shape (3,), not (2,)"),
         ("final", "a task ended, and the info has no 'final_obs' that shows how"),
         ("final shape", "the observation 'observation' has shape (1, 2), not (2, 2)"),
     ],
 )
 def test_what_is_wrong_in_a_vector_form_is_named(how: str, message: str) -> None:
-    vector = Wrong(CountingPart(AutoresetMode.SAME_STEP).make_vector(2), how)
+    mode = AutoresetMode.SAME_STEP if "final" in how else AutoresetMode.DISABLED
+    vector = Wrong(CountingPart(mode).make_vector(2), how)
     environments = NativeEnvironments(vector, "counting")
 
     def act() -> None:
@@ -405,3 +433,65 @@ def test_a_vector_form_may_be_closed_twice() -> None:
     environments = native(CountingPart(AutoresetMode.DISABLED), 2)
     environments.close()
     environments.close()
+
+
+class Repeating(VectorWrapper):
+    """In the step that begins the next task, says once more how the last one went."""
+
+    over: Any = None
+
+    def step(self, actions: Any) -> Any:
+        obs, reward, terminated, truncated, infos = self.env.step(actions)
+        if self.over is not None:
+            before, over_B = self.over
+            now = (reward, terminated, truncated)
+            reward, terminated, truncated = (
+                np.where(over_B, old, new) for old, new in zip(before, now, strict=True)
+            )
+        over_B = (terminated | truncated) & ~(self.over[1] if self.over is not None else False)
+        self.over = (reward, terminated, truncated), over_B
+        return obs, reward, terminated, truncated, infos
+
+
+def test_a_step_that_was_not_played_pays_and_ends_nothing_whatever_is_said() -> None:
+    inner = CountingPart(AutoresetMode.NEXT_STEP).make_vector(2)
+    environments = NativeEnvironments(Repeating(inner), "counting")
+    for index, trajectories in enumerate(recorded(environments, 20)):
+        assert len(trajectories) >= 3
+        assert trajectories == [expected(2 + index, k, "bare") for k in range(len(trajectories))]
+
+
+def test_a_vector_form_that_cannot_be_closed_is_told_and_hides_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Clinging(VectorWrapper):
+        def close(self, **words: Any) -> None:
+            raise RuntimeError("the window is gone")
+
+    vector = Clinging(CountingPart(AutoresetMode.DISABLED).make_vector(2))
+    NativeEnvironments(vector, "counting").close()
+    told = "environment counting: close raised RuntimeError: the window is gone."
+    assert caplog.messages == [told]
+    with pytest.raises(EnvironmentFault) as caught:
+        make_native(lambda _: vector, partial(Counting, 2), "counting", 3)
+    assert str(caught.value) == "environment counting: the number of its vector form is 2 instead of 3."
+    assert caplog.messages == [told, told]
+
+
+class OneSeed(VectorWrapper):
+    """Takes no list of seeds."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        if isinstance(seed, list):
+            raise TypeError("one seed for all")
+        return self.env.reset(seed=seed, options=options)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_tasks_are_seeded_where_each_begins_with_a_seed_of_its_own(mode: AutoresetMode) -> None:
+    environments = native(CountingPart(mode), 2)
+    environments.reset([1, 2])
+    assert environments.seeded == (mode is AutoresetMode.DISABLED)
+    one_for_all = NativeEnvironments(OneSeed(CountingPart(mode).make_vector(2)), "counting")
+    one_for_all.reset([1, 2])
+    assert one_for_all.seeded is False

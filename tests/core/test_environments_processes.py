@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from amago_core.environments import (
     EnvironmentLost,
     ProcessEnvironments,
     make_environments,
+    wire,
 )
 from amago_core.environments.columns import Column, attach, shared_file
 from amago_core.environments.processes import shares
@@ -88,6 +90,21 @@ def harm(*actions: int) -> np.ndarray:
     return np.array(actions, np.int64)
 
 
+def keeping(space: spaces.Space[Any]) -> Make:
+    """Return what makes environments that keep their last action and pay for every change of it."""
+
+    class Keeping(Walk):
+        last: Any = None
+
+        def step(self, action: Any) -> Any:
+            obs, _, *others = super().step(action)
+            change = 0 if self.last is None else np.abs(np.asarray(action, float) - self.last).sum()
+            self.last = action
+            return obs, float(change), *others
+
+    return lambda: Keeping(action=space)
+
+
 BOX = spaces.Box(-1, 2, (2, 2), np.float32)
 CASES: dict[str, Make] = {
     "discrete": Walk,
@@ -100,6 +117,9 @@ CASES: dict[str, Make] = {
     "bits": lambda: Walk(action=spaces.MultiBinary(3)),
     "choosy": lambda: Choosy(spaces.Discrete(4)),
     "tasks with names": Fragile,
+    "keeps a box": keeping(BOX),
+    "keeps many": keeping(spaces.MultiDiscrete([2, 3])),
+    "keeps bits": keeping(spaces.MultiBinary(3)),
 }
 
 
@@ -235,13 +255,12 @@ def test_a_process_that_ends_is_a_loss_that_says_how(action: int, message: str, 
 
 
 def test_an_environment_that_hangs_is_a_loss_that_says_where() -> None:
-    with running(Fragile, 2, processes=2, step_timeout=0.5) as environments:
+    with running(Fragile, 2, processes=2, step_timeout=30.0) as environments:
         environments.reset([1, 2])
+        environments._timeout = 0.5  # Not before: a busy machine may be slow to start and to reset.
         ended = pids(environments)
-        began = time.monotonic()
         with pytest.raises(EnvironmentLost) as caught:
             environments.step(harm(HANG, NOTHING))
-        assert 0.5 <= time.monotonic() - began < 5
         assert all(is_gone(pid) for pid in ended)
     assert str(caught.value) == (
         "environment walk: the process of environment 0 did not answer within 0.5 seconds "
@@ -292,7 +311,7 @@ def test_a_restart_makes_all_anew_in_the_same_arrays() -> None:
 def test_random_losses_are_survived_one_after_the_other(losses: int) -> None:
     rng = np.random.default_rng(0)
     alone = make_environments(Fragile, "walk", 4)
-    with running(Fragile, 4, processes=2, step_timeout=1.0) as environments:
+    with running(Fragile, 4, processes=2, step_timeout=30.0) as environments:
         for number in range(losses):
             seeds = [10 * number + index for index in range(4)]
             for side in (alone, environments):
@@ -304,8 +323,11 @@ def test_random_losses_are_survived_one_after_the_other(losses: int) -> None:
             action = harm(0, 0, 0, 0)
             action[rng.integers(4)] = rng.choice([RAISE, HANG, EXIT, KILL])
             ended = pids(environments)
+            # Honest steps and starts, before this one, may take long on a busy machine.
+            environments._timeout = 0.5 if HANG in action else 30.0
             with pytest.raises(EnvironmentLost):
                 environments.step(action)
+            environments._timeout = 30.0
             assert all(is_gone(pid) for pid in ended)
             environments.restart()
 
@@ -513,6 +535,8 @@ import numpy as np
 from gymnasium import spaces
 from amago_core.environments import make_environments
 
+word, mark = sys.argv[1:]
+
 class Slow(gymnasium.Env):
     observation_space = spaces.Box(-1, 1, (1,), np.float32)
     action_space = spaces.Discrete(2)
@@ -522,16 +546,18 @@ class Slow(gymnasium.Env):
         return np.zeros(1, np.float32), {}
 
     def step(self, action):
-        time.sleep(100 * action)
+        if action:
+            open(mark, "x").close()
+            time.sleep(100)
         return np.ones(1, np.float32), 1.0, False, False, {}
 
 environments = make_environments(Slow, "slow", 2, "async", processes=2)
 environments.reset([1, 2])
 environments.step(np.array([0, 0]))
 print(*[worker.process.pid for worker in environments._workers], flush=True)
-if sys.argv[1] == "wait":
+if word == "wait":
     time.sleep(100)
-if sys.argv[1] == "step":
+if word == "step":
     environments.step(np.array([0, 1]))
 """
 # No `if __name__ == "__main__"`: processes do not run the program again.
@@ -541,7 +567,7 @@ def program(folder: Path, word: str) -> tuple[subprocess.Popen[str], list[int]]:
     file = folder / "program.py"
     file.write_text(PROGRAM)
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", str(file), word],
+        [sys.executable, "-W", "error", str(file), word, str(folder / "in the step")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -575,7 +601,9 @@ def test_a_process_in_the_middle_of_a_step_ends_soon_after_the_one_that_started_
     tmp_path: Path,
 ) -> None:
     process, workers = program(tmp_path, "step")
-    time.sleep(0.3)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "in the step").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
     with process:  # Its output is not read to the end: the others may still hold it open.
         process.kill()
     try:
@@ -584,3 +612,142 @@ def test_a_process_in_the_middle_of_a_step_ends_soon_after_the_one_that_started_
         for pid in workers:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_the_end_of_a_process_is_noticed_though_one_that_it_forked_lives_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("amago_core.environments.processes._LOOK", 0.1)
+
+    class Forking(Walk):
+        def step(self, action: Any) -> Any:
+            if (child := os.fork()) == 0:
+                time.sleep(60)
+                os._exit(0)
+            (tmp_path / "child").write_text(str(child))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with running(Forking, 1) as environments:
+        environments.reset([1])
+        with pytest.raises(EnvironmentLost) as caught:
+            environments.step(harm(0))
+    assert str(caught.value) == "environment walk: the process of environment 0 was killed by SIGKILL."
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)  # It was still there.
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="lists open files the way of Linux")
+def test_programs_that_an_environment_starts_inherit_no_connection() -> None:
+    class Counting(Walk):
+        def step(self, action: Any) -> Any:
+            inherited = 0
+            for path in Path("/proc/self/fd").iterdir():
+                with suppress(OSError):  # The one that lists them is closed again.
+                    inherited += int(path.name) > 2 and os.get_inheritable(int(path.name))
+            return super().step(action)[0], float(inherited), False, False, {}
+
+    with running(Counting, 1) as environments:
+        environments.reset([1])
+        environments.step(harm(0))
+        assert environments.reward_B.tolist() == [0]
+
+
+@pytest.mark.parametrize("how", ["program", "fork"])
+def test_what_an_environment_starts_can_be_terminated_by_it(tmp_path: Path, how: str) -> None:
+    parent = os.getpid()
+
+    class Serving(Walk):
+        def __init__(self) -> None:
+            super().__init__()
+            self.server = 0
+            if os.getpid() != parent and how == "program":
+                self.server = subprocess.Popen(["sleep", "60"]).pid
+            elif os.getpid() != parent:
+                self.server = os.fork()
+                while self.server == 0:
+                    (tmp_path / "ready").touch()
+                    time.sleep(60)
+                while not (tmp_path / "ready").exists():
+                    time.sleep(0.01)
+
+        def close(self) -> None:
+            if self.server:
+                os.kill(self.server, signal.SIGTERM)
+                _, status = os.waitpid(self.server, 0)
+                (tmp_path / "status").write_text(str(status))
+
+    with running(Serving, 1):
+        pass
+    assert (tmp_path / "status").read_text() == str(int(signal.SIGTERM))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="has no real-time signals")
+def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+    number = signal.SIGRTMIN + 6
+
+    class Signalled(Walk):
+        def step(self, action: Any) -> Any:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+
+    with running(Signalled, 1) as environments:
+        environments.reset([1])
+        with pytest.raises(EnvironmentLost) as caught:
+            environments.step(harm(0))
+    assert str(caught.value) == (
+        f"environment walk: the process of environment 0 was killed by signal {number}."
+    )
+
+
+def test_what_is_no_exception_but_raised_is_a_loss_with_its_traceback() -> None:
+    class Panic(BaseException):
+        pass
+
+    class Panicking(Walk):
+        def step(self, action: Any) -> Any:
+            raise Panic("a library has given up")
+
+    with running(Panicking, 1) as environments:
+        environments.reset([1])
+        with pytest.raises(EnvironmentLost) as caught:
+            environments.step(harm(0))
+    assert str(caught.value) == "environment walk: Panic: a library has given up."
+    (note,) = caught.value.__notes__
+    assert "in step\n" in note
+
+
+def test_after_an_interruption_no_answer_is_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(Walk, 2, processes=2) as environments:
+        environments.reset([1, 2])
+        ended = pids(environments)
+
+        def interrupted(*_: Any) -> Any:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr("amago_core.environments.processes.Worker.answer", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                environments.step(harm(0, 0))
+        assert all(is_gone(pid) for pid in ended)
+        with pytest.raises(AssertionError):
+            environments.step(harm(0, 0))
+        environments.restart()
+        environments.reset([1, 2])
+
+
+def test_a_time_limit_of_centuries_is_one() -> None:
+    with running(Walk, 1, step_timeout=1e10) as environments:
+        environments.reset([1])
+
+
+def test_long_messages_arrive_whole_and_broken_ones_are_an_end() -> None:
+    ours, theirs = socket.socketpair()
+    content = bytes(range(256)) * 8192
+    with ours, theirs:
+        sending = threading.Thread(target=wire.send_bytes, args=(theirs, content))
+        sending.start()
+        assert wire.receive_bytes(ours) == content
+        sending.join()
+        theirs.sendall(b"\x05\0\0\0\0\0\0\0abc")
+        theirs.close()
+        with pytest.raises(EOFError):
+            wire.receive_bytes(ours)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Listener, SpyAgent, Walk, policy, tiny
@@ -21,6 +22,7 @@ from amago_core.compose import Task, compose_task
 from amago_core.environments import (
     EnvironmentFault,
     EnvironmentLost,
+    NativeEnvironments,
     SyncEnvironments,
     make_checked,
 )
@@ -343,3 +345,51 @@ def test_an_environment_that_does_not_suit_the_agent_is_refused(tmp_path: Path) 
         "the agent cannot be evaluated on environment standard/bandit: its actions are Discrete(7), "
         "those of the environment it was trained on are Discrete(3)."
     )
+
+
+class OfItsOwn(Walk):
+    """A walk whose length, and so when the next one begins, depends on the actions."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        obs, reward, *_, info = super().step(action)
+        self.length = 99
+        return obs, reward, self.time == 3 + 4 * int(action), False, info
+
+    def reset(self, **words: Any) -> tuple[Any, dict[str, Any]]:
+        obs, _ = super().reset(**words)
+        return obs, {"task": f"{self.np_random.integers(10**9)}"}
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.name)
+def test_an_evaluation_is_on_the_same_tasks_however_a_vector_form_begins_them(
+    mode: AutoresetMode,
+) -> None:
+    made: list[Any] = []
+
+    def many(count: int) -> NativeEnvironments:
+        vector = SyncVectorEnv([OfItsOwn] * count, autoreset_mode=mode)
+        made.append(NativeEnvironments(vector, "walk"))
+        return made[-1]
+
+    task = Task("walk", OfItsOwn, OfItsOwn().observation_space, OfItsOwn().action_space, None)
+    evaluator = Evaluator(task, episodes=6, environments=2, sample=False, seed=3, make_many=many)
+    names = []
+    for action in (0, 1):
+        agent: Any = Constant(action)
+        names.append([one.name for one in evaluator(agent).tasks])
+    assert len(names[0]) == 6
+    assert names[0] == names[1]
+    expected = [OfItsOwn().reset(seed=task_seed(3, 1, number))[1]["task"] for number in range(6)]
+    assert names[0] == sorted(expected)
+
+
+class Constant(SpyAgent):
+    """Always takes one action."""
+
+    def __init__(self, action: int) -> None:
+        super().__init__()
+        self.action = action
+
+    def act(self, *args: Any, **settings: Any) -> Any:
+        action, state = super().act(*args, **settings)
+        return torch.full_like(action, self.action), state

@@ -25,20 +25,39 @@ def agent(seed: int) -> torch.nn.Module:
 
 
 def test_what_a_collector_told_is_read_by_all(exchange: Exchange) -> None:
-    known = Collected(pid=7, life=2, steps=30, begun=5, totals={"": {"ended": 1.0}})
+    ended = {"ended": 1.0, "return": 2.0, "length": 9.0, "judged": 0.0, "success": 0.0}
+    known = Collected(pid=7, life=2, steps=30, begun=5, totals={"": ended})
     exchange.tell_collected("collector_3", known)
     exchange.tell_collected("collector_10", Collected(steps=1))
     assert exchange.collector("collector_3") == known
     assert list(exchange.collectors()) == ["collector_10", "collector_3"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"lives": 9}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"lives": 9}',
+        '{"steps": "x"}',
+        '{"begun": -1}',
+        '{"totals": {"": {"ended": 1}}}',
+    ],
+)
 def test_a_file_that_says_nothing_is_as_if_it_were_not_there(exchange: Exchange, content: str) -> None:
     (exchange.folder / "collector_0.json").write_text(content)
     (exchange.folder / "collector_x.json").write_text("{}")
     assert exchange.collector("collector_0") is None
     assert exchange.collectors() == {}
     assert exchange.learned() == 0.0
+
+
+def test_no_name_leads_out_of_the_folder(exchange: Exchange, tmp_path: Path) -> None:
+    for name in (f"{tmp_path}/collector_0", "../collector_0", "collector_0/x", "learner", ""):
+        with pytest.raises(ValueError, match="is no name of a collector"):
+            exchange.tell_collected(name, Collected())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_follower_takes_over_what_is_published_and_only_what_is_new(exchange: Exchange) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from amago_core.cli import cli
 from amago_core.interruption import Interruption
 
 
@@ -48,3 +51,31 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
     thread.start()
     thread.join()
     assert seen == [(False, before)]
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (
+            True,
+            "Stopped at once. The same command with resume=true goes on from the last checkpoint.\n",
+        ),
+        (False, "Stopped; nothing was stored.\n"),
+    ],
+)
+def test_a_second_ctrl_c_says_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, said: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    if there:
+        run.mkdir()
+    monkeypatch.setattr("amago_core.training.train", interrupted)
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(variable, "1")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("environment: bandit")
+    done = CliRunner().invoke(cli, ["train", str(spec), f"run={run}"])
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", said)

@@ -141,6 +141,11 @@ CONTRADICTIONS: dict[str, tuple[tuple[str, ...], str]] = {
         "training.steps_per_round and training.updates_per_round are both 0: nothing would happen. "
         "Write how often to learn from the dataset core/shards in a round.",
     ),
+    "collected and never drawn": (
+        ("environment={use: bandit, arms: 3}", "training.updates_per_round=0"),
+        "training.updates_per_round is 0: nothing is learned from the dataset core/shards. Write how "
+        "often to learn in a round, or dataset=null.",
+    ),
     "nobody beside the learner": (
         (ALONE, "running.mode=async"),
         "running.mode is async, and training.steps_per_round is 0: there is nothing to collect beside "
@@ -199,11 +204,20 @@ def test_pieces_are_stored_where_nothing_is_relabelled() -> None:
     [
         (
             lambda *_: 1 / 0,
-            "the dataset core/shards cannot be used: drawing one trajectory raised "
-            "ZeroDivisionError: division by zero",
+            "the dataset core/shards cannot be used: drawing for update 0 raised ZeroDivisionError: "
+            "division by zero",
         ),
-        (lambda *_: [], "the dataset core/shards was asked for one trajectory and gave []."),
-        (lambda *_: [{}], "the dataset core/shards was asked for one trajectory and gave [{}]."),
+        (
+            lambda *_: iter([]),
+            "the dataset core/shards drew the wrong number of trajectories for update 0: 0 instead of "
+            "1.",
+        ),
+        (
+            lambda *_: None,
+            "the dataset core/shards cannot be used: drawing for update 0 raised TypeError: 'NoneType' "
+            "object is not iterable",
+        ),
+        (lambda *_: [{}], "the dataset core/shards drew a dict in place of a trajectory."),
         (
             lambda *_: [Trajectory({"reward": np.zeros(1, np.float32)})],
             "the dataset core/shards cannot be learned from: of a trajectory, its columns are "
@@ -211,13 +225,30 @@ def test_pieces_are_stored_where_nothing_is_relabelled() -> None:
             "'truncated'].",
         ),
     ],
-    ids=["raises", "none", "dictionary", "columns"],
+    ids=["raises", "few", "none", "dictionary", "columns"],
 )
 def test_a_dataset_that_does_not_work_says_so_now(
     run: Path, sample: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ShardsDataset, "sample", lambda self, *asked: sample(*asked))
     assert refused(offline(run), ALONE) == message
+
+
+def test_a_dataset_without_spaces_says_so_now(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amago_core.compose.compose_dataset", lambda *_: object())
+    assert refused(offline(run), ALONE) == (
+        "the dataset core/shards cannot be used: asking for its spaces raised AttributeError: 'object' "
+        "object has no attribute 'observation_space'"
+    )
+
+
+def test_a_dataset_that_cannot_describe_itself_says_so_now(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ShardsDataset, "describe", lambda self: {}["count"])
+    assert refused(offline(run), ALONE) == (
+        "the dataset core/shards cannot be used: describing it raised KeyError: 'count'"
+    )
 
 
 def test_an_index_that_would_not_fit_the_network_is_found_before_training(
@@ -268,6 +299,13 @@ def test_what_a_run_will_not_do_is_worth_a_note(run: Path) -> None:
     assert data_notes(load_spec(tiny())) == []
     enough = load_spec(offline(run, environment=BANDIT, sampling={**sampling, "anneal_updates": 8}))
     assert data_notes(enough) == []
+    assert data_notes(load_spec(tiny(sampling={"dataset_share": 0.9}))) == [
+        "sampling.dataset_share has no effect: there is no dataset."
+    ]
+    moving = load_spec(offline(run, environment=BANDIT, sampling={"final_dataset_share": 0}), [ALONE])
+    assert data_notes(moving) == [
+        "sampling.dataset_share has no effect: training.steps_per_round is 0."
+    ]
     assert data_notes(load_spec(offline(run), [ALONE])) == [
         "nothing is evaluated: there is no environment. To see how well the agent does, write "
         "evaluation.environment={use: some-name}."

@@ -27,6 +27,14 @@ def test_one_training_at_a_time(tmp_path: Path) -> None:
     FolderLock(folder).close()
 
 
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run")
+    folder.lock.mkdir()
+    with pytest.raises(RunDirError) as caught:
+        FolderLock(folder)
+    assert str(caught.value) == f"{folder.path} cannot be written: Is a directory."
+
+
 def test_orphans_are_waited_for(tmp_path: Path) -> None:
     folder = create(tmp_path / "run")
     orphan = join(folder)

@@ -232,8 +232,20 @@ def test_an_action_that_is_not_among_the_choices_is_refused(index: int) -> None:
     with pytest.raises(AmagoError) as caught:
         pack([Trajectory(columns)], spaces.Discrete(2))
     assert str(caught.value) == (
-        f"a stored action is {index}, and there are the choices 0 to 1: what is learned from was "
-        "recorded with other actions"
+        f"an action is {index}, and there are the choices 0 to 1: what is learned from was recorded "
+        "with other actions, or relabelled with others"
+    )
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_an_action_before_a_slice_that_is_not_among_the_choices_is_refused(index: int) -> None:
+    columns = recording(2, spaces.Discrete(3), np.random.default_rng(0)).columns
+    pieces = [Trajectory(columns, prev_action=np.array(a, np.int16)) for a in (2, index)]
+    with pytest.raises(AmagoError) as caught:
+        pack(pieces, spaces.Discrete(3))
+    assert str(caught.value) == (
+        f"an action is {index}, and there are the choices 0 to 2: what is learned from was recorded "
+        "with other actions, or relabelled with others"
     )
 
 

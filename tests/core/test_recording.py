@@ -10,7 +10,9 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amago_core.errors import SpecError
 from amago_core.recording import Pieces, Recorder
+from amago_core.spec import load_spec
 
 NAN = np.nan
 
@@ -281,3 +283,12 @@ def fingerprint(
 def test_a_fingerprint_tells_recordings_apart(change: dict[str, Any]) -> None:
     assert fingerprint() == fingerprint()
     assert fingerprint(**change) != fingerprint()
+
+
+def test_a_piece_that_no_memory_could_hold_is_refused_in_the_spec() -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec({"environment": {"use": "t-maze"}}, [f"collector.piece_length={10**30}"])
+    assert str(caught.value) == (
+        f"the spec has 1 problem:\n  collector.piece_length: {10**30} is not at most {10**9} (from the "
+        f"override 'collector.piece_length={10**30}')"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from replays import drawn, numbers, present, recording, same, store
 from safetensors.numpy import load_file
@@ -27,8 +28,10 @@ from amago_core.replay import (
     TrajectoryError,
     TrajectoryGoneError,
     reader,
+    verify,
 )
 from amago_core.replay.naming import ShardName
+from amago_core.replay.surveying import survey
 from amago_registry.trajectories import Trajectory
 
 
@@ -263,8 +266,11 @@ def test_what_is_known_of_a_trajectory_always_comes_back(
     writer.flush(0)
     replay = Replay(folder, 9)
     assert [same(replay.trajectory(index), expected[index]) for index in range(2)] == [True, True]
-    (outcome,) = replay.outcomes([1])
-    assert outcome == (0 + 1 + 2 + 3 + 4 + 5 * 2, 5, facts["success"], facts["task"])
+    tasks = {found.task: found for found in survey(folder).tasks}
+    assert tasks.keys() == {"", facts["task"]}
+    found = tasks[facts["task"]]
+    assert (found.returns[-1], found.lengths[-1]) == (0 + 1 + 2 + 3 + 4 + 5 * 2, 5)
+    assert found.successes.tolist() == ([] if facts["success"] is None else [facts["success"]])
 
 
 def test_a_piece_of_a_trajectory_knows_what_led_to_it(tmp_path: Path) -> None:
@@ -280,30 +286,6 @@ def test_a_piece_of_a_trajectory_knows_what_led_to_it(tmp_path: Path) -> None:
     later = Replay(tmp_path, 9).view().slice(0, 2, 3)
     assert later.prev_action is not None
     assert (later.prev_action.tolist(), later.prev_reward, later.start_time) == ([2, 3], 2.0, 52)
-
-
-def test_outcomes_are_those_of_what_is_still_there(tmp_path: Path) -> None:
-    writer = ReplayWriter(tmp_path)
-    gone = store(writer, range(2))
-    store(writer, range(2, 4))
-    gone.unlink()
-    replay = Replay(tmp_path, 9)
-    assert replay.outcomes(range(4)) == [(9.0, 3, None, ""), (12.0, 3, None, "")]
-
-
-def test_news_are_told_once_also_where_a_late_shard_moved_the_indices(tmp_path: Path) -> None:
-    a, b = ReplayWriter(tmp_path, "a"), ReplayWriter(tmp_path, "b")
-    store(b, range(2), update=5)
-    replay = Replay(tmp_path, 9)
-    outcomes, marks = replay.news({})
-    assert ([outcome.total for outcome in outcomes], marks) == ([3, 6], {"b": 2})
-    store(a, range(10, 11), update=1)
-    store(b, range(2, 3), update=6)
-    replay.refresh()
-    outcomes, marks = replay.news(marks)
-    assert ([outcome.total for outcome in outcomes], marks) == ([33, 9], {"a": 1, "b": 3})
-    assert replay.news(marks) == ([], marks)
-    assert replay.marks() == marks
 
 
 def test_a_shard_is_a_safetensors_file(tmp_path: Path) -> None:
@@ -454,6 +436,31 @@ def test_a_writer_whose_update_went_back_still_stores_after_what_it_stored(tmp_p
     assert numbers(Replay(tmp_path, 99)) == [0, 1, 2, 3]
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    shards=st.lists(
+        st.tuples(st.integers(0, 9), st.integers(1, 3), st.booleans(), st.booleans()), max_size=7
+    )
+)
+@example(shards=[(1, 1, False, False), (9, 1, True, False), (3, 1, False, True), (4, 1, False, False)])
+def test_whatever_was_damaged_what_a_writer_stores_is_always_seen(
+    shards: list[tuple[int, int, bool, bool]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("replay")
+    writer, expected = ReplayWriter(folder), list[int | None]()
+    for update, count, damaged, opened in shards:
+        if opened:
+            writer = ReplayWriter(folder)
+        numbers = range(len(expected), len(expected) + count)
+        path = store(writer, numbers, update)
+        expected += [None] * count if damaged else numbers
+        if damaged:
+            path.write_bytes(b"")
+            drawn(Replay(folder, 99))
+        replay = Replay(folder, 99)
+        assert (replay.stored, drawn(replay)) == (writer.stored, expected)
+
+
 def test_the_last_of_a_writer_is_found_beside_what_was_set_aside(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(2), update=20)
     Replay(tmp_path, 99).set_aside(0)
@@ -492,6 +499,209 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert numbers(Replay(tmp_path, 9)) == [0]
 
 
+def test_a_shard_that_has_its_name_is_stored_once_though_its_folder_could_not_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = ReplayWriter(tmp_path)
+    writer.append(recording(0))
+
+    def refuse(folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(amago_core.replay.writer, "sync_folder", refuse)
+        for update in range(2):
+            with pytest.raises(ReplayError) as caught:
+                writer.flush(update)
+            assert str(caught.value) == (
+                f"1 trajectory cannot be stored in {tmp_path}: [Errno 5] Input/output error"
+            )
+    assert writer.flush(2) == tmp_path / "0000000000-main-0000000000-0000000000-0000000001.safetensors"
+    assert (writer.flush(2), writer.stored) == (None, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(amago_core.replay.writer, "sync_folder", refuse)
+        with pytest.raises(ReplayError):
+            store(writer, [1], 3)
+    store(writer, [2], 4)
+    assert (numbers(Replay(tmp_path, 9)), verify(tmp_path).problems) == ([0, 1, 2], ())
+
+
+def test_a_writer_whose_name_was_taken_while_it_wrote_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ReplayWriter(tmp_path)
+    store(first, [0])
+    write_file = amago_core.replay.writer.write_file
+
+    def slow(path: Path, data: bytes) -> None:
+        monkeypatch.undo()
+        write_file(path, data)
+        store(ReplayWriter(tmp_path), [7, 8])
+
+    monkeypatch.setattr(amago_core.replay.writer, "write_file", slow)
+    with pytest.raises(ReplayError) as caught:
+        store(first, [1])
+    assert str(caught.value) == f"another process writes to {tmp_path} as 'main'"
+    assert (first.stored, numbers(Replay(tmp_path, 9))) == (1, [0, 7, 8])
+
+
+def test_a_stored_shard_is_not_overwritten_by_who_still_believes_to_have_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ReplayWriter(tmp_path)
+    name_new = amago_core.replay.writer.name_new
+
+    def slow(temporary: Path, final: Path) -> None:
+        """Let another process open the writer after the last look at the claim."""
+        monkeypatch.undo()
+        data = temporary.read_bytes()
+        store(ReplayWriter(tmp_path), [7])
+        temporary.write_bytes(data)
+        name_new(temporary, final)
+
+    monkeypatch.setattr(amago_core.replay.writer, "name_new", slow)
+    with pytest.raises(ReplayError) as caught:
+        store(first, [1])
+    assert str(caught.value) == f"another process writes to {tmp_path} as 'main'"
+    assert numbers(Replay(tmp_path, 9)) == [7]
+
+
+def test_a_claim_that_cannot_be_read_is_not_taken_for_that_of_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = ReplayWriter(tmp_path)
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(ReplayError) as caught:
+            store(writer, [0])
+    assert str(caught.value) == (
+        f"1 trajectory cannot be stored in {tmp_path}: [Errno 24] Too many open files"
+    )
+    writer.flush(0)
+    assert numbers(Replay(tmp_path, 9)) == [0]
+
+
+def test_what_would_have_no_name_that_readers_know_is_not_stored(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    with pytest.raises(ReplayError) as caught:
+        store(writer, [0], 10**10)
+    assert str(caught.value) == (
+        f"1 trajectory cannot be stored in {tmp_path}: "
+        "'10000000000-main-0000000000-0000000000-0000000001.safetensors' has a number of more than 10 "
+        "digits"
+    )
+    writer.flush(10**10 - 1)
+    assert numbers(Replay(tmp_path, 9)) == [0]
+
+
+def test_names_of_tasks_too_long_to_be_read_again_are_not_stored(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    writer.append(recording(0, task="x" * 2**20))
+    with pytest.raises(ReplayError) as caught:
+        writer.flush(0)
+    assert str(caught.value) == (
+        "the names of tasks and columns take 1,049,832 bytes of a shard, more than the 1,048,576 that "
+        "are read: shorten them, or store fewer trajectories at a time"
+    )
+    assert ([path.name for path in tmp_path.iterdir()], writer.stored) == ([".main.claim"], 0)
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name_and_before_anybody_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+
+    def recorded(what: str, name: str) -> None:
+        real = getattr(os, what)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            given = arguments[0]
+            path = Path(f"/proc/self/fd/{given}").readlink() if isinstance(given, int) else given
+            done.append((name, path.name))
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(os, what, call)
+
+    for what in ("fsync", "link", "rename", "unlink"):
+        recorded(what, what)
+    folder = tmp_path / "replay"
+    writer = ReplayWriter(folder)
+    assert done == [("fsync", tmp_path.name), ("unlink", ".main.claim")]
+    done.clear()
+    paths = [store(writer, [0], 0)]
+    temporary = f".{paths[0].name}.tmp"
+    assert done == [
+        ("unlink", temporary),
+        ("fsync", temporary),
+        ("link", temporary),
+        ("unlink", temporary),
+        ("fsync", "replay"),
+    ]
+    paths += [store(writer, [number], number) for number in (1, 2)]
+    replay = Replay(folder, 9)
+    done.clear()
+    replay.evict(1)
+    assert done == [("unlink", paths[0].name), ("fsync", "replay")]
+    done.clear()
+    replay.set_aside(2)
+    assert done == [("rename", paths[2].name), ("fsync", "set-aside"), ("fsync", "replay")]
+
+
+def maps(folder: Path) -> int:
+    """Return how many files of a folder are mapped, those that were removed included."""
+    return Path("/proc/self/maps").read_text().count(f"{folder}/")
+
+
+def test_no_more_files_are_mapped_than_may_be_and_none_that_is_gone(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    for number in range(6):
+        store(writer, [number], number)
+    replay = Replay(tmp_path, 9, open_files=4)
+    assert (drawn(replay), maps(tmp_path)) == ([0, 1, 2, 3, 4, 5], 4)
+    replay.evict(5)
+    assert maps(tmp_path) == 1
+    (tmp_path / "0000000005-main-0000000005-0000000005-0000000001.safetensors").unlink()
+    replay.refresh()
+    assert maps(tmp_path) == 0
+
+
+def test_a_replay_that_is_only_read_changes_nothing(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path)
+    for number in range(3):
+        store(writer, [number], number)
+    before = sorted(tmp_path.iterdir())
+    replay = Replay(tmp_path, 9, read_only=True)
+    for change in (replay.evict, replay.set_aside):
+        with pytest.raises(ReplayError) as caught:
+            change(1)
+        assert str(caught.value) == f"{tmp_path} was opened to be read: nothing in it may be changed"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_files_that_cannot_be_removed_for_good_or_moved_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = ReplayWriter(tmp_path)
+    paths = [store(writer, [number], number) for number in range(3)]
+    replay = Replay(tmp_path, 9)
+
+    def refuse(*_: object) -> None:
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(reader, "sync_folder", refuse)
+    monkeypatch.setattr(reader, "set_aside", refuse)
+    with pytest.raises(ReplayError) as caught:
+        replay.evict(1)
+    assert str(caught.value) == f"{tmp_path} cannot be synced: Permission denied"
+    with pytest.raises(ReplayError) as caught:
+        replay.set_aside(2)
+    assert str(caught.value) == f"{paths[2]} cannot be moved to set-aside: Permission denied"
+
+
 def test_a_writers_name_belongs_to_who_opened_it_last(tmp_path: Path) -> None:
     first, second = ReplayWriter(tmp_path), ReplayWriter(tmp_path)
     with pytest.raises(ReplayError) as caught:
@@ -525,6 +735,10 @@ def test_a_writer_needs_a_name_that_fits_in_a_file_name(tmp_path: Path) -> None:
         (
             {"achieved": np.zeros(5)},
             "this trajectory cannot be stored: achieved has 5 rows, neither 3 nor 4",
+        ),
+        (
+            {"obs.deep": np.zeros((4, *[1] * 16))},
+            "this trajectory cannot be stored: obs.deep has 17 axes, more than 16",
         ),
         (
             {"obs.word": np.array(["a", "b", "c", "d"])},

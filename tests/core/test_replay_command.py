@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from replays import recording, store
+from replays import edited, recording, store
 
 from amago_core.cli import cli
 from amago_core.replay import Replay, ReplayWriter, TrajectoryGoneError
@@ -84,6 +84,32 @@ def test_names_of_tasks_cannot_move_the_cursor(tmp_path: Path) -> None:
     writer.append(recording(0, task="\x1b[2J\nmaze\0"))
     writer.flush(0)
     assert amago(tmp_path).stdout.splitlines()[-1].startswith(r"\x1b[2J\nmaze\x00  ")
+
+
+def test_a_task_that_no_trajectory_has_is_not_shown(tmp_path: Path) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    edited(path, lambda header, described: described.update(tasks=["", "ghost"]))
+    done = amago(tmp_path)
+    assert (done.exit_code, done.stdout.splitlines()[-1].split()[0]) == (0, "2")
+
+
+def test_trajectories_that_another_shard_claims_are_not_counted_as_gone(tmp_path: Path) -> None:
+    store(ReplayWriter(tmp_path), range(3), 0)
+    later = store(ReplayWriter(tmp_path / "other"), range(4), 1)
+    later.rename(tmp_path / later.name)
+    assert amago(tmp_path).stdout.splitlines()[1] == "trajectories  7 in 2 shards"
+
+
+def test_a_name_too_long_for_a_folder_is_said(tmp_path: Path) -> None:
+    ReplayWriter(tmp_path / "own")
+    name = "a" * 300
+    for words in ([name], [name, "verify"], [tmp_path / "own", "protect", name]):
+        done = amago(*words)
+        assert (done.exit_code, done.stderr) == (
+            2,
+            f"Error: {name} cannot be read: File name too long\n",
+        )
+    assert amago(name, "protect", "x").stderr == f"Error: {name} cannot be listed: File name too long\n"
 
 
 def test_damaged_shards_are_left_out_of_the_table(tmp_path: Path) -> None:

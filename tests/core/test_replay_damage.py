@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tracemalloc
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replays import drawn, edited, present, put_together, recording, same, store, taken_apart
 
+from amago_core.commands.replay import summary
 from amago_core.replay import (
     DamagedShardError,
     Replay,
@@ -25,10 +27,12 @@ from amago_core.replay import (
     ReplayWriter,
     TrajectoryGoneError,
     files,
+    shards,
     verify,
 )
 from amago_core.replay.naming import ShardName
 from amago_core.replay.shards import Shard
+from amago_core.replay.surveying import survey
 
 
 def flip(path: Path, wanted: bytes) -> None:
@@ -104,6 +108,17 @@ def test_a_shard_that_is_cut_short_while_it_is_mapped_kills_nobody(tmp_path: Pat
     assert replay.quarantined == 1
 
 
+def test_a_shard_that_is_another_one_when_it_is_mapped_is_refused(tmp_path: Path) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    name = ShardName.parse(path.name)
+    assert name is not None
+    shard = Shard.open(path, name)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(DamagedShardError) as caught:
+        shard.map()
+    assert str(caught.value) == f"{path} is not a shard of a replay: its size has changed"
+
+
 def test_of_several_readers_one_moves_a_damaged_shard_and_for_the_others_it_is_gone(
     tmp_path: Path,
 ) -> None:
@@ -173,6 +188,83 @@ def test_a_reader_that_may_change_nothing_leaves_out_what_is_damaged(tmp_path: P
         f"{lost} is not a shard of a replay: it has 0 bytes, and its header cannot be among them; "
         "its 2 trajectories are left out.",
     ]
+
+
+def test_a_quarantine_that_leads_elsewhere_receives_nothing(tmp_path: Path) -> None:
+    path = store(ReplayWriter(tmp_path / "replay"), range(1))
+    (tmp_path / "elsewhere").mkdir()
+    (path.parent / "quarantine").symlink_to(tmp_path / "elsewhere")
+    path.write_bytes(b"")
+    notes: list[str] = []
+    replay = Replay(path.parent, 9, note=notes.append)
+    assert (drawn(replay), replay.quarantined, path.exists()) == ([None], 1, True)
+    assert notes == [
+        f"{path} is not a shard of a replay: it has 0 bytes, and its header cannot be among them; "
+        "its trajectory is left out."
+    ]
+
+
+def test_a_reason_that_quotes_the_file_is_cut(tmp_path: Path) -> None:
+    path = store(ReplayWriter(tmp_path), range(1))
+    edited(path, lambda header, described: header["obs.place"].update(dtype="x" * 9000))
+    assert reason(path) == "'obs.place' has type '" + "x" * 278
+
+
+def test_a_shard_larger_than_memory_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    size = path.stat().st_size
+    monkeypatch.setattr(shards, "memory_share", lambda parts: size)
+    assert drawn(Replay(tmp_path, 9)) == [0, 1]
+    monkeypatch.setattr(shards, "memory_share", lambda parts: size - 1)
+    assert reason(path) == f"it has {size:,} bytes, too many for this machine"
+
+
+def test_a_protected_file_that_cannot_hold_what_it_claims_takes_no_room(tmp_path: Path) -> None:
+    store(ReplayWriter(tmp_path), range(2))
+    (tmp_path / "protected").mkdir()
+    path = tmp_path / "protected" / "0000000000-main-0000000000-0000000000-0001000000.safetensors"
+    path.write_bytes(b"")
+    for read_only in (True, False):
+        notes: list[str] = []
+        replay = Replay(tmp_path, 9, note=notes.append, read_only=read_only)
+        replay.refresh()
+        assert (drawn(replay), len(notes), replay.quarantined) == ([0, 1], 1, 1)
+        assert path.exists() is read_only
+
+
+def test_a_file_that_cannot_hold_what_it_claims_takes_no_room_where_nothing_is_drawn_by_index(
+    tmp_path: Path,
+) -> None:
+    store(ReplayWriter(tmp_path), range(2))
+    claim = tmp_path / "0000000000-other-0000000000-0000000000-0001000000.safetensors"
+    claim.write_bytes(b"")
+    assert drawn(Replay(tmp_path, None, read_only=True)) == [0, 1]
+
+
+def test_an_action_before_a_trajectory_that_has_none_is_damage(tmp_path: Path) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+    header, body = taken_apart(path)
+    content = bytearray(body)
+    content[header["prev_actions"]["data_offsets"][0] + 1] = 1
+    put_together(path, header, bytes(content))
+    assert verify(tmp_path).problems == (
+        f"{path} is damaged: there is an action before a trajectory that has none",
+    )
+
+
+def test_what_is_in_a_folder_that_may_only_be_listed_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store(ReplayWriter(tmp_path), range(2))
+
+    def refuse(*_: object, **__: object) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(Path, "lstat", refuse)
+    assert verify(tmp_path).problems == (f"{path} cannot be read: Permission denied",)
 
 
 def test_what_was_in_quarantine_is_never_numbered_again(tmp_path: Path) -> None:
@@ -391,7 +483,7 @@ def read_all(folder: Path) -> None:
                     rows = trajectory.length + (len(column) != trajectory.length)
                     assert len(column) == rows, name
                     column.tobytes()
-        replay.outcomes(replay.visible())
+        summary(survey(folder))
         verify(folder)
         ReplayWriter(folder)
         assert tracemalloc.get_traced_memory()[1] < 2**22
@@ -577,6 +669,22 @@ def test_a_header_longer_than_any_that_is_written_is_not_read(tmp_path: Path) ->
     assert reason(path) == f"it has {2**41} bytes, and its header cannot be among them"
 
 
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Fail, rather than wait for somebody to write into a pipe."""
+
+    def fail(*_: object) -> None:
+        pytest.fail("it waited")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(5)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link", "socket"])
 def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     import socket
@@ -599,11 +707,12 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
                 server.bind(path.name)
             finally:
                 os.chdir(here)
-    assert reason(path) == "it is no file"
     notes: list[str] = []
     replay = Replay(tmp_path, 9, note=notes.append)
-    assert verify(tmp_path).problems == (f"{path} is not a shard of a replay: it is no file",)
-    assert drawn(replay) == [None, None, 2]
+    with at_once():
+        assert reason(path) == "it is no file"
+        assert verify(tmp_path).problems == (f"{path} is not a shard of a replay: it is no file",)
+        assert drawn(replay) == [None, None, 2]
     assert (len(notes), path.exists(), replay.refresh()) == (1, False, 3)
 
 

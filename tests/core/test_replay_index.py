@@ -92,6 +92,34 @@ def test_an_index_never_changes_once_it_is_given(events: list[tuple[str, str, in
                 )
 
 
+@given(events=EVENTS, more=st.lists(st.tuples(st.sampled_from("abd"), st.integers(1, 4)), max_size=4))
+def test_an_index_that_is_extended_is_always_the_one_that_is_built(
+    events: list[tuple[str, str, int]], more: list[tuple[str, int]]
+) -> None:
+    folder = Folder()
+    for what, writer, number in events:
+        getattr(folder, what)(*(argument for argument in (writer, number) if argument != ""))
+    index = Index.build(folder.present, folder.quarantined)
+    before = set(folder.present)
+    for writer, number in more:
+        folder.store(writer, number)
+    extended = index.extended(folder.present - before)
+    assert extended in (None, Index.build(folder.present, folder.quarantined))
+    if {name.writer for name in before} >= {writer for writer, _ in more}:
+        assert extended is not None
+
+
+def test_an_index_is_not_extended_by_what_is_not_the_next_of_its_writer() -> None:
+    index = Index.build([shard(3, "a", 0, 0, 2), shard(5, "b", 0, 0, 1)])
+    assert index.extended([shard(4, "a", 1, 2, 1)]) is None  # It comes late.
+    assert index.extended([shard(6, "a", 1, 1, 1)]) is None
+    assert index.extended([shard(6, "a", 1, 3, 1)]) is None
+    assert index.extended([shard(6, "c", 0, 4, 1)]) is None
+    extended = index.extended([shard(6, "c", 0, 0, 4), shard(6, "a", 1, 2, 1)])
+    assert extended is not None
+    assert (extended.starts, extended.stored) == ([0, 2, 3, 4], 8)
+
+
 @given(events=EVENTS)
 def test_two_trajectories_never_have_one_index(events: list[tuple[str, str, int]]) -> None:
     folder = Folder()

@@ -199,7 +199,7 @@ def test_a_copy_that_is_not_the_same_gets_no_name(
 ) -> None:
     path = store(ReplayWriter(tmp_path / "source"), range(2))
     monkeypatch.setattr(
-        protecting, "write_file", lambda copy, data: copy.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        protecting, "copy_file", lambda source, copy: copy.write_bytes(source.read_bytes()[:-1] + b"?")
     )
     with pytest.raises(ReplayError) as caught:
         protect(tmp_path / "source", tmp_path / "own")
@@ -223,6 +223,34 @@ def test_what_would_not_fit_is_not_protected(tmp_path: Path) -> None:
         f"the trajectories of {path} do not fit those of {tmp_path / 'own'}: "
         "action is float32 (2,) per transition, it was uint8 () per transition"
     )
+
+
+def test_nothing_is_protected_where_a_later_shard_would_not_fit(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path / "source")
+    store(writer, range(1))
+    writer = ReplayWriter(tmp_path / "source")
+    writer.append(other(action=np.zeros((3, 2), np.float32)))
+    writer.flush(1)
+    with pytest.raises(ReplayError):
+        protect(tmp_path / "source", tmp_path / "own")
+    assert not (tmp_path / "own").exists()
+
+
+def test_two_processes_may_protect_the_same_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(ReplayWriter(tmp_path / "source"), range(2))
+    copy = protecting.copy_file
+
+    def slow(source: Path, path: Path) -> None:
+        copy(source, path)
+        monkeypatch.undo()
+        protect(tmp_path / "source", tmp_path / "own")
+
+    monkeypatch.setattr(protecting, "copy_file", slow)
+    protect(tmp_path / "source", tmp_path / "own")
+    assert drawn(Replay(tmp_path / "own", 9)) == [0, 1]
+    assert len(list((tmp_path / "own" / "protected").iterdir())) == 1
 
 
 def test_there_must_be_something_to_protect(tmp_path: Path) -> None:

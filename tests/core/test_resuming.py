@@ -10,6 +10,7 @@ import pytest
 from toys import Listener, tiny
 
 from amago_core import train
+from amago_core.checkpoints import STATE, CheckpointError, _seal
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +92,55 @@ def test_more_rounds_under_a_schedule_are_said_to_stretch_it(tmp_path: Path) -> 
         "jumps where the run goes on",
         "going on after round 2, update 4",
     ]
+
+
+def test_another_evaluation_is_said_not_to_be_comparable(tmp_path: Path) -> None:
+    go(tmp_path / "run", "training.rounds=2")
+    _, notes = go(tmp_path / "run", "evaluation.episodes=4", "evaluation.every=1", resume=True)
+    assert notes[0] == (
+        "evaluation is another than before: checkpoints/best stays what the one before found best until "
+        "a return is higher"
+    )
+    _, notes = go(tmp_path / "run", "evaluation.episodes=4", "evaluation.every=2", resume=True)
+    assert not any("evaluation" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "why"),
+    [
+        ("slot", 2, "ValueError: it stored 16 trajectories, slot 2 of 2"),
+        ("slot", -10, "ValueError: it stored 16 trajectories, slot -10 of 2"),
+        ("slot", "x", "ValueError: it stored 16 trajectories, slot 'x' of 2"),
+        ("stored", 10**30, "ValueError: it stored 10000000000000000000 trajectories, slot 0 of 2"),
+        ("stored", None, "ValueError: it stored None trajectories, slot 0 of 2"),
+        ("seconds", "x", "ValueError: could not convert string to float: 'x'"),
+        (
+            "mean_return",
+            [],
+            "TypeError: float() argument must be a string or a real number, not 'list'",
+        ),
+    ],
+)
+def test_a_checkpoint_that_counts_otherwise_is_refused(
+    tmp_path: Path, fact: str, value: Any, why: str
+) -> None:
+    run = tmp_path / "run"
+    go(run)
+    (newest,) = (run / "checkpoints").glob("round-00000004")
+    state = json.loads((newest / STATE).read_text())["state"]
+    state["facts"][fact] = value
+    (newest / STATE).write_bytes(_seal(state))
+    with pytest.raises(CheckpointError) as caught:
+        go(run, resume=True)
+    assert str(caught.value) == f"the checkpoint {newest} does not hold what this run needs: {why}"
+
+
+def test_an_older_checkpoint_that_counts_otherwise_does_not_stop_the_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    go(run)
+    older = run / "checkpoints" / "round-00000002" / STATE
+    state = json.loads(older.read_text())["state"]
+    del state["facts"]["stored"]
+    older.write_bytes(_seal(state))
+    result, _ = go(run, "training.rounds=5", "checkpoints.every=1", resume=True)
+    assert result.updates == 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +46,26 @@ def test_a_folder_that_exists_is_refused_and_left_alone(tmp_path: Path) -> None:
         "or run=OTHER/FOLDER to begin another one."
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_that_begin_at_once_one_has_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = RunDir._describe
+
+    def describe_late(folder: RunDir, *arguments: Any) -> None:
+        monkeypatch.setattr(RunDir, "_describe", describe)
+        create(tmp_path / "run")
+        describe(folder, *arguments)
+
+    monkeypatch.setattr(RunDir, "_describe", describe_late)
+    with pytest.raises(RunDirError) as caught:
+        create(tmp_path / "run")
+    assert str(caught.value).startswith(f"{tmp_path / 'run'} exists. Add resume=true")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "spec.yaml", "spaces.json", "versions.json",
+    }  # fmt: skip
 
 
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:

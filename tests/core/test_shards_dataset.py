@@ -186,7 +186,7 @@ def test_where_all_is_damaged_nothing_can_be_learned(run: Path) -> None:
 
 def test_an_empty_folder_holds_nothing_to_learn_from(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
-        opened(tmp_path, context(SEEN, ACTED))
+        opened(tmp_path)
     assert str(caught.value) == f"{tmp_path} holds no trajectory to learn from."
 
 

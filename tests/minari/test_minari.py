@@ -252,6 +252,74 @@ def test_an_episode_that_cannot_be_learned_from_is_named(copied: Path) -> None:
     )
 
 
+def test_an_episode_that_lacks_something_is_named(copied: Path) -> None:
+    with h5py.File(copied / "main_data.hdf5", "a") as file:
+        del file["episode_0"]["rewards"]
+    dataset = opened("toys/cartpole-v0", episodes=1)
+    with pytest.raises(DatasetError) as caught:
+        drawn(dataset, 1)
+    assert str(caught.value).startswith("episode 0 of the Minari dataset toys/cartpole-v0: KeyError: ")
+
+
+@pytest.mark.parametrize("by", ["trajectories", "timesteps"])
+def test_an_episode_of_another_length_than_described_is_refused(copied: Path, by: str) -> None:
+    (episode,) = minari.load_dataset("toys/cartpole-v0").iterate_episodes([0])
+    described(copied, 10**6)
+    with pytest.raises(DatasetError) as caught:
+        drawn(opened("toys/cartpole-v0", by=by, episodes=1), 1)
+    assert str(caught.value) == (
+        f"episode 0 of the Minari dataset toys/cartpole-v0 has {len(episode)} steps, and its "
+        "description says 1000000."
+    )
+
+
+def described(copied: Path, steps: int | None) -> None:
+    with h5py.File(copied / "main_data.hdf5", "a") as file:
+        if steps is None:
+            del file["episode_0"].attrs["total_steps"]
+        else:
+            file["episode_0"].attrs["total_steps"] = steps
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [(-5, "an episode has -5 steps."), (None, "KeyError: 'total_steps'.")],
+    ids=["negative", "missing"],
+)
+def test_descriptions_that_are_none_are_one_sentence(
+    copied: Path, steps: int | None, message: str
+) -> None:
+    described(copied, steps)
+    with pytest.raises(DatasetError) as caught:
+        opened("toys/cartpole-v0")
+    assert str(caught.value) == f"the Minari dataset toys/cartpole-v0 cannot be read: {message}"
+
+
+def test_a_file_of_episodes_that_is_none_is_one_sentence(copied: Path) -> None:
+    (copied / "main_data.hdf5").write_bytes(b"nothing")
+    with pytest.raises(DatasetError) as caught:
+        opened("toys/cartpole-v0")
+    assert str(caught.value).startswith("the Minari dataset toys/cartpole-v0 cannot be read: OSError: ")
+
+
+def test_by_timesteps_a_step_is_drawn_from_the_episode_that_has_it() -> None:
+    dataset = opened("toys/nested-v0", by="timesteps")  # Three steps each.
+    steps: Any = type("Steps", (), {"integers": lambda *_, size: np.arange(12)})()
+    seeds = [trajectory.seed for trajectory in dataset.sample(steps, 12, 0)]
+    assert seeds == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+def test_what_another_thread_has_read_meanwhile_is_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset = opened("toys/nested-v0")
+    (read,) = drawn(dataset, 1)
+    answers = iter([None, read])
+    monkeypatch.setattr(dataset._kept, "get", lambda index: next(answers))
+    monkeypatch.setattr(dataset, "_read", lambda index: pytest.fail("read twice"))
+    assert dataset._episode(0) is read
+
+
 def test_an_episode_without_a_step_is_passed_over(copied: Path) -> None:
     with h5py.File(copied / "main_data.hdf5", "a") as file:
         file["episode_0"].attrs["total_steps"] = 0

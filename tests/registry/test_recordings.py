@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from amago_registry.errors import RecordingError
+from amago_registry.errors import RecordingError, UnsupportedSpaceError
 from amago_registry.recordings import end_fault, form_fault, number_fault, recorded_trajectory
 from amago_registry.trajectories import Trajectory
 
@@ -19,6 +19,12 @@ SEEN = spaces.Dict(
     limbs=spaces.Tuple([spaces.Box(-1, 1, (3,), np.float64), spaces.Discrete(4, start=1)]),
 )
 ACTED = spaces.Box(0, 10, (2,))
+
+
+RAGGED = (
+    "ValueError: setting an array element with a sequence. The requested array has an inhomogeneous "
+    "shape after 1 dimensions. The detected shape was (2,) + inhomogeneous part"
+)
 
 
 def recording(**changes: Any) -> dict[str, Any]:
@@ -98,16 +104,44 @@ def test_a_recording_is_copied() -> None:
             "reward is of type <U4 and cannot become float32 without loss.",
         ),
         (
+            {"rewards": [[1.0], [1.0, 2.0]]},
+            f"reward cannot become an array: {RAGGED}.",
+        ),
+        (
+            {"actions": [[0.0, 10.0], [5.0]]},
+            f"the action cannot become an array: {RAGGED}.",
+        ),
+        (
             {"rewards": 1.0},
             "this recording cannot be learned from: reward is no array with rows.",
         ),
     ],
-    ids=["keys", "rows", "infinite", "goes on", "half", "action", "word", "one"],
+    ids=[
+        "keys",
+        "rows",
+        "infinite",
+        "goes on",
+        "half",
+        "action",
+        "word",
+        "ragged",
+        "ragged action",
+        "one",
+    ],
 )
 def test_what_does_not_fit_is_said(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RecordingError) as caught:
         recorded_trajectory(**recording(**changes))
     assert str(caught.value) == message
+
+
+def test_observations_that_are_no_arrays_are_refused() -> None:
+    with pytest.raises(UnsupportedSpaceError) as caught:
+        recorded_trajectory(**recording(observation_space=spaces.Sequence(spaces.Discrete(2))))
+    assert str(caught.value) == (
+        "observations of this kind are not supported: 'observation' Sequence(Discrete(2), stack=False)"
+        "; use Box, Discrete, MultiBinary and MultiDiscrete, alone or in a Dict or Tuple, also nested."
+    )
 
 
 def test_a_recording_without_a_transition_is_refused() -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from minari.dataset.minari_storage import MinariStorage
+from numpy.typing import NDArray
 
 from amago_minari.opening import open_storage
 from amago_minari.options import MinariOptions
 from amago_registry.contexts import DatasetContext
-from amago_registry.errors import DatasetError, RecordingError
+from amago_registry.errors import AmagoError, DatasetError, reason
 from amago_registry.recordings import recorded_trajectory
 from amago_registry.trajectories import Trajectory
 
@@ -39,13 +40,11 @@ class MinariDataset:
         self._storage: MinariStorage = open_storage(options.id, download=options.download)
         self.observation_space = self._storage.observation_space
         self.action_space = self._storage.action_space
-        count = min(self._storage.total_episodes, options.episodes or self._storage.total_episodes)
-        described = self._storage.get_episode_metadata(range(count))
-        lengths = np.array([facts["total_steps"] for facts in described], np.int64)
-        self._episodes = np.flatnonzero(lengths)
+        self._lengths = self._described(options.episodes)
+        self._episodes = np.flatnonzero(self._lengths)
         if not len(self._episodes):
             raise DatasetError(f"the Minari dataset {options.id} holds no transition.")
-        self._ends = np.cumsum(lengths[self._episodes])
+        self._ends = np.cumsum(self._lengths[self._episodes])
         self._by_timesteps = options.by == "timesteps"
         self._kept = _Kept(options.memory * _MIB)
         self._reading = Lock()
@@ -75,10 +74,26 @@ class MinariDataset:
             kept = self._kept.get(index)
             return kept if kept is not None else self._kept.put(index, self._read(index))
 
-    def _read(self, index: int) -> Trajectory:
-        (facts,) = self._storage.get_episode_metadata([index])
-        (episode,) = self._storage.get_episodes([index])
+    def _described(self, most: int | None) -> NDArray[np.int64]:
+        """Return how many steps the episodes have, as their descriptions say."""
         try:
+            count = min(self._storage.total_episodes, most or self._storage.total_episodes)
+            described = self._storage.get_episode_metadata(range(count))
+            lengths = np.array([facts["total_steps"] for facts in described], np.int64)
+        except Exception as error:
+            raise DatasetError(
+                f"the Minari dataset {self._id} cannot be read: {reason(error)}."
+            ) from error
+        if (lengths < 0).any():
+            raise DatasetError(
+                f"the Minari dataset {self._id} cannot be read: an episode has {lengths.min()} steps."
+            )
+        return lengths
+
+    def _read(self, index: int) -> Trajectory:
+        try:
+            (facts,) = self._storage.get_episode_metadata([index])
+            (episode,) = self._storage.get_episodes([index])
             trajectory = recorded_trajectory(
                 episode["observations"],
                 episode["actions"],
@@ -88,8 +103,14 @@ class MinariDataset:
                 self.observation_space,
                 self.action_space,
             )
-        except RecordingError as error:
-            raise DatasetError(f"episode {index} of the Minari dataset {self._id}: {error}") from error
+        except Exception as error:
+            said = str(error) if isinstance(error, AmagoError) else f"{reason(error)}."
+            raise DatasetError(f"episode {index} of the Minari dataset {self._id}: {said}") from error
+        if trajectory.length != self._lengths[index]:
+            raise DatasetError(
+                f"episode {index} of the Minari dataset {self._id} has {trajectory.length} steps, and "
+                f"its description says {self._lengths[index]}."
+            )
         for column in trajectory.columns.values():
             column.flags.writeable = False
         return replace(trajectory, seed=_seed(facts))

@@ -32,6 +32,7 @@ class Toy:
         self.action_space: Any = spaces.Discrete(options.actions)
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> list[Trajectory]:
+        assert count >= 1
         return [self._make(int(rng.integers(10))) for _ in range(count)]
 
     def describe(self) -> str:

@@ -140,6 +140,16 @@ def test_each_task_is_drawn_as_often_as_its_weight_says() -> None:
     assert abs(drawn[0] / 2000 - 0.75) < 0.03
 
 
+@pytest.mark.parametrize("weight", [1e308, 5e-324])
+def test_only_the_ratio_of_weights_matters(weight: float) -> None:
+    drawn = [
+        mixture(MAZE, BANDIT, weights=weights).reset(seed=seed)[1]["task"]
+        for weights in ([weight, weight], [1, 1])
+        for seed in range(20)
+    ]
+    assert drawn[:20] == drawn[20:]
+
+
 def test_weights_change_no_space() -> None:
     one, other = (mixture(MAZE, BANDIT, weights=weights) for weights in ([1, 1], [0, 1]))
     assert one.observation_space == other.observation_space

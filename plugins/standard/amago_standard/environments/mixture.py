@@ -85,7 +85,8 @@ class Mixture(gymnasium.Env[dict[str, Any], Any]):
         if self._masked:
             seen[MASK_KEY] = spaces.MultiBinary(_size(self.action_space))
         self.observation_space = spaces.Dict(seen)
-        weights = np.array([task.weight for task in self.tasks])
+        weights = np.array([task.weight for task in self.tasks], float)
+        weights /= weights.max()  # So that their sum is finite.
         self._probabilities = weights / weights.sum()
         self._index = 0
 

@@ -1,0 +1,137 @@
+"""Relabelers and datasets, watched while batches are drawn: what goes wrong there names the part.
+
+Numpy alone, as all that loader processes import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from amago_core.blaming import blaming
+from amago_registry.errors import AmagoError, DatasetError
+from amago_registry.recordings import form_fault
+from amago_registry.trajectories import Trajectory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from gymnasium import spaces
+
+    from amago_registry.protocols import Dataset, Relabeler
+
+
+class Forms:
+    """Finds what is wrong with the columns of trajectories, at little cost where they are alike.
+
+    Args:
+        observation_space: Of the task.
+        action_space: Of the task.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+        self._spaces = observation_space, action_space
+        self._faultless: set[Any] = set()
+
+    def fault(self, trajectory: Trajectory) -> str | None:
+        """Return what `form_fault` returns."""
+        form = _form(trajectory)
+        if form in self._faultless:
+            return None
+        fault = form_fault(trajectory, *self._spaces)
+        if fault is None:
+            self._faultless.add(form)
+        return fault
+
+
+def _form(trajectory: Trajectory) -> Any:
+    """Return all that the fault of a trajectory depends on; None where its columns are no arrays."""
+    try:
+        length = trajectory.length
+        columns = [(n, c.dtype, c.shape[1:], len(c) - length) for n, c in trajectory.columns.items()]
+    except (AttributeError, KeyError, TypeError):
+        return None
+    return length > 0, tuple(columns)
+
+
+class WatchedRelabeler:
+    """A relabeler whose errors name it, and whose results are checked.
+
+    Args:
+        relabeler: The part.
+        use: Its full name.
+        forms: Of what is learned from.
+    """
+
+    def __init__(self, relabeler: Relabeler, use: str, forms: Forms) -> None:
+        self._relabeler, self._use, self._forms = relabeler, use, forms
+        with blaming("relabeler", use, "asking whether it changes anything"):
+            self.identity = relabeler.identity
+
+    def __call__(
+        self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> Mapping[str, np.ndarray]:
+        """Return the trajectory as it is learned from.
+
+        Raises:
+            AmagoError: If the relabeler raises something, or nothing can learn from what it returns.
+        """
+        with blaming("relabeler", self._use, "relabelling a trajectory"):
+            columns = self._relabeler(trajectory, rng)
+            if not isinstance(columns, Mapping):
+                raise AmagoError(
+                    f"the relabeler {self._use} returned a {type(columns).__name__}, no columns."
+                )
+            fault = self._forms.fault(Trajectory(columns))
+        if fault is not None:
+            raise AmagoError(
+                f"what the relabeler {self._use} returned cannot be learned from: {fault}."
+            )
+        return columns
+
+
+class WatchedDataset:
+    """A dataset whose errors name it, and whose trajectories are checked.
+
+    Args:
+        dataset: The part.
+        use: Its full name.
+        forms: Of what is learned from.
+    """
+
+    def __init__(self, dataset: Dataset, use: str, forms: Forms) -> None:
+        self._dataset, self._use, self._forms = dataset, use, forms
+        self.observation_space, self.action_space = dataset.observation_space, dataset.action_space
+
+    def sample(self, rng: np.random.Generator, count: int, update: int) -> list[Trajectory]:
+        """Draw ``count`` trajectories.
+
+        Raises:
+            AmagoError: If the dataset raises something.
+            DatasetError: If what it gives is not what it was asked for, or nothing can learn from it.
+        """
+        with blaming("dataset", self._use, f"drawing for update {update}"):
+            drawn = list(self._dataset.sample(rng, count, update))
+            if len(drawn) != count:
+                raise DatasetError(
+                    f"the dataset {self._use} drew the wrong number of trajectories for update "
+                    f"{update}: {len(drawn)} instead of {count}."
+                )
+            for trajectory in drawn:
+                self._check(trajectory)
+        return drawn
+
+    def describe(self) -> str:
+        """Return what it holds."""
+        with blaming("dataset", self._use, "describing it"):
+            return self._dataset.describe()
+
+    def _check(self, drawn: Any) -> None:
+        if not isinstance(drawn, Trajectory):
+            raise DatasetError(
+                f"the dataset {self._use} drew a {type(drawn).__name__} in place of a trajectory."
+            )
+        fault = self._forms.fault(drawn)
+        if fault is not None:
+            raise DatasetError(
+                f"the dataset {self._use} cannot be learned from: of a trajectory, {fault}."
+            )
