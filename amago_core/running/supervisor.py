@@ -138,13 +138,15 @@ class Supervisor:
                     selector.register(worker.output, EVENT_READ, worker)
             ready = [key.data for key, _ in selector.select(_POLL_SECONDS)]
         for worker in ready:
-            for event in worker.events():
-                self._hear(worker, event)
+            self._hear_all(worker)
         for worker in self._workers:
             if worker.alive and worker.ended():
-                for event in worker.events():
-                    self._hear(worker, event)
+                self._hear_all(worker)
                 self._bury(worker)
+
+    def _hear_all(self, worker: Worker) -> None:
+        for event in worker.events():
+            self._hear(worker, event)
 
     def _hear(self, worker: Worker, event: dict[str, Any]) -> None:
         match event.pop("event"):
@@ -221,6 +223,7 @@ class Supervisor:
             while not self._learner.ended() and time.monotonic() < deadline:
                 for event in self._learner.wait_for_events(_POLL_SECONDS):
                     self._hear(self._learner, event)
+            self._hear_all(self._learner)  # What it said last.
         raise error
 
     def _write_last_words(self, worker: Worker, how: str) -> None:

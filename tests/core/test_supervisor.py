@@ -139,8 +139,10 @@ def test_an_error_of_no_class_of_ours_becomes_a_plain_one(module: str, kind: str
 
 
 def test_a_request_to_stop_reaches_the_learner_alone(tmp_path: Path, pretend: Pretend) -> None:
-    pretend('tell("ready"); word = sys.stdin.readline(); done(stopped=word.strip())')
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    pretend(
+        f'tell("ready"); os.kill(os.getppid(), {int(signal.SIGINT)})\n'
+        "done(stopped=sys.stdin.readline().strip())"
+    )
     result, listener = go(tmp_path / "run")
     assert result.stopped == "stop"
     assert listener.notes == [
