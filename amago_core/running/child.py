@@ -10,6 +10,7 @@ import traceback
 from typing import Any
 
 from amago_core.running.channel import Channel, HaltedError, Lifeline, OrphanedError
+from amago_core.running.mistakes import told
 from amago_registry.errors import AmagoError
 
 MISTAKE, CRASH = 2, 1
@@ -61,11 +62,7 @@ def _work(lifeline: Lifeline, channel: Channel) -> int:
     except HaltedError:
         return 0
     except AmagoError as error:
-        notes = list(getattr(error, "__notes__", ()))
-        kind = type(error)
-        channel.send(
-            "mistake", module=kind.__module__, kind=kind.__qualname__, text=str(error), notes=notes
-        )
+        channel.send("mistake", **told(error))
         return MISTAKE
     except BaseException:
         channel.send("crash", text=traceback.format_exc())

@@ -21,11 +21,11 @@ from amago_core.compose import (
 )
 from amago_core.environments import Environments, make_environments
 from amago_core.recording import Pieces
-from amago_core.replay import ReplayWriter
 from amago_core.run_dir import RunDir
 from amago_core.running.exchange import Collected, Exchange, Follower
 from amago_core.running.locks import join
 from amago_core.running.pace import Pace
+from amago_core.running.shelf import Shelf
 from amago_core.running.tally import Tally
 from amago_core.spec import RunSpec, load_spec
 
@@ -117,11 +117,70 @@ def collect(lifeline: Lifeline, channel: Channel) -> None:
         process.close()
 
 
-class CollectorProcess:
-    """One collector of an asynchronous run.
+class CollectorLife:
+    """One life of a collector, wherever it runs.
 
-    What it knows outlives it in its file of the exchange. A new life goes on with those counters; what
-    was under way is lost, and counted.
+    What it knows outlives it, as its `progress`. A new life goes on with those counters; what was under
+    way is lost, and counted.
+
+    Args:
+        spec: The resolved spec.
+        task: Where to act.
+        number: Which collector it is.
+        before: What it did in its lives before; None if this is the first.
+        note: Shows one sentence to the user.
+
+    Attributes:
+        agent: Acts; its weights are for others to replace.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        task: Task,
+        number: int,
+        before: Collected | None,
+        note: Callable[[str], None],
+    ) -> None:
+        self.pace = Pace.of(spec)
+        known = self._known = before or Collected()
+        known.dropped += known.started
+        known.life += 1
+        seeds = [spec.seed, COLLECTOR_STREAMS + number, known.life]
+        torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+        self.agent = compose_agent(spec.agent, task).to(device_of(spec))
+        count = spec.collector.environments
+        # Tasks that began after the last time it was said how many: never to be begun again.
+        begun = known.begun + (self.pace.chunk + 1) * count * (known.life > 1)
+        tasks = Tasks(spec.seed, COLLECTOR_STREAMS + number, np.zeros(count, np.int64), begun)
+        exploration = compose_exploration(spec, task)
+        self.collector = make_collector(spec, task, self.agent, exploration, tasks, seeds, note)
+        self.collector.steps = known.steps
+        self._tally = Tally(known.totals)
+        self._cpu_before = known.cpu_seconds
+        self._dropped_before, self._restarts_before = known.dropped, known.restarts
+
+    def go_on(self, sink: Sink) -> None:
+        """Take the next chunk of steps."""
+        outcomes: list[Outcome] = []
+        self.collector.run(self.pace.chunk, sink, outcomes)
+        for outcome in outcomes:
+            self._tally.add(outcome)
+
+    def progress(self) -> Collected:
+        """Return what the collector has done in all of its lives."""
+        known, collector = self._known, self.collector
+        known.pid, known.steps, known.begun = os.getpid(), collector.steps, collector.tasks.begun
+        known.cpu_seconds = self._cpu_before + time.process_time()
+        known.totals = self._tally.totals
+        known.started = collector.started
+        known.dropped = self._dropped_before + collector.dropped
+        known.restarts = self._restarts_before + collector.restarts
+        return known
+
+
+class CollectorProcess:
+    """A collector that meets the learner in the run's folder.
 
     Args:
         spec: The resolved spec.
@@ -139,73 +198,37 @@ class CollectorProcess:
         number: int,
         note: Callable[[str], None],
     ) -> None:
-        self.name, self.pace = f"collector_{number}", Pace.of(spec)
+        self.name = f"collector_{number}"
         self.exchange = Exchange(folder.exchange)
-        self._known = self._next_life()
-        seeds = [spec.seed, COLLECTOR_STREAMS + number, self._known.life]
-        torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
-        agent = compose_agent(spec.agent, task).to(device_of(spec))
-        self._follower = Follower(self.exchange, agent)
+        self._life = CollectorLife(spec, task, number, self.exchange.collector(self.name), note)
+        self.pace, self.collector = self._life.pace, self._life.collector
+        self._follower = Follower(self.exchange, self._life.agent)
         self._follower.follow()
-        count = spec.collector.environments
-        # Tasks that began after the last time it was said how many: never to be begun again.
-        begun = self._known.begun + (self.pace.chunk + 1) * count * (self._known.life > 1)
-        tasks = Tasks(spec.seed, COLLECTOR_STREAMS + number, np.zeros(count, np.int64), begun)
-        self.writer = ReplayWriter(folder.replay, self.name)
-        exploration = compose_exploration(spec, task)
-        self.collector = make_collector(spec, task, agent, exploration, tasks, seeds, note)
-        self.collector.steps = self._known.steps
+        self._shelf = Shelf(folder.replay, self.name, self.pace, self.collector.steps)
         self.collector.start()
-        self._tally = Tally(self._known.totals)
-        self._cpu_before = self._known.cpu_seconds
-        self._dropped_before, self._restarts_before = self._known.dropped, self._known.restarts
-        self._flushed_at = self.collector.steps
         self._tell()
-
-    def _next_life(self) -> Collected:
-        known = self.exchange.collector(self.name) or Collected()
-        known.dropped += known.started
-        known.life += 1
-        return known
 
     def go_on(self) -> bool:
         """Take the next chunk of steps; return False if the learner is too far behind for it."""
         known = self.exchange.collectors()
         collected = self.pace.collected(sum(each.steps for each in known.values()))
         if not self.pace.may_collect(self.exchange.learned(), collected):
-            self._flush()  # Whatever the learner may be waiting for.
+            self._shelf.flush(self._follower.update)  # Whatever the learner may be waiting for.
             return False
         self._follower.follow()
-        outcomes: list[Outcome] = []
-        sink: Sink = self.writer.append
-        self.collector.run(self.pace.chunk, sink, outcomes)
-        for outcome in outcomes:
-            self._tally.add(outcome)
-        due = self.collector.steps - self._flushed_at >= self.pace.steps_per_shard
-        if due or not self.writer.stored:
-            self._flush()
+        self._life.go_on(self._shelf.append)
+        self._shelf.advance(self.collector.steps, self._follower.update)
         self._tell()
         return True
 
-    def _flush(self) -> None:
-        self.writer.flush(self._follower.update)
-        self._flushed_at = self.collector.steps
-
     def _tell(self) -> None:
         """Say what was done; only after it is stored, for what is not said is done again."""
-        known, collector = self._known, self.collector
-        known.pid, known.steps, known.begun = os.getpid(), collector.steps, collector.tasks.begun
-        known.cpu_seconds = self._cpu_before + time.process_time()
-        known.totals = self._tally.totals
-        known.started = collector.started
-        known.dropped = self._dropped_before + collector.dropped
-        known.restarts = self._restarts_before + collector.restarts
-        self.exchange.tell_collected(self.name, known)
+        self.exchange.tell_collected(self.name, self._life.progress())
 
     def close(self) -> None:
         """Store what is finished and close the environments."""
         try:
-            self._flush()
+            self._shelf.flush(self._follower.update)
             self._tell()
         finally:
             self.collector.environments.close()

@@ -133,6 +133,31 @@ class Exchange:
         _replace(self.weights, encode_tree(tree))
 
 
+class Published:
+    """The weights that are published, as bytes.
+
+    Args:
+        exchange: Where.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._path = exchange.weights
+        self._seen: tuple[int, int, int] | None = None
+
+    def news(self) -> bytes | None:
+        """Return the weights; None if they are those that were returned last.
+
+        Which file it is decides, not its update: a learner that was killed goes back to an earlier one.
+        """
+        found = self._path.stat()
+        seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if seen == self._seen:
+            return None
+        data = self._path.read_bytes()
+        self._seen = seen
+        return data
+
+
 class Follower:
     """Keeps an agent's weights those that were published last.
 
@@ -142,26 +167,24 @@ class Follower:
     """
 
     def __init__(self, exchange: Exchange, agent: Agent) -> None:
-        self._path, self._agent = exchange.weights, agent
-        self._seen: tuple[int, int, int] | None = None
+        self._published, self._agent = Published(exchange), agent
         self.update = 0
 
     def follow(self) -> bool:
-        """Take over the published weights if they are not those taken over last.
+        """Take over the published weights if they are not those taken over last."""
+        news = self._published.news()
+        if news is not None:
+            self.update = take_over(self._agent, news)
+        return news is not None
 
-        Which file it is decides, not its update: a learner that was killed goes back to an earlier one.
-        """
-        from amago_core.tensor_trees import decode_tree
 
-        found = self._path.stat()
-        seen = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if seen == self._seen:
-            return False
-        tree: dict[str, Any] = decode_tree(self._path.read_bytes())
-        self._agent.load_state_dict(tree["model"])
-        self.update = int(tree["update"])
-        self._seen = seen
-        return True
+def take_over(agent: Agent, data: bytes) -> int:
+    """Replace an agent's weights by published ones; return after which update they were published."""
+    from amago_core.tensor_trees import decode_tree
+
+    tree: dict[str, Any] = decode_tree(data)
+    agent.load_state_dict(tree["model"])
+    return int(tree["update"])
 
 
 def _read(path: Path) -> dict[str, Any] | None:

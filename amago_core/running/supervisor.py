@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
-from importlib import import_module
 from selectors import EVENT_READ, DefaultSelector
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from amago_core.interruption import Interruption
 from amago_core.running.channel import HALT, STOP, Job
 from amago_core.running.errors import LostProcessError
 from amago_core.running.locks import FolderLock
+from amago_core.running.mistakes import mistake
 from amago_core.running.worker import Worker
 from amago_core.spec.dumping import dump_spec
 from amago_core.threads import thread_count
@@ -184,7 +184,7 @@ class Supervisor:
             path=tuple(sys.path),
             local=len(self._environment),
         )
-        worker.start(job.encode(self._environment), str(self.folder.path))
+        worker.start(job, self._environment)
 
     def _bury(self, worker: Worker) -> None:
         """Decide what the end of a process means."""
@@ -251,20 +251,6 @@ class Supervisor:
             self._held.close()
             if self._shown:
                 self.reporter.finish()
-
-
-def mistake(event: dict[str, Any]) -> AmagoError:
-    """Return the error that another process has raised, of its own class where that can be found."""
-    try:
-        kind = getattr(import_module(event["module"]), event["kind"])
-        error = kind(event["text"])
-    except Exception:
-        error = None
-    if not isinstance(error, AmagoError):
-        error = AmagoError(event["text"])
-    for note in event["notes"]:
-        error.add_note(note)
-    return error
 
 
 def _quoted(worker: Worker) -> str:

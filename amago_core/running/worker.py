@@ -10,9 +10,12 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from amago_core.threads import thread_variables
+
+if TYPE_CHECKING:
+    from amago_core.running.channel import Job
 
 _MAIN = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); {run}"
 _RUN = "from amago_core.running.child import main; main()"
@@ -45,12 +48,12 @@ class Worker:
         """The pipe on which events arrive."""
         return cast(Any, self._process).stdout.fileno()  # type: ignore[no-any-return]
 
-    def start(self, job: bytes, label: str) -> None:
-        """Start it, with the threads said before it imports torch.
+    def start(self, job: Job, local: bytes) -> None:
+        """Start it, with the threads said before it imports torch; lists of processes show its folder.
 
         Args:
             job: What it is to do.
-            label: What a list of processes shows behind its name.
+            local: The pickled function that makes environments; empty without one.
         """
         self.starts += 1
         self.last_words, self._heard = "", b""
@@ -58,7 +61,14 @@ class Worker:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             process = self._process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN.format(run=_RUN), json.dumps(sys.path), self.name, label],
+                [
+                    sys.executable,
+                    "-c",
+                    _MAIN.format(run=_RUN),
+                    json.dumps(sys.path),
+                    self.name,
+                    job.folder,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, **thread_variables(self._threads)},
@@ -67,7 +77,7 @@ class Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         with suppress(BrokenPipeError):  # It has died already, which its end will say.
             assert process.stdin is not None
-            process.stdin.write(job)
+            process.stdin.write(job.encode(local))
             process.stdin.flush()
 
     def tell(self, word: str) -> None:

@@ -16,8 +16,9 @@ from toys import Listener, Walk, tiny
 from amago_core import train
 from amago_core.environments import EnvironmentFault
 from amago_core.errors import AmagoError
-from amago_core.running import supervisor, worker
+from amago_core.running import worker
 from amago_core.running.errors import LostProcessError
+from amago_core.running.mistakes import mistake
 from amago_core.spec import load_spec
 
 RESULT = {
@@ -134,7 +135,7 @@ def test_a_fault_of_an_environment_is_not_tried_again_and_the_learner_saves(
     [("os", "system"), ("builtins", "OSError"), ("no.such", "Thing"), ("os", "nothing")],
 )
 def test_an_error_of_no_class_of_ours_becomes_a_plain_one(module: str, kind: str) -> None:
-    error = supervisor.mistake({"module": module, "kind": kind, "text": "false", "notes": []})
+    error = mistake({"module": module, "kind": kind, "text": "false", "notes": []})
     assert (type(error), str(error)) == (AmagoError, "false")
 
 
