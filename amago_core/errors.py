@@ -9,6 +9,7 @@ AmagoError                   base of all, shared with plugins: catch this
 |-- InitFromError            another run whose weights cannot be taken over
 |-- RunDirError              a folder that cannot be used as that of a run
 |-- LostProcessError         a learner or collector process that died too often
+|-- ClusterError             a Ray cluster that cannot be joined, or on which collectors cannot work
 |-- CheckpointError          a checkpoint that cannot be read or written
 |-- MissingPluginError       a run's part whose plugin is not installed here
 |-- OtherAgentError          weights that are not those of the agent a run's spec describes

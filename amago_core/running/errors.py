@@ -7,3 +7,7 @@ from amago_registry.errors import AmagoError
 
 class LostProcessError(AmagoError):
     """A learner or collector process that died, and is not started again."""
+
+
+class ClusterError(AmagoError):
+    """A Ray cluster that cannot be joined, or on which collectors cannot work."""

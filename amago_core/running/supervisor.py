@@ -12,6 +12,7 @@ from amago_core.environments import EnvironmentFault
 from amago_core.going_on import check_same
 from amago_core.interruption import Interruption
 from amago_core.running.channel import HALT, STOP, Job
+from amago_core.running.engines import Member, hire
 from amago_core.running.errors import LostProcessError
 from amago_core.running.locks import FolderLock
 from amago_core.running.mistakes import mistake
@@ -91,13 +92,12 @@ class Supervisor:
         self._locked = self._shown = self._stopping = False
         self._result: dict[str, Any] | None = None
         self._mistake: AmagoError | None = None
-        count = spec.running.collectors
-        threads = thread_count(spec.running.threads, reserved=count)
-        self._learner = Worker("learner", threads)
-        self._collectors = [Worker(f"collector_{number}", 1) for number in range(count)]
+        crew = self._held.enter_context(hire(spec, folder))
+        self._learner = Worker("learner", thread_count(spec.running.threads, reserved=crew.beside))
+        self._collectors = crew.collectors
 
     @property
-    def _workers(self) -> list[Worker]:
+    def _workers(self) -> list[Member]:
         return [self._learner, *self._collectors]
 
     def lock(self, *, orphans: bool = True) -> None:
@@ -144,11 +144,11 @@ class Supervisor:
                 self._hear_all(worker)
                 self._bury(worker)
 
-    def _hear_all(self, worker: Worker) -> None:
+    def _hear_all(self, worker: Member) -> None:
         for event in worker.events():
             self._hear(worker, event)
 
-    def _hear(self, worker: Worker, event: dict[str, Any]) -> None:
+    def _hear(self, worker: Member, event: dict[str, Any]) -> None:
         match event.pop("event"):
             case "tick":
                 self.reporter.tick(**event)
@@ -175,7 +175,7 @@ class Supervisor:
             if not worker.alive:
                 self._start(worker, resume=True)
 
-    def _start(self, worker: Worker, resume: bool) -> None:
+    def _start(self, worker: Member, resume: bool) -> None:
         job = Job(
             name=worker.name,
             folder=str(self.folder.path),
@@ -186,7 +186,7 @@ class Supervisor:
         )
         worker.start(job, self._environment)
 
-    def _bury(self, worker: Worker) -> None:
+    def _bury(self, worker: Member) -> None:
         """Decide what the end of a process means."""
         how = worker.bury()
         if self._mistake is not None:
@@ -226,7 +226,7 @@ class Supervisor:
             self._hear_all(self._learner)  # What it said last.
         raise error
 
-    def _write_last_words(self, worker: Worker, how: str) -> None:
+    def _write_last_words(self, worker: Member, how: str) -> None:
         if self.folder.spec.is_file():
             self.folder.errors.mkdir(exist_ok=True)
             with (self.folder.errors / f"{worker.name}.txt").open("a", encoding="utf-8") as file:
@@ -253,5 +253,5 @@ class Supervisor:
                 self.reporter.finish()
 
 
-def _quoted(worker: Worker) -> str:
+def _quoted(worker: Member) -> str:
     return f" Its last error:\n{worker.last_words.rstrip()}" if worker.last_words else ""

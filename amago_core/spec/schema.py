@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 
 from amago_registry.options import Field, Options, Part
 
@@ -294,6 +294,18 @@ class RunningSpec(Options):
         description="Rounds by which collectors and learner may get ahead of each other under async; "
         "less is closer to interleaved, more waits less.",
     )
+    engine: Literal["local", "ray"] = Field(
+        "local",
+        description="Where the collectors of async are. local: on this machine; ray: spread over the "
+        "machines of a Ray cluster, with one CPU each. Either way the learner and the run's folder are "
+        "on the machine that starts the run: let it be one with a GPU.",
+    )
+    ray_address: str | None = Field(
+        None,
+        min_length=1,
+        description="The Ray cluster to join: ``host:port`` of its head, or auto for the one this "
+        "machine belongs to; null is as auto, and starts one of this machine alone if there is none.",
+    )
     max_restarts: int = Field(
         3,
         ge=0,
@@ -316,6 +328,15 @@ class RunningSpec(Options):
         description="Whether to compile heads and loss with torch.compile: about a minute at the "
         "start, then faster updates.",
     )
+
+    @field_validator("engine")
+    @classmethod
+    def _ray_is_for_collectors(cls, engine: str, info: ValidationInfo) -> str:
+        if engine == "ray" and info.data.get("mode") == "interleaved":
+            raise ValueError(
+                "ray is for the collectors of running.mode=async, and the mode is interleaved"
+            )
+        return engine
 
 
 class CheckpointSpec(Options):

@@ -64,6 +64,11 @@ def test_every_problem_is_reported_at_once_with_its_key_and_layer(tmp_path: Path
         ("agent.auxiliary_discounts=[0.5,1]", "agent.auxiliary_discounts.1: 1 is not below 1"),
         ("agent.auxiliary_discounts=['0.5']", "agent.auxiliary_discounts.0: '0.5' is not a number"),
         ("running.device=gpu", "running.device: 'gpu' is not 'auto', 'cpu' or 'cuda'"),
+        (
+            "running.engine=ray",
+            "running.engine: ray is for the collectors of running.mode=async, and the mode is "
+            "interleaved",
+        ),
         ("running.threads=0", "running.threads: 0 is neither 'auto' nor at least 1"),
         ("running.threads=two", "running.threads: 'two' is neither 'auto' nor an integer"),
         ("environment.rooms=3", "environment.rooms: 3 is not a list"),
