@@ -71,6 +71,6 @@ def _evaluation_consequences(stored: RunSpec, spec: RunSpec) -> list[str]:
     if not spec.checkpoints.best or as_often == stored.evaluation:
         return []
     return [
-        "evaluation is another than before: checkpoints/best stays what the one before found best until "
-        "a return is higher"
+        "evaluation is another than before: checkpoints/best stays what the one before found best "
+        "until a return is higher"
     ]

@@ -98,8 +98,8 @@ def test_another_evaluation_is_said_not_to_be_comparable(tmp_path: Path) -> None
     go(tmp_path / "run", "training.rounds=2")
     _, notes = go(tmp_path / "run", "evaluation.episodes=4", "evaluation.every=1", resume=True)
     assert notes[0] == (
-        "evaluation is another than before: checkpoints/best stays what the one before found best until "
-        "a return is higher"
+        "evaluation is another than before: checkpoints/best stays what the one before found best "
+        "until a return is higher"
     )
     _, notes = go(tmp_path / "run", "evaluation.episodes=4", "evaluation.every=2", resume=True)
     assert not any("evaluation" in note for note in notes)
