@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from amago_core import __version__
+from amago_core.errors import notes_of
 from amago_registry.errors import AmagoError, did_you_mean
 
 _COMMANDS = {
@@ -65,8 +66,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except AmagoError as error:
-            # Notes say what a process of its own said before it was lost.
-            raise UserError("\n".join([str(error), *getattr(error, "__notes__", ())])) from error
+            raise UserError("\n".join([str(error), *notes_of(error)])) from error
 
 
 @click.group(

@@ -76,7 +76,13 @@ class EmbeddedAgent:
         self.reset(1)
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything; from now on act in ``batch`` environments."""
+        """Forget everything; from now on act in ``batch`` environments.
+
+        Raises:
+            AmagoError: If that is no number of environments.
+        """
+        if not isinstance(batch, int | np.integer) or batch < 1:
+            raise AmagoError(f"reset(batch={batch!r}): batch is how many environments are acted in.")
         self._state: State = self.agent.initial_state(batch)
         self._time_B = np.zeros(batch, np.int64)
         self._prev_action_BA = torch.zeros(batch, action_width(self._canonical))
@@ -180,7 +186,11 @@ def _numbers(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> np.ndarray:
     whole = array.dtype.kind in "biu"
     if whole or (array.dtype.kind == dtype.kind == "f"):
         # Not "safe" casting: lists of Python integers are int64, and images want them as bytes.
-        converted = np.array(array, dtype, order="C")
+        with np.errstate(over="ignore"):
+            converted = np.array(array, dtype, order="C")
+        if dtype.kind == "f" and not np.isfinite(converted).all():
+            # It would stay in the memory, and spoil every action from then on.
+            raise AmagoError(f"{name} is not finite: {np.array2string(converted, threshold=8)}.")
         if dtype.kind == "f" or np.array_equal(converted, array):
             return converted
     raise AmagoError(f"{name} is of type {array.dtype} and cannot become {dtype} without loss.")

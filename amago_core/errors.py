@@ -25,6 +25,8 @@ Plugins add their own below AmagoError. Each class lives beside what raises it.
 
 from __future__ import annotations
 
+import traceback
+
 from amago_registry.errors import AmagoError, CatalogError
 
 
@@ -33,3 +35,14 @@ class SpecError(AmagoError):
 
 
 __all__ = ["AmagoError", "CatalogError", "SpecError"]
+
+
+def notes_of(error: AmagoError) -> list[str]:
+    """Return what is shown below an error's sentence: its notes, or where a user's code raised."""
+    notes = list(getattr(error, "__notes__", ()))
+    cause = error.__cause__
+    if notes or cause is None or not getattr(error, "shows_cause", False):
+        return notes
+    # Without the frame of the engine that called what is not its own.
+    inner = cause.__traceback__ and (cause.__traceback__.tb_next or cause.__traceback__)
+    return ["".join(traceback.format_exception(type(cause), cause, inner)).rstrip()]

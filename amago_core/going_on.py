@@ -16,6 +16,7 @@ _MAY_CHANGE = (
     "evaluation",
     "checkpoints",
     "trackers",
+    "replay",
     "running",
     "collector.processes",
     "collector.step_timeout",
@@ -52,8 +53,16 @@ def check_same(folder: RunDir, spec: RunSpec) -> list[str]:
     ]
     if changed:
         listed = "".join(f"\n  {line}" for line in changed)
-        raise AmagoError(f"{folder.path} was trained with another spec; it cannot go on with:{listed}")
-    return [*_schedule_consequences(stored, spec), *_evaluation_consequences(stored, spec)]
+        raise AmagoError(
+            f"{folder.path} was trained with another spec; it cannot go on with:{listed}\n"
+            "Put that back, or begin another run from its weights: "
+            f"run=OTHER/FOLDER init_from={folder.path}."
+        )
+    return [
+        *_schedule_consequences(stored, spec),
+        *_evaluation_consequences(stored, spec),
+        *_replay_consequences(stored, spec),
+    ]
 
 
 def _schedule_consequences(stored: RunSpec, spec: RunSpec) -> list[str]:
@@ -73,4 +82,13 @@ def _evaluation_consequences(stored: RunSpec, spec: RunSpec) -> list[str]:
     return [
         "evaluation is another than before: checkpoints/best stays what the one before found best "
         "until a return is higher"
+    ]
+
+
+def _replay_consequences(stored: RunSpec, spec: RunSpec) -> list[str]:
+    if stored.replay == spec.replay:
+        return []
+    return [
+        "replay keeps another amount than before: from now on the run learns from other trajectories "
+        "than it would have"
     ]

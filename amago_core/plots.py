@@ -28,16 +28,26 @@ def plot_run(folder: RunDir, evaluation: Evaluation | None) -> None:
 
 
 def plot_learning(records: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw return, and success where there is any, against environment steps."""
-    quantities = [("return", "return per trajectory")]
-    if any(record.get("success") is not None for record in records):
-        quantities.append(("success", "success"))
+    """Draw return and success, where there are any, else the loss.
+
+    They are drawn against environment steps, or against updates where no steps are taken.
+    """
+    known = {name for record in records for name, value in record.items() if value is not None}
+    quantities = [
+        (name, label)
+        for name, label in (("return", "return per trajectory"), ("success", "success"))
+        if known & {name, f"eval/{name}"}
+    ] or [("loss", "loss")]
+    over = ("env_steps", "environment steps")
+    if not any(record["env_steps"] for record in records):
+        over = ("update", "updates")
     figure = Figure(figsize=(5.2 * len(quantities), 3.6), layout="constrained")
     for number, (name, label) in enumerate(quantities):
         axes = figure.add_subplot(1, len(quantities), number + 1)
-        _curve(axes, records, name, "while collecting", _COLLECTED)
-        _curve(axes, records, f"eval/{name}", "evaluation", _EVALUATED, marker="o")
-        axes.set_xlabel("environment steps")
+        of = "while learning" if name == "loss" else "while collecting"
+        _curve(axes, records, over[0], name, of, _COLLECTED)
+        _curve(axes, records, over[0], f"eval/{name}", "evaluation", _EVALUATED, marker="o")
+        axes.set_xlabel(over[1])
         axes.set_ylabel(label)
         if axes.lines:
             axes.legend(frameon=False)
@@ -71,12 +81,18 @@ def _interval(attempt: Attempt) -> tuple[float, float]:
 
 
 def _curve(
-    axes: Axes, records: Sequence[dict[str, Any]], name: str, label: str, color: str, marker: str = ""
+    axes: Axes,
+    records: Sequence[dict[str, Any]],
+    over: str,
+    name: str,
+    label: str,
+    color: str,
+    marker: str = "",
 ) -> None:
-    points = [(r["env_steps"], r[name]) for r in records if r.get(name) is not None]
+    points = [(r[over], r[name]) for r in records if r.get(name) is not None]
     if points:
-        steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, color=color, marker=marker, markersize=4, label=label)
+        places, values = zip(*points, strict=True)
+        axes.plot(places, values, color=color, marker=marker, markersize=4, label=label)
 
 
 def _tidy(axes: Axes) -> None:

@@ -27,11 +27,11 @@ def command(spec: str, overrides: tuple[str, ...]) -> None:
     click.echo(spec_yaml(resolved))
     announce_threads(resolved.running.threads)
     from amago_core.compose import compose, context_note, rows
-    from amago_core.learning_data import data_notes
+    from amago_core.spec_notes import spec_notes
 
     composition = compose(resolved)
     click.echo(parts_table(rows(resolved, composition)))
-    for note in (context_note(resolved, composition.task), *data_notes(resolved)):
+    for note in (context_note(resolved, composition.task), *spec_notes(resolved)):
         if note is not None:
             click.echo(f"\n{note}")
     if composition.initialization is not None:

@@ -111,7 +111,12 @@ def _told(form: set[tuple[str, Any, Any, int]]) -> str:
 def _shards_folder(given: Path) -> Path:
     if not given.is_dir():
         what = "is no folder" if given.exists() else "does not exist"
-        raise DatasetError(f"dataset.folder {given} {what}.")
+        begins = (
+            ""
+            if given.is_absolute()
+            else f" A relative path begins in the working directory, {Path.cwd()}."
+        )
+        raise DatasetError(f"dataset.folder {given} {what}.{begins}")
     run = RunDir(given)
     return run.replay if run.replay.is_dir() else given
 

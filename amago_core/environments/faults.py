@@ -21,7 +21,12 @@ _log = logging.getLogger(__name__)
 
 
 class EnvironmentFault(AmagoError):
-    """An environment that cannot be made, raises, or returns what it did not declare."""
+    """An environment that cannot be made, raises, or returns what it did not declare.
+
+    Where it raised, that is the cause (``__cause__``), and shown to the user with its traceback.
+    """
+
+    shows_cause = True
 
 
 class EnvironmentLost(EnvironmentFault):

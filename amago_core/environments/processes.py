@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import cloudpickle
 import numpy as np
 
+from amago_core.child_processes import death, held_back
 from amago_core.environments import wire
 from amago_core.environments.checked import MakeEnvironment, make_checked
 from amago_core.environments.columns import (
@@ -70,7 +71,7 @@ class Worker:
         self._trace = tempfile.TemporaryFile()  # noqa: SIM115  (open until the end)
         passed = (theirs.fileno(), memory, self._trace.fileno())
         words = [*map(str, (*passed, os.getpid())), *map(str, sys.path)]
-        with theirs, _held_back(*HELD_BACK):
+        with theirs, held_back(*HELD_BACK):
             self.process = subprocess.Popen(
                 # -P: nothing that happens to lie in the working directory is taken for a module.
                 [sys.executable, "-P", "-c", _PROGRAM, *words],
@@ -129,7 +130,7 @@ class Worker:
             code = self.process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             return "closed its connection"
-        return f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
+        return death(code)
 
     def interrogate(self) -> str:
         """Return where the process is at this moment, as a traceback; empty if it does not say."""
@@ -341,13 +342,6 @@ def _packed(make: MakeEnvironment, name: str) -> bytes:
     return packed
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # Those of real time have none.
-        return f"signal {number}"
-
-
 def _with_trace(fault: _Fault, trace: str) -> _Fault:
     if trace:
         fault.add_note(f"In the environment's process:\n{trace.rstrip()}")
@@ -366,19 +360,6 @@ def _end(workers: list[Worker]) -> None:
 def _release(workers: list[Worker], memory: int) -> None:
     _end(workers)
     os.close(memory)
-
-
-@contextmanager
-def _held_back(*signals: signal.Signals) -> Iterator[None]:
-    """Start processes that these signals do not reach.
-
-    Ctrl-C goes to every process of a terminal. The engine decides what it means.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from amago_core.child_processes import death, held_back
 from amago_core.loading.channel import Channel
 from amago_registry.errors import AmagoError
 
@@ -95,7 +96,7 @@ class _Worker:
 
     def __init__(self) -> None:
         here, there = socket.socketpair()
-        with there:
+        with there, held_back(signal.SIGINT):  # Until the program below ignores it.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), str(there.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -132,12 +133,7 @@ class _Worker:
         except subprocess.TimeoutExpired:
             how = "fell silent"
         else:
-            signalled = code < 0
-            how = (
-                f"was killed by {signal.Signals(-code).name}"
-                if signalled
-                else f"ended with exit code {code}"
-            )
+            how = death(code)
         return (
             f"a loader process {how} while it drew the batches of update {update}. If memory ran out, "
             "fewer sampling.workers or sampling.loader=thread take less."

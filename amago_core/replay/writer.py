@@ -71,6 +71,11 @@ class ReplayWriter:
         """Trajectories this writer has stored since the replay began, evicted ones included."""
         return self._stored
 
+    @property
+    def pending(self) -> int:
+        """Trajectories appended and not stored yet."""
+        return len(self._pending)
+
     def append(self, trajectory: Trajectory) -> None:
         """Take a copy of a trajectory, to be stored by the next `flush`.
 

@@ -24,7 +24,7 @@ from amago_core.recording import Pieces
 from amago_core.run_dir import RunDir
 from amago_core.running.exchange import Collected, Exchange, Follower
 from amago_core.running.locks import join
-from amago_core.running.pace import Pace
+from amago_core.running.pace import LONGEST_CHUNK, Pace
 from amago_core.running.shelf import Shelf
 from amago_core.running.tally import Tally
 from amago_core.spec import RunSpec, load_spec
@@ -150,8 +150,9 @@ class CollectorLife:
         torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
         self.agent = compose_agent(spec.agent, task).to(device_of(spec))
         count = spec.collector.environments
-        # Tasks that began after the last time it was said how many: never to be begun again.
-        begun = known.begun + (self.pace.chunk + 1) * count * (known.life > 1)
+        # Tasks that began after the last time it was said how many: never to be begun again, whatever
+        # the pace was then.
+        begun = known.begun + (LONGEST_CHUNK + 1) * count * (known.life > 1)
         tasks = Tasks(spec.seed, COLLECTOR_STREAMS + number, np.zeros(count, np.int64), begun)
         exploration = compose_exploration(spec, task)
         self.collector = make_collector(spec, task, self.agent, exploration, tasks, seeds, note)
@@ -213,7 +214,9 @@ class CollectorProcess:
         known = self.exchange.collectors()
         collected = self.pace.collected(sum(each.steps for each in known.values()))
         if not self.pace.may_collect(self.exchange.learned(), collected):
-            self._shelf.flush(self._follower.update)  # Whatever the learner may be waiting for.
+            if self._shelf.waiting:  # Perhaps what the learner is waiting for.
+                self._shelf.flush(self._follower.update)
+                self._tell()
             return False
         self._follower.follow()
         self._life.go_on(self._shelf.append)
@@ -223,7 +226,9 @@ class CollectorProcess:
 
     def _tell(self) -> None:
         """Say what was done; only after it is stored, for what is not said is done again."""
-        self.exchange.tell_collected(self.name, self._life.progress())
+        known = self._life.progress()
+        known.started += self._shelf.waiting
+        self.exchange.tell_collected(self.name, known)
 
     def close(self) -> None:
         """Store what is finished and close the environments."""

@@ -34,8 +34,8 @@ class Collected:
         life: How many times the collector was started.
         steps: Steps that each of its environments took.
         begun: Tasks begun.
-        started: Trajectories that were under way when this was written.
-        dropped: Started trajectories that were lost, with their process or with their environment.
+        started: Trajectories that were under way, or ended and not yet stored, when this was written.
+        dropped: Such trajectories that were lost, with their process or with their environment.
         restarts: How often environments were started anew.
         cpu_seconds: Processor time.
         totals: How its trajectories went; see :class:`amago_core.running.tally.Tally`.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from amago_core.errors import notes_of
 from amago_registry.errors import AmagoError
 
 
 def told(error: AmagoError) -> dict[str, Any]:
     """Return an error as JSON holds it; see `mistake`."""
-    kind, notes = type(error), list(getattr(error, "__notes__", ()))
-    return {"module": kind.__module__, "kind": kind.__qualname__, "text": str(error), "notes": notes}
+    kind, text, notes = type(error), str(error), notes_of(error)
+    return {"module": kind.__module__, "kind": kind.__qualname__, "text": text, "notes": notes}
 
 
 def mistake(event: dict[str, Any]) -> AmagoError:

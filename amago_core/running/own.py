@@ -117,6 +117,7 @@ class OwnExperience:
     def fault(self) -> None:
         """Store what had ended before an environment failed."""
         self.writer.flush(self._update)
+        self.replay.refresh()
 
     def turn(self, rounds: int, slots: int, update: int) -> bool:
         """Return whether there is anything to learn from; say so once if there is not."""

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from amago_core.spec import RunSpec
 
-_LONGEST_CHUNK = 32
+LONGEST_CHUNK = 32
+"""Most steps that a collector takes before it says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Pace:
     @property
     def chunk(self) -> int:
         """Steps between two looks at the learner; all collectors together overshoot by little."""
-        return max(1, min(_LONGEST_CHUNK, int(self.slack * self._share / 4)))
+        return max(1, min(LONGEST_CHUNK, int(self.slack * self._share / 4)))
 
     @property
     def steps_per_shard(self) -> int:

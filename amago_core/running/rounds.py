@@ -13,12 +13,12 @@ import torch
 from amago_core.environments import EnvironmentFault
 from amago_core.evaluation import Evaluation, Evaluator
 from amago_core.learner import DivergedError
-from amago_core.learning_data import data_notes
 from amago_core.loading import make_loader
 from amago_core.memory import peak_memory
 from amago_core.running.channel import HaltedError
 from amago_core.running.collecting import environments_of
 from amago_core.saving import RunState
+from amago_core.spec_notes import spec_notes
 from amago_registry.contexts import TrackerContext
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Rounds:
         dataset = self.parts.dataset
         if dataset is not None and self.spec.dataset is not None:
             self.reporter.note(f"learning from {self.spec.dataset.use}: {dataset.describe()}")
-        for note in data_notes(self.spec):
+        for note in spec_notes(self.spec):
             self.reporter.note(note)
 
     def _rounds(self, requests: Requests) -> tuple[str, Evaluation | None]:

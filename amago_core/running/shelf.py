@@ -23,6 +23,11 @@ class Shelf:
         self._writer = ReplayWriter(replay, name)
         self._pace, self._steps, self._flushed_at = pace, steps, steps
 
+    @property
+    def waiting(self) -> int:
+        """Trajectories that have ended and are not stored yet."""
+        return self._writer.pending
+
     def append(self, trajectory: Trajectory) -> None:
         """Take a copy of a trajectory that has ended."""
         self._writer.append(trajectory)

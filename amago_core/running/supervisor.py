@@ -210,8 +210,10 @@ class Supervisor:
                     f"{_quoted(worker)}"
                 )
             )
+        since = " from the last checkpoint" if worker is self._learner else ""
         self.reporter.note(
-            f"the {worker.title} {how}; it is started again ({worker.starts} of at most {most} times)"
+            f"the {worker.title} {how}; it is started again{since} ({worker.starts} of at most {most} "
+            "times)"
         )
         self._start(worker, resume=self.folder.spec.is_file())
 

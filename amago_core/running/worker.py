@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from amago_core.child_processes import death, held_back
 from amago_core.threads import thread_variables
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _MAIN = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); {run}"
 _RUN = "from amago_core.running.child import main; main()"
-_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 class Worker:
@@ -57,12 +57,11 @@ class Worker:
         """
         self.starts += 1
         self.last_words, self._heard = "", b""
-        # Not a signal may reach it before it has said what to do about them; see child.py.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
+        with held_back(signal.SIGINT, signal.SIGTERM):  # See child.py.
             process = self._process = subprocess.Popen(
                 [
                     sys.executable,
+                    "-P",  # Nothing that happens to lie in the working directory is taken for a module.
                     "-c",
                     _MAIN.format(run=_RUN),
                     json.dumps(sys.path),
@@ -73,8 +72,6 @@ class Worker:
                 stdout=subprocess.PIPE,
                 env={**os.environ, **thread_variables(self._threads)},
             )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         with suppress(BrokenPipeError):  # It has died already, which its end will say.
             assert process.stdin is not None
             process.stdin.write(job.encode(local))
@@ -127,13 +124,3 @@ class Worker:
         if not self.ended():
             self._process.kill()
         self.bury()
-
-
-def death(code: int) -> str:
-    """Return what an exit code says of how a process ended."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

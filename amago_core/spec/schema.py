@@ -57,17 +57,20 @@ class ReplaySpec(Options):
     capacity: int = Field(
         20_000,
         ge=1,
-        description="Trajectories kept; the oldest make room. More costs disk, not memory.",
+        description="Trajectories that are learned from; the oldest make room. More costs disk, not "
+        "memory. Files go once no checkpoint that is kept could go on from them.",
     )
     timesteps: int | None = Field(
         None,
         ge=1,
-        description="Most transitions kept, beside the limit on trajectories; null for no such limit.",
+        description="Most transitions that are learned from, beside the limit on trajectories, the "
+        "newest trajectory whole in any case; null for no such limit.",
     )
     bytes: int | None = Field(
         None,
         ge=1,
-        description="Most bytes of disk taken, beside the other limits; null for no such limit.",
+        description="Most bytes on disk of what is learned from, beside the other limits, the newest "
+        "trajectory whole in any case; null for no such limit. Files go as under ``capacity``.",
     )
 
 

@@ -229,6 +229,8 @@ def test_a_bare_observation_goes_by_a_name_in_messages(bare: EmbeddedAgent) -> N
             "To act in 2 environments, begin with reset(batch=2).",
         ),
         ({"done": [0.5]}, "done is of type float64 and cannot become bool without loss."),
+        ({"reward": [float("nan")]}, "reward is not finite: [nan]."),
+        ({"reward": 1e39}, "reward is not finite: inf."),
         ({"reward": None}, "reward is of type object and cannot become float32 without loss."),
     ],
 )
@@ -238,6 +240,13 @@ def test_reward_and_done_are_one_per_environment(
     with pytest.raises(AmagoError) as caught:
         bare.act(SEEN, **given)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("batch", [0, -1, 2.5])
+def test_a_batch_is_a_number_of_environments(bare: EmbeddedAgent, batch: Any) -> None:
+    with pytest.raises(AmagoError) as caught:
+        bare.reset(batch)
+    assert str(caught.value) == f"reset(batch={batch}): batch is how many environments are acted in."
 
 
 def test_nothing_is_remembered_of_a_call_that_is_refused(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_what_an_environment_raises_is_a_loss_with_its_own_traceback(at: int, ca
 @pytest.mark.parametrize(
     ("action", "message", "note"),
     [
-        (EXIT, "the process of environments 2 to 3 ended with code 3.", None),
+        (EXIT, "the process of environments 2 to 3 ended with exit code 3.", None),
         (KILL, "the process of environments 2 to 3 was killed by SIGKILL.", None),
         (CRASH, "the process of environments 2 to 3 was killed by SIGSEGV.", "Segmentation fault"),
     ],
@@ -343,7 +343,7 @@ def test_a_process_that_ends_while_it_makes_its_environments_is_a_loss() -> None
     with pytest.raises(EnvironmentLost) as caught:
         make_environments(make, "walk", 2, "async", processes=1)
     assert str(caught.value) == (
-        "environment walk: the process of environments 0 to 1 ended with code 7."
+        "environment walk: the process of environments 0 to 1 ended with exit code 7."
     )
 
 

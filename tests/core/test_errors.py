@@ -6,10 +6,15 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import walk_packages
+from typing import Any
+
+import pytest
+from toys import Walk
 
 import amago_core
 from amago_core import errors
-from amago_core.errors import AmagoError, CatalogError
+from amago_core.environments import CheckedEnv, EnvironmentFault
+from amago_core.errors import AmagoError, CatalogError, notes_of
 
 LINE = re.compile(r"^([|` -]*)(\w+)  +\w", re.MULTILINE)
 
@@ -38,3 +43,20 @@ def test_the_drawing_is_the_tree_of_the_engines_errors() -> None:
             import_module(module.name)
     own = {error for error in below(AmagoError) if error.__module__.startswith("amago_core.")}
     assert drawn() == {error.__name__: error.__bases__[0].__name__ for error in {*own, CatalogError}}
+
+
+def test_where_an_environment_raised_is_shown_below_its_fault() -> None:
+    class Arm(Walk):
+        def step(self, action: Any) -> Any:
+            raise KeyError("pos")
+
+    with pytest.raises(EnvironmentFault) as caught:
+        CheckedEnv(Arm(), "arm").take(0)
+    (trace,) = notes_of(caught.value)
+    first, *frames, last = trace.splitlines()
+    assert (first, last) == ("Traceback (most recent call last):", "KeyError: 'pos'")
+    assert f'File "{__file__}"' in frames[0]
+    assert "raise KeyError" in frames[-1] or "raise KeyError" in frames[-2]
+    caught.value.add_note("what a process has said")
+    assert notes_of(caught.value) == ["what a process has said"]
+    assert notes_of(AmagoError("a mistake in a spec")) == []

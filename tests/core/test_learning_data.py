@@ -286,7 +286,10 @@ def test_a_dataset_whose_actions_no_agent_takes_is_named(
 def test_a_folder_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(DatasetError) as caught:
         compose(load_spec(offline(Path("nowhere")), [ALONE]))
-    assert str(caught.value) == "dataset.folder nowhere does not exist."
+    assert str(caught.value) == (
+        "dataset.folder nowhere does not exist. A relative path begins in the working directory, "
+        f"{Path.cwd()}."
+    )
 
 
 def test_what_a_run_will_not_do_is_worth_a_note(run: Path) -> None:

@@ -466,16 +466,19 @@ def test_processes_end_with_the_learner(sent: signal.Signals, replay: Replay, tm
         text=True,
         start_new_session=True,
     ) as learner:
-        assert eventually(lambda: busy.exists() or learner.poll() is not None)
-        workers = children(learner.pid)
-        assert len(workers) == 2
-        for worker in workers:  # It is the learner's to end them.
-            os.kill(worker, signal.SIGINT)
-        time.sleep(0.1)
-        assert all(alive(worker) for worker in workers)
-        # Ctrl-C is for the whole group, a kill for one.
-        (os.killpg if sent == signal.SIGINT else os.kill)(learner.pid, sent)
-        said = learner.communicate(timeout=30)[1]
+        try:
+            assert eventually(lambda: busy.exists() or learner.poll() is not None)
+            workers = children(learner.pid)
+            assert len(workers) == 2
+            for worker in workers:  # It is the learner's to end them.
+                os.kill(worker, signal.SIGINT)
+            time.sleep(0.1)
+            assert all(alive(worker) for worker in workers)
+            # Ctrl-C is for the whole group, a kill for one.
+            (os.killpg if sent == signal.SIGINT else os.kill)(learner.pid, sent)
+            said = learner.communicate(timeout=30)[1]
+        finally:
+            learner.kill()
     assert eventually(lambda: not any(alive(worker) for worker in workers))
     if sent == signal.SIGINT:
         assert said.count("Traceback") == 1

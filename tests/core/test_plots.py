@@ -89,3 +89,30 @@ def test_a_run_has_the_pictures_for_what_it_holds(tmp_path: Path) -> None:
     folder.metrics.write_text(json.dumps({"env_steps": 1, "return": 1.0, "success": None}) + "\n")
     plot_run(folder, evaluation(1, 2))
     assert {path.name for path in tmp_path.glob("*.png")} == {"learning_curve.png", "adaptation.png"}
+
+
+def test_where_no_steps_are_taken_a_curve_is_drawn_over_updates(tmp_path: Path, figures: Any) -> None:
+    records = [
+        {
+            "env_steps": 0,
+            "update": 5,
+            "loss": 2.0,
+            "return": None,
+            "eval/return": 1,
+            "eval/success": 0.5,
+        },
+        {"env_steps": 0, "update": 10, "loss": 1.0, "return": None},
+    ]
+    plot_learning(records, tmp_path / "curve.png")
+    total, success = figures[0].axes
+    assert lines(total) == {"evaluation": [(5, 1)]}
+    assert lines(success) == {"evaluation": [(5, 0.5)]}
+    assert total.get_xlabel() == "updates"
+
+
+def test_where_nothing_is_evaluated_the_loss_is_drawn(tmp_path: Path, figures: Any) -> None:
+    records = [{"env_steps": 0, "update": 5 * n, "loss": 1 / n, "return": None} for n in (1, 2)]
+    plot_learning(records, tmp_path / "curve.png")
+    (axes,) = figures[0].axes
+    assert lines(axes) == {"while learning": [(5, 1.0), (10, 0.5)]}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("updates", "loss")

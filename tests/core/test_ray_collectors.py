@@ -295,7 +295,8 @@ def test_a_run_with_collectors_in_a_cluster_has_the_folder_of_any_run(
     result = train(dump_spec(spec), ["evaluation.every=0"], run=run, reporter=listener)
     assert (result.stopped, listener.notes) == ("rounds", [])
     assert [record["round"] for record in listener.rounds] == [1, 2, 3, 4]
-    assert stored(RunDir(run)).stored == listener.rounds[-1]["trajectories"]
+    # Collectors go on while the learner takes its leave.
+    assert stored(RunDir(run)).stored >= listener.rounds[-1]["trajectories"] > 0
 
 
 def test_without_ray_the_command_that_installs_it_is_said_before_anything_is_written(

@@ -14,6 +14,7 @@ from test_run_dir import create
 from toys import Listener, Walk, tiny
 
 from amago_core import train
+from amago_core.child_processes import death
 from amago_core.environments import EnvironmentFault
 from amago_core.errors import AmagoError
 from amago_core.running import worker
@@ -89,7 +90,8 @@ def test_a_learner_that_always_dies_stops_the_run_with_its_last_error(
         "Its last error:\nTraceback:\nKeyError: 3"
     )
     assert listener.notes == [
-        f"the learner ended with exit code 1; it is started again ({number} of at most 2 times)"
+        "the learner ended with exit code 1; it is started again from the last checkpoint "
+        f"({number} of at most 2 times)"
         for number in (1, 2)
     ]
     said = (run / "errors" / "learner.txt").read_text().splitlines()
@@ -207,7 +209,7 @@ def test_an_environment_that_cannot_be_sent_is_refused_before_anything_is_writte
     ],
 )
 def test_how_a_process_ended_is_said_in_words(code: int, how: str) -> None:
-    assert worker.death(code) == how
+    assert death(code) == how
 
 
 def test_the_modes_cannot_be_changed_in_a_run(tmp_path: Path) -> None:
@@ -217,5 +219,6 @@ def test_the_modes_cannot_be_changed_in_a_run(tmp_path: Path) -> None:
         train(tiny(), ["running.mode=async", "running.collectors=2"], run=run, resume=True)
     assert str(caught.value) == (
         f"{run} was trained with another spec; it cannot go on with:"
-        "\n  running.mode: interleaved -> async"
+        "\n  running.mode: interleaved -> async\n"
+        f"Put that back, or begin another run from its weights: run=OTHER/FOLDER init_from={run}."
     )

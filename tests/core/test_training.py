@@ -126,7 +126,8 @@ def test_a_run_does_not_go_on_under_another_spec(tmp_path: Path) -> None:
         go(run, "seed=3", "agent.backbone.width=16", "training.rounds=9", resume=True)
     assert str(caught.value) == (
         f"{run} was trained with another spec; it cannot go on with:"
-        "\n  seed: 0 -> 3\n  agent.backbone.width: 8 -> 16"
+        "\n  seed: 0 -> 3\n  agent.backbone.width: 8 -> 16\n"
+        f"Put that back, or begin another run from its weights: run=OTHER/FOLDER init_from={run}."
     )
 
 
@@ -137,6 +138,7 @@ def test_a_run_does_not_go_on_under_another_spec(tmp_path: Path) -> None:
         ["checkpoints.keep=1", "checkpoints.every=3"],
         ["training.stop.return=100"],
         ["trackers=[]"],
+        ["replay.timesteps=30", "collector.max_restarts=9", "sampling.workers=2"],
     ],
     ids=lambda changes: changes[0],
 )
@@ -319,6 +321,24 @@ def test_an_environment_that_fails_at_its_first_reset_is_named(tmp_path: Path) -
     assert str(caught.value) == (
         "environment <lambda>, step 0 of its task: reset raised RuntimeError: the simulator is gone."
     )
+
+
+def test_a_fault_in_the_first_round_is_the_one_that_is_raised(tmp_path: Path) -> None:
+    taken = 0
+
+    class Falling(Walk):
+        def step(self, action: Any) -> Any:
+            nonlocal taken
+            taken += 1
+            if taken == 20:  # Of 40 steps in the round: several trajectories have ended by then.
+                raise RuntimeError("the arm fell off")
+            return super().step(action)
+
+    run, listener = tmp_path / "run", Listener()
+    with pytest.raises(EnvironmentFault, match="step raised RuntimeError: the arm fell off"):
+        go(run, environment=lambda: Falling(3), reporter=listener)
+    assert listener.notes[-1] == f"what was trained so far is saved in {run}"
+    assert go(run, environment=lambda: Falling(3), resume=True).stopped == "rounds"
 
 
 def test_a_fault_in_mid_run_saves_what_was_trained_and_the_run_can_go_on(tmp_path: Path) -> None:
