@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from amago_core.agent import Agent
 from amago_core.blaming import blaming
-from amago_core.loading.watched import Forms, WatchedDataset
 from amago_core.masks import MASK_KEY
 from amago_core.packing import PackedBatch, pack
 from amago_registry.actions import action_vector
@@ -71,6 +70,8 @@ def rehearse_dataset(dataset: Dataset, use: str, task: Task) -> None:
         AmagoError: If the dataset raises something.
         DatasetError: If what comes is no trajectory, or has other columns than the task's would have.
     """
+    from amago_core.loading.watched import Forms, WatchedDataset
+
     watched = WatchedDataset(dataset, use, Forms(task.observation_space, task.action_space))
     (drawn,) = watched.sample(np.random.default_rng(0), 1, 0)
     fault = number_fault(drawn, task.observation_space, task.action_space)
