@@ -1,7 +1,7 @@
 """How much faster a run is with a collector beside the learner than with both in turns.
 
     python -m benchmarks.running                        # about 4 minutes on 2 cores
-    python -m benchmarks.running --updates 6 --repeats 1
+    python -m benchmarks.running --updates 10 --repeats 1
 
 The T-maze of length 60 in 24 environments, a Transformer of width 128 and 3 layers, 610 steps of each
 environment and ``--updates`` updates of 24 sequences a round; one thread per process. The same spec
@@ -57,7 +57,7 @@ class Speed:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--updates", type=int, default=10, help="of a round")
+    parser.add_argument("--updates", type=int, default=6, help="of a round")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     speeds: dict[str, list[Speed]] = {"interleaved": [], "async": [], "no updates": []}
