@@ -8,10 +8,11 @@ environment and ``--updates`` updates of 24 sequences a round; one thread per pr
 runs with ``running.mode=interleaved`` and, with one collector, ``async``, in turns, ``--repeats``
 times, each as the command ``amago train``. The first rounds, in which both warm up, and the last, which
 evaluates, do not count. A third kind of run takes no updates: its time is what acting takes of an
-interleaved round. Updates per step are the same in both modes, and checked.
+interleaved round. Updates a round are the same in both modes, and checked.
 
-Columns, each of the median run: seconds of a round; steps per second over all environments; updates per
-second; share of an interleaved round that is spent acting; how many times as fast as interleaved.
+Columns, each of the median run: seconds of a round; steps per second over all environments, as the run
+counted them; updates per second; share of an interleaved round that is spent acting; how many times as
+fast as interleaved.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WARM_UP, ROUNDS, STEPS, ENVIRONMENTS = 3, 12, 610, 24
+WARM_UP, ROUNDS, ENVIRONMENTS = 3, 12, 24
 SPEC: dict[str, Any] = {
     "environment": {"use": "t-maze", "length": 60},
     "agent": {"context_length": 61, "backbone": {"use": "transformer", "layers": 3, "width": 128}},
     "exploration": "corridor",
     "collector": {"environments": ENVIRONMENTS},
-    "training": {"rounds": ROUNDS, "steps_per_round": STEPS, "batch": 24},
+    "training": {"rounds": ROUNDS, "steps_per_round": 610, "batch": 24},
     "evaluation": {"every": 0, "episodes": ENVIRONMENTS},
     "checkpoints": {"every": ROUNDS},
 }
@@ -110,8 +111,7 @@ def speed(rounds: Sequence[dict[str, Any]], updates: int) -> Speed:
     if last["update"] - first["update"] != counted * updates:
         raise ValueError(f"{last['update'] - first['update']} updates in {counted} rounds of {updates}")
     seconds = last["seconds"] - first["seconds"]
-    # Collectors may be ahead of the learner by a little, and are so at both ends: whole rounds count.
-    steps = counted * STEPS * ENVIRONMENTS
+    steps = last["env_steps"] - first["env_steps"]
     return Speed(seconds / counted, steps / seconds, counted * updates / seconds)
 
 

@@ -430,7 +430,8 @@ def test_a_thread_in_which_a_part_hangs_does_not_keep_the_learner_from_ending(
 
 
 LEARN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored where the tests run in background.
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import numpy as np

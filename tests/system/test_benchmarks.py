@@ -45,10 +45,10 @@ def test_the_time_of_a_rollout_is_divided_among_environment_network_and_rest() -
 def test_the_speed_of_a_run_counts_neither_its_first_rounds_nor_its_last() -> None:
     ends = [50.0, 60.0, 70.0, 72.0, 74.0, 76.0, 99.0]  # Seconds after which each round ended.
     rounds = [
-        {"round": number, "update": 10 * number, "seconds": seconds}
+        {"round": number, "update": 10 * number, "env_steps": 400 * number, "seconds": seconds}
         for number, seconds in enumerate(ends, start=1)
     ]
-    assert running.speed(rounds, 10) == running.Speed(2.0, 610 * 24 / 2.0, 5.0)
+    assert running.speed(rounds, 10) == running.Speed(2.0, 200.0, 5.0)
     with pytest.raises(ValueError, match=r"^30 updates in 3 rounds of 11$"):
         running.speed(rounds, 11)
 
