@@ -97,6 +97,7 @@ class Collector:
         pieces: When to hand over what has not ended; None hands over whole trajectories.
         max_restarts: How often lost environments are started anew.
         repeats: Whether they then begin the tasks again that they were in, instead of new ones.
+        records: Whether trajectories hold what environments record beside their observations.
         note: Shows one sentence to the user.
 
     Attributes:
@@ -119,6 +120,7 @@ class Collector:
         pieces: Pieces | None = None,
         max_restarts: int = 0,
         repeats: bool = False,
+        records: bool = True,
         note: Callable[[str], None] | None = None,
     ) -> None:
         self.agent, self.environments, self.name, self.tasks = agent, environments, name, tasks
@@ -138,8 +140,15 @@ class Collector:
             for key, space in observed.items()
             if not isinstance(space, spaces.Box)
         }
+        recorded = environments.recorded_space if records else spaces.Dict()
+        self._decimals = [key for key, leaf in recorded.items() if np.dtype(leaf.dtype).kind == "f"]
         self.recorder = Recorder(
-            observed, self._canonical, self.size, pieces, replayable=environments.reproducible
+            observed,
+            self._canonical,
+            self.size,
+            pieces,
+            replayable=environments.reproducible,
+            recorded_space=recorded,
         )
         self._device = agent.device
         self._inputs = Inputs(self._canonical, self.size, self._device)
@@ -298,7 +307,7 @@ class Collector:
         """Forget the past where a new task has begun."""
         began_B, obs = self.environments.began_B, self.environments.obs
         self._check_observed(began_B, np.zeros(self.size, np.int64))
-        self.recorder.begin(obs, began_B)
+        self.recorder.begin(obs, began_B, self.environments.recorded)
         self._inputs.forget(began_B)
         self._started_B |= began_B
         self._state = self.agent.reset(self._state, torch.from_numpy(began_B).to(self._device))
@@ -344,6 +353,7 @@ class Collector:
         self.recorder.step(
             environments.obs,
             played_B,
+            environments.recorded,
             action=action,
             reward=reward_B,
             terminated=environments.terminated_B,
@@ -353,7 +363,7 @@ class Collector:
         self._inputs.act(action, reward_B, played_B)
 
     def _check_observed(self, mask_B: np.ndarray, step_B: np.ndarray, later: int = 0) -> None:
-        """Refuse observations that are not finite or not in their space, where ``mask_B`` is true."""
+        """Refuse what is not finite or no index of its space, where ``mask_B`` is true."""
         for key, values in self.environments.obs.items():
             if key in self._indices:
                 space, low, high = self._indices[key]
@@ -362,6 +372,11 @@ class Collector:
                     check_index(self.name, step_B[mask_B] + later, *shown, space)
             elif values.dtype.kind == "f" and not np.isfinite(values).all():
                 field = {f"observation {key!r}": values[mask_B]}
+                check_finite(self.name, step_B[mask_B] + later, **field)
+        for key in self._decimals:
+            values = self.environments.recorded[key]
+            if not np.isfinite(values).all():
+                field = {f"info[{key!r}]": values[mask_B]}
                 check_finite(self.name, step_B[mask_B] + later, **field)
 
     def _hand_over_pieces(self, ended_B: np.ndarray, sink: Sink | None) -> None:

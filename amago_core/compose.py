@@ -26,13 +26,13 @@ from amago_registry.contexts import (
     EnvironmentContext,
     ExplorationContext,
     ObjectiveContext,
-    RelabelerContext,
 )
 from amago_registry.errors import AmagoError, DatasetError, UnsupportedSpaceError
 from amago_registry.protocols import Dataset, Exploration, Relabeler
 from amago_registry.spaces import canonical_action, canonical_observation, check_observation
 
 if TYPE_CHECKING:
+    from amago_core.loading.relabeling import Offer
     from amago_core.spec import AgentSpec, RunSpec
     from amago_registry.options import Part
 
@@ -47,6 +47,7 @@ class Task:
         observation_space: As one environment declares it, or the dataset.
         action_space: As one environment declares it, or the dataset.
         horizon: Most steps a trajectory lasts; None if the environment does not say.
+        offer: What other goals would have led to, for relabelers; None if the environment cannot say.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Task:
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
     horizon: int | None
+    offer: Offer | None = None
 
     @property
     def observed(self) -> spaces.Dict:
@@ -139,7 +141,7 @@ def compose(
         evaluation_task = compose_task(spec.evaluation.environment, spec.seed)
         check_spaces(evaluation_task, task.observation_space, task.action_space, task.name)
     exploration = compose_exploration(spec, task) if spec.training.steps_per_round else None
-    relabeler: Relabeler = _build("relabeler", spec.relabeler, RelabelerContext())
+    relabeler = compose_relabeler(spec, task)
     check_pieces(spec, relabeler)
     agent = compose_agent(spec.agent, task).to(device)
     # Before the objective is composed: its targets begin as copies of the actor and critic.
@@ -227,6 +229,15 @@ def compose_dataset(spec: RunSpec, task: Task | None) -> Dataset:
     return dataset
 
 
+def compose_relabeler(spec: RunSpec, task: Task) -> Relabeler:
+    """Build what rewrites sampled trajectories of a task."""
+    from amago_core.loading.relabeling import build_relabeler
+    from amago_core.loading.watched import Forms
+
+    name = "" if task.make is None else task.name
+    return build_relabeler(spec.relabeler, Forms(task.observed, task.acted), task.offer, name)
+
+
 def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment | None = None) -> Task:
     """Return the task of a spec's ``environment``, or of a local function that makes one.
 
@@ -241,11 +252,14 @@ def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment
         name, make = part.use, part.build(EnvironmentContext(seed=seed)).make
     else:
         raise AmagoError("this spec has no environment: write environment: {use: some-name}.")
+    from amago_core.loading.relabeling import offered
+
     (inner,) = make_checked(make, name, 1)
     try:
         if inner.spec is not None:
             name = f"{name} ({inner.spec.id})"
-        task = Task(name, make, inner.observation_space, inner.action_space, step_budget(inner))
+        seen, acted = inner.observation_space, inner.action_space
+        task = Task(name, make, seen, acted, step_budget(inner), offered(make, name))
         _check_supported(task, f"environment {name}")
         inner.reset(seed=seed)
     finally:

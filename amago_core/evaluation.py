@@ -212,6 +212,7 @@ class Evaluator:
             pieces=Pieces(_ROWS, 0.0, np.random.default_rng(0)),
             max_restarts=self._restarts,
             repeats=True,
+            records=False,
             note=self._note,
         )
         try:

@@ -20,6 +20,7 @@ from amago_registry.spaces import stored_action_dtype, stored_observation_dtype
 from amago_registry.trajectories import OBSERVATION, Trajectory
 
 _ROOM = 256
+_NOTHING: Mapping[str, np.ndarray] = {}
 
 
 class Pieces:
@@ -72,6 +73,8 @@ class Recorder:
         environments: B.
         pieces: When to hand over what has not ended; None to keep it whole.
         replayable: Whether to keep the actions of pieces, which can replay a task up to the present.
+        recorded_space: What is recorded beside observations; one column per key, with the rows of
+            observations. None for nothing.
 
     Attributes:
         time_B: Steps since each environment's task began.
@@ -86,6 +89,7 @@ class Recorder:
         pieces: Pieces | None = None,
         *,
         replayable: bool = True,
+        recorded_space: spaces.Dict | None = None,
     ) -> None:
         self.time_B = np.zeros(environments, np.int64)
         self.row_B = np.zeros(environments, np.int64)
@@ -94,12 +98,8 @@ class Recorder:
         self._room, self._spare = _ROOM, _ROOM
         self._level: int | None = None  # The row of every environment, where it is the same one.
         shape = (environments, _ROOM)
-        self._obs = {
-            key: np.zeros(
-                (environments, _ROOM + 1, *(space.shape or ())), stored_observation_dtype(space)
-            )
-            for key, space in observation_space.items()
-        }
+        self._obs = _timestep_columns(observation_space, environments)
+        self._recorded = _timestep_columns(recorded_space or {}, environments)
         self._fields = {
             "action": np.zeros(
                 (*shape, *(action_space.shape or ())), stored_action_dtype(action_space)
@@ -119,13 +119,26 @@ class Recorder:
         """Steps of each environment's task before the rows that are held."""
         return self.time_B - self.row_B
 
-    def begin(self, obs: Mapping[str, np.ndarray], mask_B: np.ndarray) -> None:
-        """Start anew where ``mask_B`` is true, from the observations ``(B, ...)``."""
+    def begin(
+        self,
+        obs: Mapping[str, np.ndarray],
+        mask_B: np.ndarray,
+        recorded: Mapping[str, np.ndarray] = _NOTHING,
+    ) -> None:
+        """Start anew where ``mask_B`` is true.
+
+        Args:
+            obs: First observations ``(B, ...)``.
+            mask_B: Where.
+            recorded: What came with the observations ``(B, ...)``.
+        """
         rows = np.flatnonzero(mask_B)
         self.time_B[rows] = 0
         self.row_B[rows] = 0
         for key, column in self._obs.items():
             column[rows, 0] = obs[key][rows]
+        for key, column in self._recorded.items():
+            column[rows, 0] = recorded[key][rows]
         for index in rows.tolist():
             self._before[index] = None
             del self._taken[index][1:]
@@ -133,12 +146,19 @@ class Recorder:
         self._plan(rows)
         self._find_level()
 
-    def step(self, obs: Mapping[str, np.ndarray], played_B: np.ndarray, **fields: np.ndarray) -> None:
+    def step(
+        self,
+        obs: Mapping[str, np.ndarray],
+        played_B: np.ndarray,
+        recorded: Mapping[str, np.ndarray] = _NOTHING,
+        **fields: np.ndarray,
+    ) -> None:
         """Append one transition and the observation after it, where ``played_B`` is true.
 
         Args:
             obs: Observations ``(B, ...)`` after the step.
             played_B: Which environments took it.
+            recorded: What came with the observations ``(B, ...)``.
             fields: ``action``, ``reward``, ``terminated``, ``truncated`` and ``success`` (NaN where no
                 attempt ended), each ``(B, ...)``.
         """
@@ -148,9 +168,9 @@ class Recorder:
         everywhere = bool(played_B.all())
         if not everywhere:
             self._level = None
-            self._write(np.flatnonzero(played_B), obs, fields)
+            self._write(np.flatnonzero(played_B), obs, recorded, fields)
         elif self._level is None:
-            self._write(None, obs, fields)
+            self._write(None, obs, recorded, fields)
         else:  # Several times as fast as by index.
             present, after = (slice(None), self._level), (slice(None), self._level + 1)
             self._level += 1
@@ -158,6 +178,8 @@ class Recorder:
                 self._fields[name][present] = values
             for key, column in self._obs.items():
                 column[after] = obs[key]
+            for key, column in self._recorded.items():
+                column[after] = recorded[key]
         self.row_B += played_B
         self.time_B += played_B
 
@@ -165,6 +187,7 @@ class Recorder:
         self,
         rows: np.ndarray | None,
         obs: Mapping[str, np.ndarray],
+        recorded: Mapping[str, np.ndarray],
         fields: Mapping[str, np.ndarray],
     ) -> None:
         """Write a transition into the present rows of some environments; None for all."""
@@ -175,8 +198,9 @@ class Recorder:
             present, after = present[rows], after[rows]
         for name, values in fields.items():
             _end_to_end(self._fields[name])[present] = values if rows is None else values[rows]
-        for key, column in self._obs.items():
-            _end_to_end(column)[after] = obs[key] if rows is None else obs[key][rows]
+        for columns, seen in (self._obs, obs), (self._recorded, recorded):
+            for key, column in columns.items():
+                _end_to_end(column)[after] = seen[key] if rows is None else seen[key][rows]
 
     def due_B(self) -> np.ndarray:
         """Return where a piece is complete; nowhere without pieces."""
@@ -193,7 +217,7 @@ class Recorder:
         self._before[index] = (action_T[length - 1].copy(), float(reward_T[length - 1]))
         if self._replayable:
             self._taken[index].append(action_T[:length].copy())
-        for column in self._obs.values():
+        for column in (*self._obs.values(), *self._recorded.values()):
             column[index, 0] = column[index, length]
         self.row_B[index] = 0
         self._plan(np.array([index]))
@@ -219,6 +243,7 @@ class Recorder:
         """
         length = int(self.row_B[index])
         columns = {f"{OBSERVATION}{key}": x[index, : length + 1] for key, x in self._obs.items()}
+        columns |= {key: x[index, : length + 1] for key, x in self._recorded.items()}
         columns |= {name: x[index, :length] for name, x in self._fields.items() if name != "success"}
         if cut:
             columns["truncated"] = columns["truncated"].copy()
@@ -283,12 +308,22 @@ class Recorder:
     def _make_room(self) -> None:
         """Double the columns if the longest trajectory fills them."""
         if self.row_B.max() == self._room:
-            for columns in (self._obs, self._fields):
+            for columns in (self._obs, self._recorded, self._fields):
                 for name, column in columns.items():
                     more = np.zeros_like(column[:, : self._room])
                     columns[name] = np.concatenate([column, more], 1)
             self._room *= 2
         self._spare = self._room - int(self.row_B.max())
+
+
+def _timestep_columns(
+    space: Mapping[str, spaces.Space[Any]], environments: int
+) -> dict[str, np.ndarray]:
+    """Return a column for each key, with room for one row more than there are transitions."""
+    return {
+        key: np.zeros((environments, _ROOM + 1, *(leaf.shape or ())), stored_observation_dtype(leaf))
+        for key, leaf in space.items()
+    }
 
 
 def _end_to_end(column: np.ndarray) -> np.ndarray:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import nan
 from typing import Any, cast
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 
 from amago_core.environments.faults import LARGEST, EnvironmentFault, close_quietly, one_number
 from amago_registry.errors import AmagoError
+from amago_registry.recordings import recorded_fault
 from amago_registry.spaces import BARE_KEY, canonical_observation, flat_observation
 
 MakeEnvironment = Callable[[], gymnasium.Env[Any, Any]]
@@ -24,11 +26,21 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     Args:
         env: Any environment.
         name: What users call it.
+
+    Attributes:
+        recorded_space: What it records beside its observations; without a key where it says nothing.
+        recorded: What it put into its last info of that space.
+
+    Raises:
+        EnvironmentFault: If that space is none of arrays, or a key of it means something else.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], name: str) -> None:
         super().__init__(env)
         self.name, self.steps = name, 0
+        self.recorded_space = _recorded_space(env, name)
+        self.recorded: Mapping[str, Any] = {}
+        self._kept = [(key, leaf.dtype, leaf.shape) for key, leaf in self.recorded_space.items()]
         self._seen = env.observation_space
         self._spaces = dict(canonical_observation(self._seen).items())
         self._leaves = [(key, space.dtype, space.shape) for key, space in self._spaces.items()]
@@ -45,6 +57,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise self._fault(f"reset raised {type(error).__name__}: {error}") from error
         self.named(obs)
         self._require_mapping(info)
+        if self._kept:
+            self.recorded = self._recorded_of(info)
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -56,7 +70,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def take(self, action: Any) -> tuple[Any, float, bool, bool, float]:
         """Take one step; return ``success`` in place of the info, NaN where it holds none.
 
-        The observation is for :meth:`named` to check.
+        The observation is for :meth:`named` to check; what the info records is ``recorded``.
         """
         self.steps += 1
         try:
@@ -71,6 +85,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             truncated = self._flag("truncated", truncated)
         if type(info) is not dict:
             self._require_mapping(info)
+        if self._kept:
+            self.recorded = self._recorded_of(info)
         # The engine reads nothing else of the info.
         success = self._success(info["success"]) if "success" in info else nan
         return obs, reward, terminated, truncated, success
@@ -107,21 +123,30 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
                 f"the observation has the keys {sorted(given)}, its space {sorted(self._spaces)}"
             )
         for key, space in self._spaces.items():
-            try:
-                values = np.asarray(given[key])
-            except (TypeError, ValueError):
-                raise self._fault(f"the observation {key!r} is no array: {given[key]!r}") from None
-            if values.shape != space.shape:
-                raise self._fault(
-                    f"the observation {key!r} has shape {values.shape}, its space {space.shape}"
-                )
-            if values.dtype != space.dtype and not np.can_cast(
-                values.dtype, cast(Any, space.dtype), "same_kind"
-            ):
-                raise self._fault(
-                    f"the observation {key!r} is of type {values.dtype}, its space of {space.dtype}"
-                )
+            self._check_array(f"the observation {key!r}", given[key], space)
         return given
+
+    def _recorded_of(self, info: Mapping[str, Any]) -> Mapping[str, Any]:
+        for key, dtype, shape in self._kept:
+            value: Any = info.get(key)
+            if getattr(value, "dtype", None) is not dtype or value.shape != shape:
+                if key not in info:
+                    raise self._fault(f"the info has no {key!r}, which recorded_space says it has")
+                self._check_array(f"info[{key!r}]", value, self.recorded_space[key])
+        return info
+
+    def _check_array(self, what: str, given: Any, space: spaces.Space[Any]) -> None:
+        """Refuse what cannot become an array of a space."""
+        try:
+            values = np.asarray(given)
+        except (TypeError, ValueError):
+            raise self._fault(f"{what} is no array: {given!r}") from None
+        if values.shape != space.shape:
+            raise self._fault(f"{what} has shape {values.shape}, its space {space.shape}")
+        if values.dtype != space.dtype and not np.can_cast(
+            values.dtype, cast(Any, space.dtype), "same_kind"
+        ):
+            raise self._fault(f"{what} is of type {values.dtype}, its space of {space.dtype}")
 
     def _require_mapping(self, info: Any) -> None:
         if not isinstance(info, Mapping):
@@ -178,6 +203,34 @@ def _construct(make: MakeEnvironment, name: str) -> CheckedEnv:
         raise EnvironmentFault(
             f"environment {name} could not be constructed: {type(error).__name__}: {error}."
         ) from error
+
+
+def _recorded_space(env: gymnasium.Env[Any, Any], name: str) -> spaces.Dict:
+    """Return what an environment records; an empty space where it does not say.
+
+    Raises:
+        EnvironmentFault: If that cannot be recorded.
+    """
+    try:
+        space = env.get_wrapper_attr("recorded_space")
+    except AttributeError:
+        # Who has it all the same has a property that raises this; asked directly, it does so again.
+        owners = (layer for layer in _layers(env) if hasattr(type(layer), "recorded_space"))
+        space = next((layer.recorded_space for layer in owners), None)
+    if space is None:
+        return spaces.Dict()
+    fault = recorded_fault(space)
+    if fault is not None:
+        raise EnvironmentFault(f"environment {name}: {fault}.")
+    found: spaces.Dict = space
+    return found
+
+
+def _layers(env: Any) -> Iterator[Any]:
+    """Yield an environment and those that it wraps."""
+    yield env
+    if isinstance(env, gymnasium.Wrapper):
+        yield from _layers(env.env)
 
 
 def step_budget(env: gymnasium.Env[Any, Any]) -> int | None:

@@ -18,7 +18,7 @@ from gymnasium import spaces
 
 from amago_registry.spaces import canonical_observation, stored_observation_dtype
 
-OBSERVED = "obs."
+OBSERVED, RECORDED = "obs.", "recorded."
 _ALIGNMENT = 64
 
 Arrays: TypeAlias = dict[str, np.ndarray]
@@ -42,18 +42,23 @@ class Column:
         return prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-def result_columns(space: spaces.Space[Any], count: int) -> dict[str, Column]:
+def result_columns(
+    space: spaces.Space[Any], count: int, recorded: spaces.Dict | None = None
+) -> dict[str, Column]:
     """Return what environments show.
 
     Args:
         space: The observation space, as one environment declares it.
         count: B.
+        recorded: What one environment records beside its observations; None for nothing.
     """
-    observed = {
-        OBSERVED + key: Column((count, *(leaf.shape or ())), stored_observation_dtype(leaf).str)
-        for key, leaf in canonical_observation(space).items()
+    leaves = [(OBSERVED + key, leaf) for key, leaf in canonical_observation(space).items()]
+    leaves += [(RECORDED + key, leaf) for key, leaf in (recorded or {}).items()]
+    shown = {
+        name: Column((count, *(leaf.shape or ())), stored_observation_dtype(leaf).str)
+        for name, leaf in leaves
     }
-    return observed | {
+    return shown | {
         "reward": Column((count,), "<f8"),
         "terminated": Column((count,), "|b1"),
         "truncated": Column((count,), "|b1"),
@@ -83,9 +88,16 @@ def allocate(columns: Mapping[str, Column]) -> Arrays:
 
 def observations(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Return the observations among the arrays, by the keys of the canonical space."""
-    return {
-        key.removeprefix(OBSERVED): array for key, array in arrays.items() if key.startswith(OBSERVED)
-    }
+    return _named(OBSERVED, arrays)
+
+
+def recordings(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """Return what is recorded beside the observations among the arrays, by its keys."""
+    return _named(RECORDED, arrays)
+
+
+def _named(prefix: str, arrays: Mapping[str, np.ndarray]) -> Arrays:
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
 
 
 def shared_file(columns: Mapping[str, Column]) -> int:

@@ -12,13 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from amago_core.environments.checked import MakeEnvironment, make_checked
-from amago_core.environments.columns import Arrays, allocate, observations, result_columns
+from amago_core.environments.columns import (
+    Arrays,
+    allocate,
+    observations,
+    recordings,
+    result_columns,
+)
 from amago_core.environments.faults import LARGEST, EnvironmentFault, close_quietly, one_number
 from amago_core.environments.sync import task_name
 from amago_registry.errors import AmagoError
+from amago_registry.recordings import recorded_fault
 from amago_registry.spaces import canonical_observation, flat_observation
 
 if TYPE_CHECKING:
@@ -46,8 +54,12 @@ class NativeEnvironments:
         vector: A vector environment that says its ``metadata["autoreset_mode"]``.
         name: What users call it.
 
+    What its ``single_recorded_space`` declares is in its infos as arrays ``(B, ...)``, at every reset
+    and step. How a task ended under ``SAME_STEP`` is in ``final_info``. Where a call is about some
+    environments alone, nothing is read of the others.
+
     Raises:
-        EnvironmentFault: If it does not say how it resets.
+        EnvironmentFault: If it does not say how it resets, or cannot record what it says.
     """
 
     reproducible = False
@@ -58,16 +70,18 @@ class NativeEnvironments:
         self.observation_space = vector.single_observation_space
         self.action_space = vector.single_action_space
         self._spaces = canonical_observation(self.observation_space)
-        columns = result_columns(self.observation_space, self.count)
-        arrays = allocate(columns)
-        self.obs, self.reward_B = observations(arrays), arrays["reward"]
+        self.recorded_space = _recorded_space(vector, name)
+        columns = result_columns(self.observation_space, self.count, self.recorded_space)
+        arrays, following = allocate(columns), allocate(columns)
+        self.obs, self.recorded = observations(arrays), recordings(arrays)
+        self.reward_B = arrays["reward"]
         self.terminated_B, self.truncated_B = arrays["terminated"], arrays["truncated"]
         self.success_B = arrays["success"]
         self.task_B = [""] * self.count
         self.played_B = np.ones(self.count, bool)
         self.began_B = np.zeros(self.count, bool)
         self._over_B = np.zeros(self.count, bool)
-        self._next_obs = observations(allocate(columns))
+        self._next_obs, self._next_recorded = observations(following), recordings(following)
         self._next_task_B = [""] * self.count
         self._takes_seeds, self.seeded = True, self._mode is AutoresetMode.DISABLED
 
@@ -107,6 +121,7 @@ class NativeEnvironments:
             self._hold_back(infos)
         else:
             self._succeed(infos, self.played_B)
+            self._record(self.recorded, infos, np.ones(self.count, bool))
 
     def restart(self) -> None:
         """Raise: what runs in this process cannot be lost without it."""
@@ -140,6 +155,7 @@ class NativeEnvironments:
         obs, infos = shown
         self._show(self.obs, obs, fresh_B)
         self._name_tasks(self.task_B, infos, fresh_B)
+        self._record(self.recorded, infos, fresh_B)
         self._over_B &= ~fresh_B
 
     def _wait_for(self, fresh_B: np.ndarray) -> None:
@@ -154,8 +170,9 @@ class NativeEnvironments:
             self.began_B.fill(False)
             self.played_B[fresh_B] = False
             return
-        for key, rows in self._next_obs.items():
-            self.obs[key][fresh_B] = rows[fresh_B]
+        for now, following in (self.obs, self._next_obs), (self.recorded, self._next_recorded):
+            for key, rows in following.items():
+                now[key][fresh_B] = rows[fresh_B]
         for index in np.flatnonzero(fresh_B):
             self.task_B[index] = self._next_task_B[index]
         self._over_B &= ~fresh_B
@@ -172,8 +189,12 @@ class NativeEnvironments:
             self._show_each(final)
         else:
             self._show(self.obs, final, self._over_B)
+        final_info = infos.get("final_info", {})
         self._succeed(infos, ~self._over_B)
-        self._succeed(infos.get("final_info", {}), self._over_B)
+        self._succeed(final_info, self._over_B)
+        self._record(self._next_recorded, infos, self._over_B)
+        self._record(self.recorded, infos, ~self._over_B)
+        self._record(self.recorded, final_info, self._over_B, "final_info")
 
     def _show_each(self, final_B: np.ndarray) -> None:
         for index in np.flatnonzero(self._over_B):
@@ -187,6 +208,32 @@ class NativeEnvironments:
         self._check(batch, self.count)
         for key, target in rows.items():
             np.copyto(target, batch[key], "same_kind", where=_as_wide(mask_B, target))
+
+    def _record(
+        self, rows: Arrays, infos: Mapping[str, Any], mask_B: np.ndarray, where: str = "info"
+    ) -> None:
+        """Copy what is recorded beside the observations, where ``mask_B`` is true."""
+        if not rows or not mask_B.any():
+            return
+        for key, target in rows.items():
+            what = f"{where}[{key!r}]"
+            values = self._array(what, self._present(key, infos, mask_B, where))
+            if values.shape != target.shape:
+                raise self._fault(f"{what} has shape {values.shape}, not {target.shape}")
+            wanted = self.recorded_space[key].dtype
+            if not np.can_cast(values.dtype, cast(Any, wanted), "same_kind"):
+                raise self._fault(f"{what} is of type {values.dtype}, its space of {wanted}")
+            np.copyto(target, values, "same_kind", where=_as_wide(mask_B, target))
+
+    def _present(self, key: str, infos: Mapping[str, Any], mask_B: np.ndarray, where: str) -> Any:
+        """Return what an info says of all environments; it may have a mask of those it speaks of."""
+        if not isinstance(infos, Mapping) or key not in infos:
+            raise self._fault(f"the {where} has no {key!r}, which single_recorded_space says it has")
+        said_B = self._one_each(f"{where}['_{key}']", infos.get(f"_{key}", mask_B)).astype(bool)
+        silent = np.flatnonzero(mask_B & ~said_B)
+        if len(silent):
+            raise self._fault(f"the {where} has no {key!r} of environment {silent[0]}")
+        return infos[key]
 
     def _arrays(self, obs: Any) -> Arrays:
         given = flat_observation(obs, self.observation_space)
@@ -273,10 +320,16 @@ def make_native(
             f"environment {name}: its vector form could not be constructed: "
             f"{type(error).__name__}: {error}."
         ) from error
+    try:
+        recorded = _recorded_space(vector, name)
+    except EnvironmentFault:
+        close_quietly(name, vector.close)
+        raise
     for what, alone, together in (
         ("number", count, vector.num_envs),
         ("observation space", one.observation_space, vector.single_observation_space),
         ("action space", one.action_space, vector.single_action_space),
+        ("recorded space", one.recorded_space, recorded),
     ):
         if alone != together:
             close_quietly(name, vector.close)
@@ -284,6 +337,20 @@ def make_native(
                 f"environment {name}: the {what} of its vector form is {together} instead of {alone}."
             )
     return vector
+
+
+def _recorded_space(vector: Vector, name: str) -> spaces.Dict:
+    """Return what a vector form records of each environment; empty where it does not say."""
+    space = getattr(vector, "single_recorded_space", None)
+    if space is None:  # Gymnasium's wrappers do not pass on what they do not know.
+        space = getattr(vector.unwrapped, "single_recorded_space", None)
+    if space is None:
+        return spaces.Dict()
+    fault = recorded_fault(space, "single_recorded_space")
+    if fault is not None:
+        raise EnvironmentFault(f"environment {name}, in its vector form: {fault}.")
+    found: spaces.Dict = space
+    return found
 
 
 def _autoreset_mode(vector: Vector, name: str) -> AutoresetMode:

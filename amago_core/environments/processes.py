@@ -31,6 +31,7 @@ from amago_core.environments.columns import (
     attach,
     command_columns,
     observations,
+    recordings,
     result_columns,
     shared_file,
 )
@@ -195,13 +196,15 @@ class ProcessEnvironments:
         self.count, self._name, self._timeout = count, name, step_timeout
         (one,) = make_checked(make, name, 1)
         self.observation_space, self.action_space = one.observation_space, one.action_space
+        self.recorded_space = one.recorded_space
         one.close()
         self._factory = _packed(make, name)
-        self._columns = result_columns(self.observation_space, count)
+        self._columns = result_columns(self.observation_space, count, self.recorded_space)
         self._columns |= command_columns(self.action_space, count)
         memory = shared_file(self._columns)
         arrays = attach(memory, self._columns)
-        self.obs, self.reward_B = observations(arrays), arrays["reward"]
+        self.obs, self.recorded = observations(arrays), recordings(arrays)
+        self.reward_B = arrays["reward"]
         self.terminated_B, self.truncated_B = arrays["terminated"], arrays["truncated"]
         self.success_B = arrays["success"]
         self._action, self._active_B = arrays["action"], arrays["active"]

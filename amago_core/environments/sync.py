@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amago_core.environments.checked import CheckedEnv
-from amago_core.environments.columns import allocate, observations, result_columns
+from amago_core.environments.columns import allocate, observations, recordings, result_columns
 from amago_core.environments.faults import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ class SyncEnvironments:
     ) -> None:
         self.envs, self.count = list(envs), len(envs)
         self.observation_space, self.action_space = envs[0].observation_space, envs[0].action_space
+        self.recorded_space = envs[0].recorded_space
         if arrays is None:
-            arrays = allocate(result_columns(self.observation_space, self.count))
-        self.obs = observations(arrays)
+            columns = result_columns(self.observation_space, self.count, self.recorded_space)
+            arrays = allocate(columns)
+        self.obs, self.recorded = observations(arrays), recordings(arrays)
         self.reward_B = arrays["reward"]
         self.terminated_B, self.truncated_B = arrays["terminated"], arrays["truncated"]
         self.success_B = arrays["success"]
@@ -57,6 +59,8 @@ class SyncEnvironments:
                 named = env.named(obs)
                 for key, rows in self._columns:
                     rows[index] = named[key]
+                for key, rows in self.recorded.items():
+                    rows[index] = env.recorded[key]
         self.began_B[:] = [seed is not None for seed in seeds]
 
     def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
@@ -80,6 +84,9 @@ class SyncEnvironments:
             named = env.named(obs)
             for key, rows in columns:
                 rows[index] = named[key]
+        for key, rows in self.recorded.items():
+            for index, env in taking:
+                rows[index] = env.recorded[key]
 
     def restart(self) -> None:
         """Raise: what runs in this process cannot be lost without it."""

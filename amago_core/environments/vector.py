@@ -21,10 +21,12 @@ class Environments(Protocol):
         count: B.
         observation_space: As one environment declares it.
         action_space: As one environment declares it.
+        recorded_space: What one environment records beside its observations; empty for nothing.
         reproducible: Whether a task's seed and its actions lead to the same bits again.
         seeded: Whether the seed given to :meth:`reset` says which task begins.
         obs: Present observations ``(B, ...)`` by the keys of the canonical space, in its types (float64
             becomes float32).
+        recorded: What came into the infos with them, ``(B, ...)`` by the keys of ``recorded_space``.
         reward_B: Rewards of the last step, float64.
         terminated_B: Whether the task ended.
         truncated_B: Whether only its recording ended.
@@ -39,9 +41,11 @@ class Environments(Protocol):
     count: int
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
+    recorded_space: spaces.Dict
     reproducible: bool
     seeded: bool
     obs: dict[str, np.ndarray]
+    recorded: dict[str, np.ndarray]
     reward_B: np.ndarray
     terminated_B: np.ndarray
     truncated_B: np.ndarray

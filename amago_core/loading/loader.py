@@ -200,4 +200,6 @@ def _recipe(spec: RunSpec, parts: Composition, replay: Replay | None, facts: Fac
         observation_space=None if task is None else task.observation_space,
         action_space=None if task is None else task.action_space,
         facts=facts,
+        environment="" if task is None else task.name,
+        offer=None if task is None else task.offer,
     )

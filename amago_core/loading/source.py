@@ -13,10 +13,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from amago_core.blaming import blaming
+from amago_core.loading.relabeling import Offer, build_relabeler
 from amago_core.loading.watched import Forms, WatchedDataset, WatchedRelabeler
 from amago_core.replay import Replay, Sampler
 from amago_core.streams import Stream, lay
-from amago_registry.contexts import DatasetContext, RelabelerContext
+from amago_registry.contexts import DatasetContext
 
 if TYPE_CHECKING:
     from gymnasium import spaces
@@ -117,6 +118,8 @@ class Recipe:
         observation_space: Of the environment, as it declares it; None where there is none.
         action_space: Of the environment, as it declares it; None where there is none.
         facts: As in `Source`.
+        environment: What users call the environment; empty where there is none.
+        offer: What it offers to relabelers; None if nothing.
     """
 
     folder: Path | None
@@ -129,6 +132,8 @@ class Recipe:
     observation_space: spaces.Space[Any] | None
     action_space: spaces.Space[Any] | None
     facts: Facts
+    environment: str = ""
+    offer: Offer | None = None
 
     def make(self, note: Callable[[str], None]) -> Source:
         """Build the parts and open the replay; what is found damaged is noted."""
@@ -136,18 +141,22 @@ class Recipe:
         if self.folder is not None:
             limits = self.replay
             replay = Replay(self.folder, limits.capacity, limits.timesteps, limits.bytes, note=note)
-        relabeler = self._build(self.relabeler, RelabelerContext())
+        relabeler = build_relabeler(self.relabeler, self._forms, self.offer, self.environment)
         dataset = None if self.dataset is None else self._build(self.dataset, self._context())
         return Source(self.sampler(replay, relabeler, dataset), self.facts, replay, follows=True)
 
     def sampler(self, replay: Replay | None, relabeler: Relabeler, dataset: Dataset | None) -> Sampler:
         """Return what draws slices, with parts that are built."""
-        forms = Forms(self.facts.observation_space, self.facts.action_space)
+        forms = self._forms
         relabeler = WatchedRelabeler(relabeler, self.relabeler.use, forms)
         if dataset is not None:
             assert self.dataset is not None
             dataset = WatchedDataset(dataset, self.dataset.use, forms)
         return Sampler(replay, self.seed, self.context_length, relabeler, dataset, self.sampling)
+
+    @property
+    def _forms(self) -> Forms:
+        return Forms(self.facts.observation_space, self.facts.action_space)
 
     def _context(self) -> DatasetContext:
         return DatasetContext(
@@ -158,6 +167,6 @@ class Recipe:
         )
 
     @staticmethod
-    def _build(part: Part[Any], context: DatasetContext | RelabelerContext) -> Any:
+    def _build(part: Part[Any], context: DatasetContext) -> Any:
         with blaming(part.kind, part.use, "building it"):
             return part.build(context)

@@ -5,7 +5,8 @@ Numpy alone, as all that loader processes import.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from amago_core.blaming import blaming
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from gymnasium import spaces
 
     from amago_registry.protocols import Dataset, Relabeler
+
+
+_ORIGIN = "name an environment that shows it (obs.<key>) or records it (its recorded_space has the key)"
 
 
 class Forms:
@@ -42,6 +46,19 @@ class Forms:
             self._faultless.add(form)
         return fault
 
+    def checked(self, columns: Any, who: str) -> Mapping[str, np.ndarray]:
+        """Return the columns that somebody returned.
+
+        Raises:
+            AmagoError: If nothing can learn from them; it says who.
+        """
+        if not isinstance(columns, Mapping):
+            raise AmagoError(f"{who} returned a {type(columns).__name__}, no columns.")
+        fault = self.fault(Trajectory(columns))
+        if fault is not None:
+            raise AmagoError(f"what {who} returned cannot be learned from: {fault}.")
+        return columns
+
 
 def _form(trajectory: Trajectory) -> Any:
     """Return all that the fault of a trajectory depends on; None where its columns are no arrays."""
@@ -51,6 +68,34 @@ def _form(trajectory: Trajectory) -> Any:
     except (AttributeError, KeyError, TypeError):
         return None
     return length > 0, tuple(columns)
+
+
+class _NoColumnError(KeyError):
+    """A column that was asked for is not there: its name, and the names of those that are."""
+
+
+class _Columns(dict[str, "np.ndarray"]):
+    """Columns of a trajectory that know which of them somebody missed."""
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise _NoColumnError(name, list(self))
+
+
+@contextmanager
+def naming_missing_columns(who: str) -> Iterator[None]:
+    """Say which column somebody needs that a trajectory does not have.
+
+    Raises:
+        AmagoError: In place of what the columns of a watched relabeler raise.
+    """
+    try:
+        yield
+    except _NoColumnError as error:
+        name, there = error.args
+        raise AmagoError(
+            f"{who} needs the column {name!r}, and a trajectory has {', '.join(there)}: {_ORIGIN}, or "
+            "write relabeler=none."
+        ) from error
 
 
 class WatchedRelabeler:
@@ -76,17 +121,10 @@ class WatchedRelabeler:
             AmagoError: If the relabeler raises something, or nothing can learn from what it returns.
         """
         with blaming("relabeler", self._use, "relabelling a trajectory"):
-            columns = self._relabeler(trajectory, rng)
-            if not isinstance(columns, Mapping):
-                raise AmagoError(
-                    f"the relabeler {self._use} returned a {type(columns).__name__}, no columns."
-                )
-            fault = self._forms.fault(Trajectory(columns))
-        if fault is not None:
-            raise AmagoError(
-                f"what the relabeler {self._use} returned cannot be learned from: {fault}."
-            )
-        return columns
+            who = f"the relabeler {self._use}"
+            with naming_missing_columns(who):
+                columns = self._relabeler(_Columns(trajectory), rng)
+            return self._forms.checked(columns, who)
 
 
 class WatchedDataset:

@@ -56,6 +56,8 @@ class Workers:
     def __init__(self, recipe: Recipe, count: int, note: Callable[[str], None]) -> None:
         try:
             data = pickle.dumps(recipe)
+        except LoaderError:
+            raise
         except Exception as error:
             raise LoaderError(
                 f"loader processes cannot be given their work ({type(error).__name__}: {error}): write "

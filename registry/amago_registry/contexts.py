@@ -9,16 +9,19 @@ with one axis count from 0, ``MultiBinary`` has one axis, and a ``Box`` has one 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from gymnasium import spaces
 
     from amago_registry.options import Part
+
+Columns: TypeAlias = "Mapping[str, np.ndarray]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +130,19 @@ class ObjectiveContext:
 
 @dataclass(frozen=True, kw_only=True)
 class RelabelerContext:
-    """For relabelers; nothing is supplied yet."""
+    """For relabelers.
+
+    Args:
+        with_goals: ``with_goals(columns, goals)`` returns what the same actions would have been
+            recorded as, had the environment asked for these goals; see
+            :class:`amago_registry.protocols.Environment`. None where the environment cannot say.
+        environment: What users call the environment; empty where there is none. For messages.
+        build: Builds a nested relabeler: ``build(part, context)``.
+    """
+
+    with_goals: Callable[[Columns, Any], Columns] | None = None
+    environment: str = ""
+    build: Callable[[Part[Any], RelabelerContext], Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

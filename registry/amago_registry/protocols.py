@@ -38,14 +38,25 @@ engine stores and restores the tensors. A step may write to it in place."""
 class Environment(Protocol):
     """A factory of environments.
 
-    Of what an environment puts into its infos the engine reads two keys: ``task``, at reset, is the
-    name of the task that begins, where there are several; ``success``, at a step, is how well the
-    attempt went that ends with it.
+    Of what an environment puts into its infos the engine reads ``task``, at reset: the name of the
+    task that begins, where there are several; ``success``, at a step: how well the attempt went that
+    ends with it; and the keys of its ``recorded_space``, at reset and at every step. That attribute is
+    a ``gymnasium.spaces.Dict`` of arrays that are stored with the trajectory, a row for every timestep,
+    and that no agent sees: what a relabeler has to know, such as the goals that were achieved. A key
+    that means something else in a trajectory or an info is refused.
 
-    One more method is an offer: ``make_vector(count: int) -> gymnasium.vector.VectorEnv`` returns
-    ``count`` environments that are stepped at once, for ``collector.vectorization=native``. Its
-    single spaces are those of one environment. It says in its ``metadata["autoreset_mode"]`` how it
-    begins the next task; any of gymnasium's modes will do.
+    Two more methods are offers. ``with_goals(columns, goals) -> columns`` returns what the actions of a
+    whole recorded task would have been recorded as, had the environment asked for these goals, which
+    are also what ``reset(seed=..., options={"goals": goals})`` takes; it changes nothing that it is
+    given, and needs no environment to be made. For goals in a row, pass on to
+    :func:`amago_registry.goals.with_goals`. A function that is given to ``amago_core.train`` offers it
+    as an attribute, a class as a static or class method.
+
+    ``make_vector(count: int) -> gymnasium.vector.VectorEnv`` returns ``count`` environments that are
+    stepped at once, for ``collector.vectorization=native``. Its single spaces are those of one
+    environment, ``single_recorded_space`` too, where that records something: then infos have arrays
+    ``(B, ...)``. It says in its ``metadata["autoreset_mode"]`` how it begins the next task; any of
+    gymnasium's modes will do.
     """
 
     def make(self) -> gymnasium.Env[Any, Any]:

@@ -5,7 +5,7 @@ Shape suffixes: T = transitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,66 @@ from amago_registry.trajectories import OBSERVATION, Trajectory
 ENDS = ("terminated", "truncated")
 _FIXED = {"reward": np.dtype(np.float32), **dict.fromkeys(ENDS, np.dtype(np.bool_))}
 _STORABLE = frozenset("biuf")
+_ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
+
+TAKEN = frozenset(
+    {
+        "action",
+        "reward",
+        *ENDS,
+        # What the info says beside.
+        "success",
+        "task",
+        "attempt",
+        "final_obs",
+        "final_info",
+        # What a shard of the replay holds beside columns.
+        "lengths",
+        "seeds",
+        "start_times",
+        "tasks",
+        "leads",
+        "crc32",
+        "returns",
+        "successes",
+        "prev_rewards",
+        "prev_actions",
+        "checksum",
+    }
+)
+"""Names that a recorded column cannot have, beside those that begin with ``obs.`` or ``_``."""
+
+
+def recorded_fault(space: Any, called: str = "recorded_space") -> str | None:
+    """Return why an environment cannot record what lies in a space.
+
+    Args:
+        space: What it declares; see :class:`amago_registry.protocols.Environment`.
+        called: The attribute in which it does.
+
+    Returns:
+        A sentence without its full stop; None where it can.
+    """
+    if not isinstance(space, spaces.Dict):
+        return f"its {called} is {space!r}, no gymnasium.spaces.Dict"
+    unnamed = [repr(key) for key in space.spaces if not isinstance(key, str)]
+    if unnamed:
+        return (
+            f"its {called} has the key {' and '.join(unnamed)}: keys are names of columns, so strings"
+        )
+    taken = [key for key in space.spaces if _is_taken(key)]
+    if taken:
+        return (
+            f"its {called} has the key {' and '.join(map(repr, taken))}, which means something "
+            "else in a trajectory or an info: choose another name"
+        )
+    unknown = [f"{key!r} {leaf}" for key, leaf in space.spaces.items() if not _is_recordable(leaf)]
+    if unknown:
+        return (
+            f"its {called} has {', '.join(unknown)}: use Box, Discrete, MultiBinary and "
+            "MultiDiscrete, of at most 64 bits"
+        )
+    return None
 
 
 def recorded_trajectory(
@@ -41,6 +101,8 @@ def recorded_trajectory(
     seed: int = 0,
     task: str = "",
     success: float | None = None,
+    recorded: Mapping[str, Any] | None = None,
+    recorded_space: spaces.Dict | None = None,
 ) -> Trajectory:
     """Return a recording of one task, from its reset on, as the replay would have stored it.
 
@@ -56,6 +118,9 @@ def recorded_trajectory(
         seed: What the environment was reset with; 0 where nobody knows.
         task: Name of the task, where the environment has several; else empty.
         success: Mean outcome of its attempts; None where nobody knows.
+        recorded: What the environment put into its infos of ``recorded_space``: by its keys, T+1 of
+            each, the first that of the reset; absent where that is.
+        recorded_space: As the environment declares it; None where it does not.
 
     Raises:
         RecordingError: Saying what does not fit.
@@ -77,6 +142,8 @@ def recorded_trajectory(
     columns["action"] = stored_action(actions, action_space)
     given = {"reward": rewards, "terminated": terminated, "truncated": truncated}
     columns |= {name: _converted(name, given[name], dtype) for name, dtype in _FIXED.items()}
+    if recorded_space is not None:
+        columns |= _recorded_columns(recorded or {}, recorded_space, len(columns["reward"]))
     trajectory = Trajectory(columns, seed, task=task, success=success)
     fault = next(_faults(trajectory, observation_space, action_space), None)
     if fault is not None:
@@ -155,6 +222,37 @@ def _faults(
     fault = end_fault(trajectory)
     if fault is not None:
         yield fault
+
+
+def _recorded_columns(
+    recorded: Mapping[str, Any], space: spaces.Dict, length: int
+) -> dict[str, np.ndarray]:
+    """Return what was recorded beside the observations, as the replay would have stored it."""
+    fault = recorded_fault(space)
+    if fault is not None:
+        raise RecordingError(f"of the environment, {fault}.")
+    if recorded.keys() != space.spaces.keys():
+        raise RecordingError(
+            f"what is recorded has the keys {sorted(recorded)}, its space has {sorted(space.spaces)}."
+        )
+    columns = {}
+    for key, leaf in space.spaces.items():
+        column = _converted(key, recorded[key], stored_observation_dtype(leaf))
+        if column.shape != (wanted := (length + 1, *(leaf.shape or ()))):
+            raise RecordingError(f"{key} has shape {column.shape}, its space says {wanted}.")
+        columns[key] = column
+    return columns
+
+
+def _is_taken(key: str) -> bool:
+    return key in TAKEN or key.startswith((OBSERVATION, "_"))
+
+
+def _is_recordable(space: spaces.Space[Any]) -> bool:
+    if not isinstance(space, _ARRAYS):
+        return False
+    dtype = stored_observation_dtype(space)
+    return dtype.kind in _STORABLE and dtype.itemsize <= 8
 
 
 def _wanted(

@@ -72,6 +72,92 @@ class Walk(gymnasium.Env[Any, Any]):
         return {"seen": seen, "cell": cell}
 
 
+class Kept(Walk):
+    """A walk that records ``warmth``, [time + 0.5, what was drawn], in double precision, and ``clock``.
+
+    At step ``at`` of a task (0: at reset) its info goes wrong in the way ``how`` says.
+    """
+
+    def __init__(self, longest: int = 7, *, at: int = -1, how: str = "") -> None:
+        super().__init__(longest)
+        self.at, self.how = at, how
+        self.recorded_space = spaces.Dict(
+            warmth=spaces.Box(-np.inf, np.inf, (2,), np.float64), clock=spaces.Box(0, 255, (), np.uint8)
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        obs, _ = super().reset(seed=seed)
+        return obs, self._tell(obs)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated, truncated, info | self._tell(obs)
+
+    def _tell(self, obs: Any) -> dict[str, Any]:
+        warmth = np.array([self.time + 0.5, obs[1]])
+        told: dict[str, Any] = {"warmth": warmth, "clock": np.uint8(self.time)}
+        if self.time != self.at:
+            return told
+        spoiled: dict[str, Any] = {
+            "shape": warmth[:1],
+            "kind": warmth.astype(complex),
+            "ragged": [1.0, [2.0]],
+            "none": None,
+            "nan": np.array([1.0, np.nan]),
+            "whole": [3, -1],
+        }
+        if self.how == "lacks":
+            return {"clock": told["clock"]}
+        return told | {"warmth": spoiled[self.how]}
+
+
+class Seeker(gymnasium.Env[Any, Any]):
+    """Cells 0 to 9 of a line, from cell 4: two cells to visit in order, 1 paid for each; 12 steps.
+
+    Action 0 goes left, 2 right. Records the cell. Takes other goals by ``options`` of its reset.
+    """
+
+    CELLS, LIMIT, PLACES = 10, 12, 2
+
+    def __init__(self) -> None:
+        goals = spaces.Box(-1, self.CELLS - 1, (self.PLACES, 1), np.int64)
+        self.observation_space = spaces.Dict(
+            obs=spaces.Box(0, self.CELLS - 1, (1,), np.float32), goals=goals
+        )
+        self.action_space = spaces.Discrete(3)
+        self.recorded_space = spaces.Dict(achieved=spaces.Box(0, self.CELLS - 1, (1,), np.int64))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time, self.cell = 0, 4
+        drawn = self.np_random.integers(self.CELLS, size=(self.PLACES, 1))
+        asked = drawn if options is None or "goals" not in options else options["goals"]
+        self.left = [int(goal[0]) for goal in asked if goal[0] != -1]
+        return self._observe(), self._tell()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        self.cell = min(max(self.cell + int(action) - 1, 0), self.CELLS - 1)
+        reached = bool(self.left) and self.left[0] == self.cell
+        if reached:
+            del self.left[0]
+        over = not self.left
+        return self._observe(), float(reached), over, not over and self.time == self.LIMIT, self._tell()
+
+    def _observe(self) -> Any:
+        goals = np.full((self.PLACES, 1), -1, np.int64)
+        if self.left:
+            goals[-len(self.left) :, 0] = self.left
+        return {"obs": np.array([self.cell], np.float32), "goals": goals}
+
+    def _tell(self) -> dict[str, Any]:
+        return {"achieved": np.array([self.cell])}
+
+
 class Choosy(gymnasium.Env[Any, Any]):
     """Ten steps with random masks; refuses what they forbid, unless a factor has no choice left."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from amago_registry import EnvironmentContext, Options
+from amago_registry.goals import with_goals
 
 ATTEMPT = 8
 HORIZON = 2 * ATTEMPT
@@ -491,3 +492,232 @@ class CannotBeClosed(Walk):
 
     def close(self) -> None:
         raise RuntimeError("the window is gone")
+
+
+class Keeper(Walk):
+    """Records where it is, in double precision, and its clock: obeys every law."""
+
+    recorded_space: Any = spaces.Dict(
+        spot=spaces.Box(-1, 1, (2,), np.float64), clock=spaces.Discrete(HORIZON + 1)
+    )
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        obs, info = super().reset(seed=seed)
+        return obs, info | self.record(obs)
+
+    def step(self, action: Any) -> Any:
+        obs, *others, info = super().step(action)
+        return obs, *others, info | self.record(obs)
+
+    def record(self, obs: Any) -> dict[str, Any]:
+        return {"spot": obs["place"].astype(np.float64), "clock": self.time}
+
+
+class DeclaresNoSpace(Keeper):
+    """What is recorded has names."""
+
+    recorded_space = spaces.Discrete(3)
+
+
+class RecordsItsReward(Keeper):
+    """A name that means something else."""
+
+    recorded_space = spaces.Dict({**Keeper.recorded_space.spaces, "reward": spaces.Discrete(3)})
+
+    def record(self, obs: Any) -> dict[str, Any]:
+        return super().record(obs) | {"reward": 0}
+
+
+class ForgetsToRecord(Keeper):
+    """Nothing after some steps."""
+
+    def record(self, obs: Any) -> dict[str, Any]:
+        return super().record(obs) if self.time < LATE else {"clock": self.time}
+
+
+class BeginsUnrecorded(Keeper):
+    """Nothing at reset."""
+
+    def record(self, obs: Any) -> dict[str, Any]:
+        return super().record(obs) if self.time else {}
+
+
+class RecordsInSinglePrecision(Keeper):
+    """Another type, in time."""
+
+    def record(self, obs: Any) -> dict[str, Any]:
+        told = super().record(obs)
+        return told if self.time < LATE else told | {"spot": obs["place"]}
+
+
+class RecordsBeyondItsSpace(Keeper):
+    """Further than it said."""
+
+    def record(self, obs: Any) -> dict[str, Any]:
+        return super().record(obs) | {"clock": HORIZON + self.time}
+
+
+class RecordsItsPast(Keeper):
+    """What is recorded depends on the trajectories before."""
+
+    begun = 0
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.begun += 1
+        return super().reset(seed=seed)
+
+    def record(self, obs: Any) -> dict[str, Any]:
+        return super().record(obs) | {"clock": self.begun % HORIZON}
+
+
+class Seeker(Walk):
+    """Two cells of a line to visit in order, from a hidden one on: obeys every law."""
+
+    CELLS = 6
+
+    observation_space = spaces.Dict(
+        {
+            "cell": spaces.Box(0, CELLS - 1, (1,), np.float32),
+            "goals": spaces.Box(-1, CELLS - 1, (2, 1), np.int64),
+        }
+    )
+    recorded_space: Any = spaces.Dict(achieved=spaces.Box(0, CELLS - 1, (1,), np.int64))
+    asked_for: Any = None
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        gymnasium.Env.reset(self, seed=seed)
+        self.asked_for = (options or {}).get("goals")
+        self.time, self.cell, self.left = 0, self.draw_cell(), self.draw_goals()
+        return self.observe(), self.record()
+
+    def draw_cell(self) -> int:
+        return int(self.np_random.integers(self.CELLS))
+
+    def draw_goals(self) -> list[int]:
+        drawn = self.np_random.integers(self.CELLS, size=2)
+        goals = drawn if self.asked_for is None else self.asked_for[:, 0]
+        return [int(goal) for goal in goals if goal != -1]
+
+    def step(self, action: Any) -> Any:
+        self.time += 1
+        self.cell = min(max(self.cell + int(action) - 1, 0), self.CELLS - 1)
+        reached = self.left[:1] == [self.cell]
+        self.left = self.left[reached:]
+        over = not self.left
+        late = not over and self.time == HORIZON
+        return self.observe(), self.paid(reached), over, late, self.record()
+
+    def paid(self, reached: bool) -> float:
+        return float(reached)
+
+    def observe(self) -> Any:
+        goals = np.full((2, 1), -1, np.int64)
+        if self.left:
+            goals[-len(self.left) :, 0] = self.left
+        return {"cell": np.array([self.cell], np.float32), "goals": goals}
+
+    def record(self) -> dict[str, Any]:
+        return {"achieved": np.array([self.cell])}
+
+    def with_goals(self, columns: Any, goals: Any) -> Any:
+        return with_goals(columns, goals)
+
+
+class HearsOfNoGoals(Seeker):
+    """Asks for what it always asks for."""
+
+    def draw_goals(self) -> list[int]:
+        self.asked_for = None
+        return super().draw_goals()
+
+
+class BeginsElsewhereForOtherGoals(Seeker):
+    """Goals that are asked for are not drawn, and so the hidden cell is another number."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        gymnasium.Env.reset(self, seed=seed)
+        if not options:
+            self.np_random.integers(self.CELLS, size=2)
+        return super().reset(options=options)
+
+
+class PaysInHindsight(Seeker):
+    """A guess in place of the reward."""
+
+    def with_goals(self, columns: Any, goals: Any) -> Any:
+        found = super().with_goals(columns, goals)
+        return found | {"reward": found["reward"] * 2}
+
+
+class GoesOnInHindsight(Seeker):
+    """The trajectory does not end where its last goal is reached."""
+
+    def with_goals(self, columns: Any, goals: Any) -> Any:
+        return dict(columns) | {"obs.goals": columns["obs.goals"].copy()}
+
+
+class StaysOverInHindsight(Seeker):
+    """Where the last goal ended the task, it did, whatever is asked for now."""
+
+    def with_goals(self, columns: Any, goals: Any) -> Any:
+        found = super().with_goals(columns, goals)
+        if len(found["reward"]) == len(columns["reward"]):
+            found |= {name: columns[name] for name in ("terminated", "truncated")}
+        return found
+
+
+class ForgetsWhatItRecorded(Seeker):
+    """A column less."""
+
+    def with_goals(self, columns: Any, goals: Any) -> Any:
+        found = super().with_goals(columns, goals)
+        del found["achieved"]
+        return found
+
+
+class WritesToItsColumns(Seeker):
+    """What is stored is changed."""
+
+    def with_goals(self, columns: Any, goals: Any) -> Any:
+        columns["reward"][:] = 0
+        return super().with_goals(columns, goals)
+
+
+class WritesToItsGoals(Seeker):
+    """Whoever asks again asks for something else."""
+
+    def with_goals(self, columns: Any, goals: Any) -> Any:
+        found = super().with_goals(columns, goals)
+        goals[:] = -1
+        return found
+
+
+class KnowsNoOtherGoals(Seeker):
+    """An offer that is none."""
+
+    def with_goals(self, columns: Any, goals: Any) -> Any:
+        raise NotImplementedError("later")
+
+
+class HasOtherGoals(Walk):
+    """An offer about goals of another form, of which laws know nothing: obeys every law."""
+
+    def with_goals(self, columns: Any, goals: Any) -> Any:
+        raise AssertionError("asked for goals that it does not know")
+
+
+class KeepsNoRecord(Seeker):
+    """An offer that needs more than is stored."""
+
+    recorded_space = None
+
+
+class PaysMoreWhenAsked(Seeker):
+    """A task whose goals were asked for is another task."""
+
+    def paid(self, reached: bool) -> float:
+        return super().paid(reached) * (1 if self.asked_for is None else 3)
+
+    def with_goals(self, columns: Any, goals: Any) -> Any:
+        found = super().with_goals(columns, goals)
+        return found | {"reward": found["reward"] * 3}

@@ -28,30 +28,43 @@ class Keeps:
 
 
 class Hindsight(Keeps):
-    """The cell of a random timestep becomes the only goal: obeys every law."""
+    """The cell of a random timestep becomes the only goal, if that is no less: obeys every law."""
 
     identity = False
 
+    def __init__(self, context: RelabelerContext, options: NoOptions) -> None:
+        assert context.with_goals is not None
+        self.with_goals = context.with_goals
+
     def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
-        achieved = trajectory["achieved"]
-        goal = achieved[self.choose(rng, len(achieved) - 1)]
-        end = int(np.flatnonzero((achieved[1:] == goal).all(-1))[0]) + 1
-        columns = {name: self.first(column, end, name) for name, column in trajectory.items()}
-        goals = np.full_like(columns["obs.goals"], -1)
-        goals[:end, -1] = goal
-        last = np.arange(end) == end - 1
-        ends = {"terminated": last, "truncated": np.zeros(end, bool)}
-        return self.finish(
-            columns | {"obs.goals": goals, "reward": last.astype(np.float32)} | ends, trajectory
-        )
+        if trajectory["reward"].sum() > 1:
+            return trajectory
+        time = self.choose(rng, len(trajectory["reward"]))
+        columns = self.with_goals(trajectory, trajectory["achieved"][[time]])
+        return self.finish(dict(columns), trajectory)
 
     def choose(self, rng: np.random.Generator, length: int) -> int:
         return int(rng.integers(1, length + 1))
 
-    def first(self, column: np.ndarray, end: int, name: str) -> np.ndarray:
-        return column[: end + (name.startswith("obs.") or name == "achieved")]
-
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns
+
+
+class Shortens(Keeps):
+    """What follows the last reward is left out, but three transitions stay: obeys every law."""
+
+    identity = False
+
+    def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
+        most = len(trajectory["reward"])
+        paid = trajectory["reward"].nonzero()[0].tolist()
+        end = min(max([2, *paid]) + 1, most)
+        columns = {name: column[: end + len(column) - most] for name, column in trajectory.items()}
+        if end < most:
+            columns["truncated"] = np.arange(end) == end - 1
+        return self.finish(columns)
+
+    def finish(self, columns: Any) -> Any:
         return columns
 
 
@@ -98,6 +111,14 @@ class WritesToItsArgument(Hindsight):
         return columns
 
 
+class WritesWhatIsThere(Hindsight):
+    """Nothing changes, and the replay allows no writing all the same."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        columns["achieved"][-1] = trajectory["achieved"][len(columns["achieved"]) - 1]
+        return columns
+
+
 class AddsToItsArgument(Hindsight):
     """The mapping changes, the arrays do not."""
 
@@ -126,41 +147,56 @@ class Widens(Hindsight):
         return columns | {"reward": columns["reward"].astype(np.float64)}
 
 
-class ForgetsTheLastTimestep(Hindsight):
+class ForgetsTheLastTimestep(Shortens):
     """Nothing left to bootstrap from."""
 
-    def first(self, column: np.ndarray, end: int, name: str) -> np.ndarray:
-        return column[:end] if name == "obs.obs" else super().first(column, end, name)
+    def finish(self, columns: Any) -> Any:
+        return columns | {"obs.obs": columns["obs.obs"][:-1]}
 
 
-class LeavesNothing(Hindsight):
-    """No transition."""
+class LeavesNothing(Shortens):
+    """No transition, where nothing was paid."""
 
-    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
-        return {name: column[len(columns["reward"]) :] for name, column in columns.items()}
+    def finish(self, columns: Any) -> Any:
+        length = 0 if columns["reward"].any() else len(columns["reward"])
+        return {name: column[: len(column) - length] for name, column in columns.items()}
 
 
-class CutsTheBeginning(Hindsight):
+class CutsTheBeginning(Shortens):
     """Its time would be wrong."""
 
-    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+    def finish(self, columns: Any) -> Any:
         if len(columns["reward"]) < 2:
             return columns
         return {name: column[1:] for name, column in columns.items()}
 
 
-class GoesOn(Hindsight):
-    """Past the end of the task."""
+class TurnsAround(Shortens):
+    """Left for right."""
+
+    def finish(self, columns: Any) -> Any:
+        return columns | {"action": 1 - columns["action"]}
+
+
+class MovesWhatWasSeen(Hindsight):
+    """As if goals changed where one is."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns | {"obs.obs": -columns["obs.obs"]}
+
+
+class GoesOn(Shortens):
+    """Past the end of the task."""
+
+    def finish(self, columns: Any) -> Any:
         return columns | {"terminated": np.ones_like(columns["terminated"])}
 
 
-class CutsWithoutAnEnd(Hindsight):
+class CutsWithoutAnEnd(Shortens):
     """Whoever learns from it waits for what follows, and nothing does."""
 
-    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
-        return columns | {"terminated": np.zeros_like(columns["terminated"])}
+    def finish(self, columns: Any) -> Any:
+        return columns | {"truncated": np.zeros_like(columns["truncated"])}
 
 
 class PaysOneLate(Hindsight):
@@ -170,6 +206,13 @@ class PaysOneLate(Hindsight):
         return columns | {"reward": np.roll(columns["reward"], 1)}
 
 
+class AsksForNothing(Hindsight):
+    """It had all been for nothing."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns | {"obs.goals": np.full_like(columns["obs.goals"], -1)}
+
+
 class KeepsTheReward(Hindsight):
     """It pays for goals that are no longer shown."""
 
@@ -177,10 +220,17 @@ class KeepsTheReward(Hindsight):
         return columns | {"reward": trajectory["reward"][: len(columns["reward"])].copy()}
 
 
-class DividesByNothing(Hindsight):
+class PaysLess(Shortens):
+    """Half of what was paid."""
+
+    def finish(self, columns: Any) -> Any:
+        return columns | {"reward": columns["reward"] / 2}
+
+
+class DividesByNothing(Shortens):
     """A reward that no network learns from."""
 
-    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+    def finish(self, columns: Any) -> Any:
         return columns | {"reward": columns["reward"] + np.float32(np.nan)}
 
 

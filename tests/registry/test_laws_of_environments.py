@@ -13,8 +13,12 @@ from gymnasium import spaces
 from amago_registry import Component
 from amago_registry.testing import ENVIRONMENT_LAWS
 from amago_registry.testing.arrays import global_randomness
+from amago_registry.testing.other_goals import other_goals
 
-HONEST = ["Walk", "ByForce", "Masked", "Endless", "Fixed", "HandsOutItself"]
+HONEST = [
+    *("Walk", "ByForce", "Masked", "Endless", "Fixed", "HandsOutItself", "Keeper", "Seeker"),
+    "HasOtherGoals",
+]
 EVERY = {law.__name__ for law in ENVIRONMENT_LAWS}
 NEW = "it_makes_a_new_environment_every_time"
 SPACES = "agents_can_take_its_spaces"
@@ -30,6 +34,8 @@ GLOBAL = "global_random_numbers_play_no_part"
 KEPT = "what_was_seen_stays_as_it_was"
 HORIZON = "a_trajectory_is_over_by_the_horizon"
 ATTEMPTS = "attempts_are_counted_and_have_outcomes"
+RECORDED = "what_it_records_lies_in_its_space"
+GOALS = "with_goals_says_what_other_goals_lead_to"
 CLOSED = "it_can_be_closed"
 BROKEN = {
     "CannotMake": EVERY,
@@ -55,7 +61,7 @@ BROKEN = {
     "TellsNothing": {NUMBERS},
     "FearsTheEdge": {ACTIONS, OBSERVATIONS, NUMBERS, HORIZON},
     "ClipsInPlace": {ACTIONS},
-    "ReturnsFour": EVERY - {NEW, SPACES, CHECK},
+    "ReturnsFour": EVERY - {NEW, SPACES, CHECK, RECORDED, GOALS},
     "NumbersItsEnvironments": {DECIDED},
     "RemembersItsPast": {DECIDED, RESET},
     "SharesItsPlace": {APART},
@@ -71,6 +77,24 @@ BROKEN = {
     "HidesItsOutcome": {ATTEMPTS},
     "WinsNothingKnown": {ATTEMPTS},
     "CannotBeClosed": {CLOSED},
+    "DeclaresNoSpace": {RECORDED},
+    "RecordsItsReward": {RECORDED},
+    "ForgetsToRecord": {RECORDED},
+    "BeginsUnrecorded": {RECORDED},
+    "RecordsInSinglePrecision": {RECORDED},
+    "RecordsBeyondItsSpace": {RECORDED},
+    "RecordsItsPast": {CHECK, DECIDED, RESET},
+    "HearsOfNoGoals": {GOALS},
+    "BeginsElsewhereForOtherGoals": {GOALS},
+    "PaysInHindsight": {GOALS},
+    "GoesOnInHindsight": {GOALS},
+    "StaysOverInHindsight": {GOALS},
+    "ForgetsWhatItRecorded": {GOALS},
+    "WritesToItsColumns": {GOALS},
+    "WritesToItsGoals": {GOALS},
+    "KnowsNoOtherGoals": {GOALS},
+    "KeepsNoRecord": {GOALS},
+    "PaysMoreWhenAsked": {GOALS},
 }
 SENTENCES = {
     "MakesNumbers": "make() returned int, no gymnasium.Env.",
@@ -123,6 +147,33 @@ SENTENCES = {
     "HidesItsOutcome": "attempt 0 ended without info['success'].",
     "WinsNothingKnown": "info['success'] is nan, no finite number.",
     "CannotBeClosed": "close raised RuntimeError: the window is gone.",
+    "DeclaresNoSpace": "its recorded_space is Discrete(3), no gymnasium.spaces.Dict.",
+    "RecordsItsReward": "its recorded_space has the key 'reward', which means something else in a "
+    "trajectory or an info: choose another name.",
+    "ForgetsToRecord": "after 5 steps, the info has no 'spot', which recorded_space says it has.",
+    "BeginsUnrecorded": "after reset, the info has no 'spot', which recorded_space says it has.",
+    "RecordsInSinglePrecision": "after 5 steps, info['spot'] is float32 (2,) where its space is "
+    "float64 (2,).",
+    "RecordsBeyondItsSpace": "after 1 steps, info['clock'] lies outside its space Discrete(17).",
+    "HearsOfNoGoals": "with_goals is not what a replay of seed 0 under [[0], [1]] records: obs.cell is "
+    "float32 (11, 1), not float32 (16, 1).",
+    "BeginsElsewhereForOtherGoals": "with_goals is not what a replay of seed 0 under [[1], [1]] "
+    "records: obs.cell is [3.0] in row 0, not [5.0].",
+    "PaysInHindsight": "with_goals is not what a replay of seed 0 under [[3], [3]] records: reward is "
+    "2.0 in row 4, not 1.0.",
+    "GoesOnInHindsight": "with_goals is not what a replay of seed 0 under [[0], [1]] records: obs.cell "
+    "is float32 (16, 1), not float32 (11, 1).",
+    "StaysOverInHindsight": "with_goals is not what a replay of seed 0 under [[3], [3]] records: "
+    "terminated is True in row 9, not False.",
+    "ForgetsWhatItRecorded": "with_goals is not what a replay of seed 0 under [[3], [3]] records: the "
+    "columns are ['action', 'obs.cell', 'obs.goals', 'reward', 'terminated', 'truncated'], not "
+    "['achieved', 'action', 'obs.cell', 'obs.goals', 'reward', 'terminated', 'truncated'].",
+    "WritesToItsColumns": "with_goals writes to the columns that it is given.",
+    "WritesToItsGoals": "with_goals writes to the goals that it is given.",
+    "KnowsNoOtherGoals": "with_goals raised NotImplementedError: later",
+    "KeepsNoRecord": "it offers with_goals, and its trajectories have no achieved.",
+    "PaysMoreWhenAsked": "with the goals that a task has, with_goals changes it: reward is 3.0 in row "
+    "4, not 1.0.",
 }
 
 
@@ -155,6 +206,13 @@ def test_a_broken_environment_breaks_exactly_these_laws(name: str) -> None:
 def test_every_law_is_broken_by_an_environment_that_breaks_no_other() -> None:
     alone = [laws for laws in BROKEN.values() if len(laws) == 1]
     assert set().union(*alone) == EVERY - {NEW}
+
+
+def test_what_was_achieved_is_asked_for_even_where_goals_of_the_task_cannot_be_as_large() -> None:
+    columns = {"obs.goals": np.zeros((3, 2, 1), np.int8), "achieved": np.full((3, 1), 300)}
+    drawn = [goals.ravel().tolist() for goals in other_goals(columns, [], 0)]
+    assert drawn
+    assert all(goals in ([300], [300, 300], [-1, 300]) for goals in drawn)
 
 
 def test_gymnasiums_checker_is_quoted() -> None:

@@ -17,9 +17,11 @@ IDENTITY = "an_identity_changes_nothing"
 COLUMNS = "the_same_columns_come_back"
 ROWS = "there_is_one_timestep_more_than_transitions"
 DONE = "what_was_done_is_not_rewritten"
+SEEN = "what_was_seen_is_not_rewritten"
 ENDS = "only_the_last_transition_ends_it"
 CUT = "what_is_cut_short_ends"
-PAID = "a_goal_that_is_shown_pays_when_it_is_reached"
+ASKED = "other_goals_are_what_the_environment_would_have_asked_for"
+RETURN = "the_return_never_falls"
 FINITE = "its_numbers_are_finite"
 RANDOM = "all_randomness_comes_from_the_generator"
 TRACE = "a_call_leaves_no_trace"
@@ -30,17 +32,22 @@ BROKEN = {
     "NeedsAnotherColumn": EVERY - {IDENTITY},
     "ReturnsNothing": EVERY,
     "WritesToItsArgument": {ARGUMENT},
+    "WritesWhatIsThere": {ARGUMENT},
     "AddsToItsArgument": {ARGUMENT},
     "ClaimsToKeep": {IDENTITY},
     "DropsAColumn": {COLUMNS},
     "Widens": {COLUMNS},
     "ForgetsTheLastTimestep": {ROWS},
     "LeavesNothing": {ROWS},
-    "CutsTheBeginning": {DONE},
+    "CutsTheBeginning": {DONE, SEEN},
+    "TurnsAround": {DONE},
+    "MovesWhatWasSeen": {SEEN},
     "GoesOn": {ENDS},
     "CutsWithoutAnEnd": {CUT},
-    "PaysOneLate": {PAID},
-    "KeepsTheReward": {PAID},
+    "PaysOneLate": {ASKED},
+    "AsksForNothing": {ASKED},
+    "KeepsTheReward": {ASKED},
+    "PaysLess": {RETURN},
     "DividesByNothing": {FINITE},
     "DrawsGlobally": {RANDOM, TRACE},
     "DrawsFromNowhere": {RANDOM, TRACE},
@@ -55,6 +62,8 @@ SENTENCES = {
     "them: law(component, trajectory=columns).",
     "ReturnsNothing": "what it returns is no dictionary of numpy arrays.",
     "WritesToItsArgument": "it changes reward of the trajectory that it was given; change copies.",
+    "WritesWhatIsThere": "given arrays that cannot be written to, as the replay gives them, it raised "
+    "ValueError: assignment destination is read-only; change copies.",
     "AddsToItsArgument": "it changes note of the trajectory that it was given; change copies.",
     "ClaimsToKeep": "its identity is true, and it changes achieved, action, obs.goals, obs.obs, "
     "reward, terminated, truncated.",
@@ -67,8 +76,11 @@ SENTENCES = {
     "CutsTheBeginning": "its actions are not the first of those that were taken.",
     "GoesOn": "terminated at the transitions [0, 1], it goes on; cut it at the first.",
     "CutsWithoutAnEnd": "cut to 3 of 12 transitions, the last is neither terminated nor truncated.",
-    "PaysOneLate": "at the transitions [0, 2], its reward is not 1 where the goal shown is reached.",
-    "KeepsTheReward": "at the transitions [2], its reward is not 1 where the goal shown is reached.",
+    "MovesWhatWasSeen": "it changes obs.obs, which other goals would not have changed.",
+    "PaysOneLate": "it asks for [[-1], [7]], and reward is not what the environment would have made of "
+    "that; ask context.with_goals.",
+    "AsksForNothing": "it asks for [[-1], [-1]]: for no goal at all.",
+    "PaysLess": "the return was 1 and is 0.5; leave alone what was better.",
     "DividesByNothing": "it returns numbers that are not finite in reward.",
     "DrawsGlobally": "it draws from a global generator, or seeds it; draw from rng.",
     "DrawsFromNowhere": "equal generators give different trajectories; draw from rng alone.",
@@ -91,7 +103,7 @@ def broken_by(name: str) -> dict[str, str]:
     return said
 
 
-@pytest.mark.parametrize("name", ["Keeps", "Hindsight"])
+@pytest.mark.parametrize("name", ["Keeps", "Hindsight", "Shortens"])
 def test_an_honest_relabeler_obeys_every_law(name: str) -> None:
     assert broken_by(name) == {}
 

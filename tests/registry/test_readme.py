@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+import sys
 import textwrap
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium import spaces
 
-from amago_registry import testing
+from amago_registry import Component, Options, RelabelerContext, testing
+from amago_registry.testing.other_goals import difference, played, replayed
+from amago_registry.testing.playing import players
 from amago_registry.testing.relabelers import walks
 from amago_standard.hooks import amago_register_environments, amago_register_relabelers
 
@@ -76,3 +83,111 @@ def test_laws_take_what_a_part_needs_as_the_readme_says() -> None:
         names = {"component": parts["none"], "columns": walks()[0]}
         exec(relabeler, names | {"law": noted(law)})
     assert obeyed == [*testing.ENVIRONMENT_LAWS, *testing.RELABELER_LAWS]
+
+
+def own_relabeler() -> dict[str, Any]:
+    """Return what the relabeler section defines."""
+    section = README.partition("### `amago_register_relabelers()")[2].partition("\n### ")[0]
+    names: dict[str, Any] = {"__name__": "own_relabeler"}
+    for block in re.findall(r"^```python\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE):
+        exec(block, names)
+        names.setdefault("lines", block.count("\n"))
+    return names
+
+
+def run(*places: float) -> dict[str, np.ndarray]:
+    """A run along an axis that was sent elsewhere and gave up."""
+    length = len(places) - 1
+    position = np.array([[place, 0.0] for place in places])
+    return {
+        "obs.observation": position.astype(np.float32),
+        "obs.goal": np.full((length + 1, 2), 9, np.float32),
+        "position": position,
+        "action": np.arange(length),
+        "reward": np.zeros(length, np.float32),
+        "terminated": np.zeros(length, bool),
+        "truncated": np.arange(length) == length - 1,
+    }
+
+
+def test_a_relabeler_of_ones_own_takes_thirty_lines_and_obeys_the_laws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = own_relabeler()
+    monkeypatch.setitem(sys.modules, "own_relabeler", SimpleNamespace(**names))
+    assert names["lines"] <= 30
+    (law_line,) = re.findall(r"^`(law\(component, trajectory=columns, context=.*\))`\.$", README, re.M)
+    part = type("Part", (), {"with_goals": names["with_goals"]})()
+    component = Component("place", "own_relabeler:Place", names["PlaceOptions"], "for tests")
+    for law in testing.RELABELER_LAWS:
+        known = {"law": law, "component": component, "columns": run(0, 1, 2, 3, 2)}
+        exec(law_line, known | {"part": part, "RelabelerContext": RelabelerContext})
+
+
+class Meadow(gymnasium.Env[Any, Any]):
+    """The environment that belongs to it, and its part in one: 12 steps of 1 along two axes."""
+
+    observation_space = spaces.Dict(
+        observation=spaces.Box(-12, 12, (2,), np.float32), goal=spaces.Box(-12, 12, (2,), np.float32)
+    )
+    action_space = spaces.Discrete(4)
+    recorded_space = spaces.Dict(position=spaces.Box(-12, 12, (2,), np.float64))
+    horizon = 12
+
+    def __init__(self, context: Any, options: Any) -> None:
+        self.asked = context, options
+
+    def make(self) -> Meadow:
+        return type(self)(*self.asked)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.place, self.time = np.zeros(2), 0
+        self.goal = (options or {}).get("goals", self.np_random.integers(-2, 3, 2))
+        return self.see(), {"position": self.place.copy()}
+
+    def step(self, action: Any) -> Any:
+        self.time += 1
+        self.place[action // 2] += 2 * (action % 2) - 1
+        there = bool(np.linalg.norm(self.place - self.goal) < 0.1)
+        late = not there and self.time == self.horizon
+        return self.see(), float(there), there, late, {"position": self.place.copy()}
+
+    def see(self) -> dict[str, np.ndarray]:
+        return {"observation": self.place.astype(np.float32), "goal": self.goal.astype(np.float32)}
+
+
+def test_the_environment_of_the_readme_obeys_the_laws_and_says_what_a_replay_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    part = type("Part", (Meadow,), {"with_goals": own_relabeler()["with_goals"]})
+    monkeypatch.setitem(sys.modules, "own_environment", SimpleNamespace(Part=part))
+    component = Component("meadow", "own_environment:Part", Options, "for tests")
+    for law in testing.ENVIRONMENT_LAWS:
+        law(component)
+    reached = 0
+    with players(component) as (player,):
+        for seed in range(5):
+            walk = played(player, seed, 12)
+            assert walk is not None
+            for goal in (*walk.columns["position"][1:], np.array([9, 9])):
+                replay = replayed(player, seed, walk.actions, goal)
+                found = player.part.with_goals(walk.columns, goal)
+                assert difference(found, replay.columns) is None
+                reached += bool(found["terminated"][-1])
+    assert reached > 5
+
+
+def test_the_relabeler_of_the_readme_is_paid_by_its_environment() -> None:
+    names = own_relabeler()
+    part = type("Part", (), {"with_goals": names["with_goals"]})()
+    context = RelabelerContext(with_goals=part.with_goals)
+    place = names["Place"](context, names["PlaceOptions"](probability=1.0))
+    columns = place(run(0, 1, 2, 3, 2), np.random.default_rng(0))
+    assert columns["reward"].tolist() == [0, 1]
+    assert columns["obs.goal"].tolist() == [[2, 0]] * 3
+    assert (columns["terminated"].tolist(), columns["truncated"].tolist()) == (
+        [False, True],
+        [False] * 2,
+    )
+    assert part.with_goals(columns, np.array([7, 7]))["truncated"].tolist() == [False, True]

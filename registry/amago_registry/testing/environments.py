@@ -15,8 +15,18 @@ from gymnasium.utils.env_checker import check_env
 
 from amago_registry.component import Component
 from amago_registry.errors import reason
+from amago_registry.goals import ACHIEVED, GOALS
+from amago_registry.recordings import recorded_fault
 from amago_registry.testing.arrays import frozen, global_randomness, without_tensors
 from amago_registry.testing.building import Law, require
+from amago_registry.testing.other_goals import (
+    OTHERS,
+    Recorded,
+    difference,
+    other_goals,
+    played,
+    replayed,
+)
 from amago_registry.testing.playing import (
     STEPS,
     Moment,
@@ -260,6 +270,56 @@ def attempts_are_counted_and_have_outcomes(component: Component) -> None:
 
 
 @without_tensors
+def what_it_records_lies_in_its_space(component: Component) -> None:
+    """Where it has a ``recorded_space``: every info has its keys, at reset too, with arrays of it."""
+    with players(component) as (player,):
+        space = player.recorded_space
+        if space is None:
+            return
+        fault = recorded_fault(space)
+        require(fault is None, component, f"{fault}.")
+        for time, moment in _all_moments(player):
+            when = f"after {time} steps" if time else "after reset"
+            for key, leaf in space.items():
+                sentence = f"{when}, the info has no {key!r}, which recorded_space says it has."
+                require(key in moment.recorded, component, sentence)
+                wrong = next(misfits(moment.recorded[key], leaf, f"info[{key!r}]"), None)
+                require(wrong is None, component, f"{when}, {wrong}.")
+
+
+@without_tensors
+def with_goals_says_what_other_goals_lead_to(component: Component) -> None:
+    """Where the part has ``with_goals``: to the bit what replaying the actions under them records.
+
+    Of whole tasks, played at random; the goals are what was achieved in them, in any order. Tasks that
+    neither show ``goals`` nor record ``achieved`` have goals of another form: nothing is asked of them.
+    """
+    with players(component) as (player,):
+        with_goals = getattr(player.part, "with_goals", None)
+        for seed in SEEDS if with_goals is not None else ():
+            walk, *others = [played(player, seed, LONGEST, walk) for walk in range(1 + OTHERS)]
+            if walk is None:
+                continue
+            columns = walk.columns
+            lacking = [name for name in (GOALS, ACHIEVED) if name not in columns]
+            if len(lacking) == 2:
+                return
+            sentence = f"it offers with_goals, and its trajectories have no {''.join(lacking)}."
+            require(not lacking, component, sentence)
+            elsewhere = [other.columns for other in others if other is not None]
+            asked = columns[GOALS][0], *other_goals(columns, elsewhere, seed)
+            replays = [_require_replay(player, with_goals, seed, walk, goals) for goals in asked]
+            wrong = difference(_called(component, with_goals, columns, asked[0]), columns)
+            sentence = f"with the goals that a task has, with_goals changes it: {wrong}."
+            require(wrong is None, component, sentence)
+            # Chance seldom ends a task by its last goal; in hindsight it does.
+            done = [one for one in replays if one.over and len(one.actions) < len(walk.actions)]
+            for replay in done[:1]:
+                for goals in asked:
+                    _require_replay(player, with_goals, seed, replay, goals)
+
+
+@without_tensors
 def it_can_be_closed(component: Component) -> None:
     """``close()`` raises nothing, neither after a trajectory nor before the first."""
     with players(component, 2) as (used, new):
@@ -283,6 +343,8 @@ ENVIRONMENT_LAWS: tuple[Law, ...] = (
     what_was_seen_stays_as_it_was,
     a_trajectory_is_over_by_the_horizon,
     attempts_are_counted_and_have_outcomes,
+    what_it_records_lies_in_its_space,
+    with_goals_says_what_other_goals_lead_to,
     it_can_be_closed,
 )
 """What every environment obeys. One that shows an ``action_mask`` is not asked what it forbids."""
@@ -317,6 +379,32 @@ def _tasks_after_a_seed(player: Player) -> list[list[Any]]:
     """Return how trajectories begin after resets without a seed, the first after one with."""
     player.play(0)
     return [player.play(None, steps=BEGINNING) for _ in range(RESETS)]
+
+
+def _require_replay(
+    player: Player, with_goals: Any, seed: int, walk: Recorded, goals: np.ndarray
+) -> Recorded:
+    """Return a task replayed under other goals; ``with_goals`` must have said what that records."""
+    replay = replayed(player, seed, walk.actions, goals)
+    found = _called(player.component, with_goals, walk.columns, goals)
+    wrong = difference(found, replay.columns)
+    what = f"a replay of seed {seed} under {goals.tolist()}"
+    sentence = f"with_goals is not what {what} records: {wrong}."
+    require(wrong is None, player.component, sentence)
+    return replay
+
+
+def _called(component: Component, with_goals: Any, columns: Any, goals: np.ndarray) -> Any:
+    """Return what ``with_goals`` says; it may write neither to the one nor to the other."""
+    given, before = goals.copy(), frozen(columns)
+    try:
+        found = with_goals(columns, given)
+    except Exception as error:
+        raise AssertionError(f"{component.name}: with_goals raised {reason(error)}") from error
+    same = {"columns": frozen(columns) == before, "goals": frozen(given) == frozen(goals)}
+    for what, kept in same.items():
+        require(kept, component, f"with_goals writes to the {what} that it is given.")
+    return found
 
 
 def _fault(moment: Moment) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -34,13 +35,17 @@ MANY = 64
 
 @dataclass(frozen=True)
 class Moment:
-    """What an environment returned at one timestep; the first of a trajectory is that of the reset."""
+    """What an environment returned at one timestep; the first of a trajectory is that of the reset.
+
+    ``keys`` are those of the info that are recorded.
+    """
 
     obs: Any
     reward: Any
     terminated: Any
     truncated: Any
     info: Any
+    keys: tuple[str, ...] = ()
 
     @property
     def over(self) -> bool:
@@ -53,11 +58,16 @@ class Moment:
         info = self.info if isinstance(self.info, dict) else {}
         return {key: info[key] for key in ("attempt", "success") if key in info}
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What the info has of all that is recorded."""
+        info = self.info if isinstance(self.info, dict) else {}
+        return {key: info[key] for key in self.keys if key in info}
+
     def value(self) -> Hashable:
         """Return by value all that learning and evaluation read."""
-        return frozen(
-            (self.obs, self.reward, bool(self.terminated), bool(self.truncated), self.outcome)
-        )
+        ends = bool(self.terminated), bool(self.truncated)
+        return frozen((self.obs, self.reward, *ends, self.outcome, self.recorded))
 
 
 @dataclass(frozen=True)
@@ -67,20 +77,36 @@ class Player:
     Args:
         component: The part.
         env: What it made.
+        part: The part, built.
     """
 
     component: Component
     env: Env
+    part: Any = None
 
-    def reset(self, seed: int | None = None) -> Moment:
-        """Begin a trajectory."""
+    @cached_property
+    def recorded_space(self) -> Any:
+        """What the environment says that it records; None where it does not."""
         try:
-            returned = self.env.reset(seed=seed)
+            return self.env.get_wrapper_attr("recorded_space")
+        except AttributeError:
+            return None
+
+    @cached_property
+    def _keys(self) -> tuple[str, ...]:
+        space = self.recorded_space
+        return tuple(space.spaces) if isinstance(space, spaces.Dict) else ()
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Moment:
+        """Begin a trajectory."""
+        words = {} if options is None else {"options": options}
+        try:
+            returned = self.env.reset(seed=seed, **words)
         except Exception as error:
             raise self._fault(f"reset raised {reason(error)}") from error
         if not isinstance(returned, tuple) or len(returned) != 2:
             raise self._fault(f"reset returned {returned!r} instead of (observation, info)")
-        return Moment(returned[0], 0.0, False, False, returned[1])
+        return Moment(returned[0], 0.0, False, False, returned[1], self._keys)
 
     def step(self, action: Any) -> Moment:
         """Take one step."""
@@ -91,7 +117,7 @@ class Player:
         if not isinstance(returned, tuple) or len(returned) != 5:
             wanted = "(observation, reward, terminated, truncated, info)"
             raise self._fault(f"step returned {returned!r} instead of {wanted}")
-        return Moment(*returned)
+        return Moment(*returned, self._keys)
 
     def close(self) -> None:
         """Close the environment."""
@@ -144,7 +170,7 @@ def players(component: Component, count: int = 1) -> Iterator[list[Player]]:
     for env in made:
         sentence = f"make() returned {type(env).__name__}, no gymnasium.Env."
         require(isinstance(env, gymnasium.Env), component, sentence)
-    made_players = [Player(component, env) for env in made]
+    made_players = [Player(component, env, part) for env in made]
     try:
         yield made_players
     finally:

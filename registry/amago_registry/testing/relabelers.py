@@ -1,6 +1,7 @@
 """Laws of relabelers, on walks along a line towards two goals, or on a trajectory of the author's.
 
-A relabeler that needs other columns is given them: ``law(component, trajectory=columns)``.
+A relabeler that needs other columns is given them, and where they are rewards of another environment,
+that too: ``law(component, trajectory=columns, context=RelabelerContext(with_goals=...))``.
 
 Shape suffixes: T = transitions.
 """
@@ -8,6 +9,7 @@ Shape suffixes: T = transitions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Protocol, TypeAlias
 
@@ -17,6 +19,7 @@ import torch
 from amago_registry.component import Component
 from amago_registry.contexts import RelabelerContext
 from amago_registry.errors import reason
+from amago_registry.goals import ABSENT, GOALS, present, with_goals
 from amago_registry.protocols import Relabeler
 from amago_registry.testing.arrays import frozen, global_randomness, make_part
 from amago_registry.testing.building import require, require_protocol
@@ -25,13 +28,17 @@ Trajectory: TypeAlias = Mapping[str, np.ndarray]
 
 SEEDS = range(10)
 ENDS = ("terminated", "truncated")
-_PAID = ("obs.goals", "achieved", "reward")
-ABSENT = -1
-"""Shown in place of a goal that is absent or has been reached."""
+ROUNDING = 1e-6
+"""Of a return, in shares of it."""
+
+_ASKED = (GOALS, "reward", *ENDS)
+"""What follows from the goals that are asked for."""
+
+_CONTEXT = RelabelerContext(with_goals=with_goals, environment="a walk along a line")
 
 
 class RelabelerLaw(Protocol):
-    """A law that can be tried with a trajectory of the author's."""
+    """A law that can be tried with a trajectory and a context of the author's."""
 
     __name__: str
 
@@ -42,6 +49,7 @@ class RelabelerLaw(Protocol):
         device: str = "cpu",
         dtype: torch.dtype = torch.float64,
         trajectory: Trajectory | None = None,
+        context: RelabelerContext | None = None,
     ) -> None:
         """Check the component.
 
@@ -52,13 +60,40 @@ class RelabelerLaw(Protocol):
             trajectory: Columns as the replay stores them: ``obs.<key>`` (T+1, ...), ``action``,
                 ``reward``, ``terminated`` and ``truncated`` (T, ...), others of T or T+1 rows. By
                 default those of :func:`walks`.
+            context: What it is built with; by default one whose ``with_goals`` is that of goals in a
+                row, :func:`amago_registry.goals.with_goals`.
 
         Raises:
             AssertionError: If the component breaks the law.
         """
 
 
-def _law(check: Callable[[Component, Trajectory], None]) -> RelabelerLaw:
+@dataclass(frozen=True)
+class _Trial:
+    """A part that is yet to be made, and what it is tried on."""
+
+    component: Component
+    trajectory: Trajectory
+    context: RelabelerContext
+
+    def part(self) -> Any:
+        part = make_part(self.component, self.context)
+        require_protocol(part, Relabeler, self.component)
+        return part
+
+    def require(self, truth: bool, sentence: str) -> None:
+        require(truth, self.component, sentence)
+
+    def copy(self) -> dict[str, np.ndarray]:
+        return {name: column.copy() for name, column in self.trajectory.items()}
+
+    def relabelled(self) -> list[Trajectory]:
+        """Return what a new part makes of the trajectory, seed by seed."""
+        part = self.part()
+        return [_relabelled(part, self.copy(), self.component, seed) for seed in SEEDS]
+
+
+def _law(check: Callable[[_Trial], None]) -> RelabelerLaw:
     """Make a law of a check of one trajectory."""
 
     @wraps(check)
@@ -68,10 +103,11 @@ def _law(check: Callable[[Component, Trajectory], None]) -> RelabelerLaw:
         device: str = "cpu",
         dtype: torch.dtype = torch.float64,
         trajectory: Trajectory | None = None,
+        context: RelabelerContext | None = None,
     ) -> None:
         del device, dtype
         for columns in walks() if trajectory is None else (trajectory,):
-            check(component, columns)
+            check(_Trial(component, columns, context or _CONTEXT))
 
     return law
 
@@ -86,9 +122,10 @@ def _on_walks_alone(law: RelabelerLaw) -> RelabelerLaw:
         device: str = "cpu",
         dtype: torch.dtype = torch.float64,
         trajectory: Trajectory | None = None,
+        context: RelabelerContext | None = None,
     ) -> None:
         if trajectory is None:
-            law(component, device=device, dtype=dtype)
+            law(component, device=device, dtype=dtype, context=context)
 
     return checked
 
@@ -135,90 +172,117 @@ def _walk(actions: Sequence[int], goals: tuple[int, int]) -> Trajectory:
 
 
 @_law
-def a_relabeler_offers_what_samplers_call(component: Component, trajectory: Trajectory) -> None:
+def a_relabeler_offers_what_samplers_call(trial: _Trial) -> None:
     """It is a ``Relabeler`` whose ``identity`` is a bool, and returns a trajectory: arrays by name."""
-    part = _part(component)
+    part = trial.part()
     identity = type(part.identity).__name__
-    require(identity == "bool", component, f"its identity is of type {identity}, no bool.")
-    _relabelled(part, _copy(trajectory), component)
+    trial.require(identity == "bool", f"its identity is of type {identity}, no bool.")
+    _relabelled(part, trial.copy(), trial.component)
 
 
 @_law
-def its_argument_stays_as_it_was(component: Component, trajectory: Trajectory) -> None:
-    """The trajectory that it was given has the same columns and bits afterwards."""
-    part = _part(component)
+def its_argument_stays_as_it_was(trial: _Trial) -> None:
+    """The trajectory that it was given, which may be read-only, has the same bits afterwards."""
+    part = trial.part()
     for seed in SEEDS:
-        given = _copy(trajectory)
-        _relabelled(part, given, component, seed)
-        changed = _differences(given, trajectory)
+        given = trial.copy()
+        _relabelled(part, given, trial.component, seed)
+        changed = _differences(given, trial.trajectory)
         sentence = f"it changes {changed} of the trajectory that it was given; change copies."
-        require(not changed, component, sentence)
+        trial.require(not changed, sentence)
+    stored = trial.copy()
+    for column in stored.values():
+        column.flags.writeable = False
+    for seed in SEEDS:
+        try:
+            part(stored, np.random.default_rng(seed))
+        except Exception as error:
+            raise AssertionError(
+                f"{trial.component.name}: given arrays that cannot be written to, as the replay gives "
+                f"them, it raised {reason(error)}; change copies."
+            ) from error
 
 
 @_law
-def an_identity_changes_nothing(component: Component, trajectory: Trajectory) -> None:
+def an_identity_changes_nothing(trial: _Trial) -> None:
     """Where ``identity`` is true, what comes back is what was given, bit by bit."""
-    part = _part(component)
+    part = trial.part()
     if part.identity is not True:
         return
     for seed in SEEDS:
-        returned = _relabelled(part, _copy(trajectory), component, seed)
-        changed = _differences(returned, trajectory)
-        require(not changed, component, f"its identity is true, and it changes {changed}.")
+        returned = _relabelled(part, trial.copy(), trial.component, seed)
+        changed = _differences(returned, trial.trajectory)
+        trial.require(not changed, f"its identity is true, and it changes {changed}.")
 
 
 @_law
-def the_same_columns_come_back(component: Component, trajectory: Trajectory) -> None:
+def the_same_columns_come_back(trial: _Trial) -> None:
     """With their names, dtypes, and shapes behind the rows."""
-    for columns in _all_relabelled(component, trajectory):
-        given, returned = sorted(trajectory), sorted(columns)
-        sentence = f"given the columns {given}, it returns {returned}."
-        require(returned == given, component, sentence)
+    for columns in trial.relabelled():
+        given, returned = sorted(trial.trajectory), sorted(columns)
+        trial.require(returned == given, f"given the columns {given}, it returns {returned}.")
         for name, column in columns.items():
-            one, other = _kind(trajectory[name]), _kind(column)
-            require(other == one, component, f"{name} was {one}, and it returns {other}.")
+            one, other = _kind(trial.trajectory[name]), _kind(column)
+            trial.require(other == one, f"{name} was {one}, and it returns {other}.")
 
 
 @_law
-def there_is_one_timestep_more_than_transitions(component: Component, trajectory: Trajectory) -> None:
+def there_is_one_timestep_more_than_transitions(trial: _Trial) -> None:
     """At least one transition, none invented; each column has as many rows as is its way."""
-    most = len(trajectory["reward"])
-    for columns in _all_relabelled(component, trajectory):
+    most = len(trial.trajectory["reward"])
+    for columns in trial.relabelled():
         length = len(columns["reward"]) if "reward" in columns else 0
         sentence = f"of {most} transitions it makes {length}; return 1 to {most}."
-        require(1 <= length <= most, component, sentence)
-        for name in sorted(columns.keys() & trajectory.keys()):
-            one_more = name.startswith("obs.") or len(trajectory[name]) > most
+        trial.require(1 <= length <= most, sentence)
+        for name in sorted(columns.keys() & trial.trajectory.keys()):
+            one_more = name.startswith("obs.") or len(trial.trajectory[name]) > most
             rows, wanted = len(columns[name]), length + one_more
             sentence = f"of {length} transitions, {name} has {rows} rows instead of {wanted}."
-            require(rows == wanted, component, sentence)
+            trial.require(rows == wanted, sentence)
 
 
 @_law
-def what_was_done_is_not_rewritten(component: Component, trajectory: Trajectory) -> None:
+def what_was_done_is_not_rewritten(trial: _Trial) -> None:
     """The actions are the first of those that were taken: time goes on from the same beginning."""
-    taken = trajectory["action"]
-    for columns in _all_relabelled(component, trajectory):
+    taken = trial.trajectory["action"]
+    for columns in trial.relabelled():
         action = columns.get("action", taken)
         sentence = "its actions are not the first of those that were taken."
-        require(np.array_equal(action, taken[: len(action)]), component, sentence)
+        trial.require(np.array_equal(action, taken[: len(action)]), sentence)
+
+
+@_on_walks_alone
+@_law
+def what_was_seen_is_not_rewritten(trial: _Trial) -> None:
+    """Observations other than goals are the first of those that were seen, bit by bit."""
+    for columns in trial.relabelled():
+        changed = _list(
+            [
+                name
+                for name, given in trial.trajectory.items()
+                if name.startswith("obs.") and name != GOALS and name in columns
+                if frozen(columns[name]) != frozen(given[: len(columns[name])])
+            ]
+        )
+        sentence = f"it changes {changed}, which other goals would not have changed."
+        trial.require(not changed, sentence)
 
 
 @_law
-def only_the_last_transition_ends_it(component: Component, trajectory: Trajectory) -> None:
+def only_the_last_transition_ends_it(trial: _Trial) -> None:
     """No transition but the last is ``terminated`` or ``truncated``."""
-    for columns in _all_relabelled(component, trajectory):
+    for columns in trial.relabelled():
         for name in ENDS:
             early = np.flatnonzero(columns.get(name, np.zeros(1))[:-1]).tolist()
             sentence = f"{name} at the transitions {early}, it goes on; cut it at the first."
-            require(not early, component, sentence)
+            trial.require(not early, sentence)
 
 
 @_law
-def what_is_cut_short_ends(component: Component, trajectory: Trajectory) -> None:
+def what_is_cut_short_ends(trial: _Trial) -> None:
     """The last of fewer transitions is ``terminated`` or ``truncated``: nothing followed it."""
-    most = len(trajectory["reward"])
-    for columns in _all_relabelled(component, trajectory):
+    most = len(trial.trajectory["reward"])
+    for columns in trial.relabelled():
         ends = [columns.get(name, np.ones(0)) for name in ENDS]
         lengths = [len(end) for end in ends]
         # Where there are no rows at all, another law says so.
@@ -226,56 +290,76 @@ def what_is_cut_short_ends(component: Component, trajectory: Trajectory) -> None
         sentence = (
             f"cut to {lengths[0]} of {most} transitions, the last is neither terminated nor truncated."
         )
-        require(not cut or any(end[-1] for end in ends), component, sentence)
+        trial.require(not cut or any(end[-1] for end in ends), sentence)
 
 
 @_on_walks_alone
 @_law
-def a_goal_that_is_shown_pays_when_it_is_reached(component: Component, trajectory: Trajectory) -> None:
-    """Where other goals are shown, the reward is 1 on reaching the first that is left, and else 0."""
-    for columns in _all_relabelled(component, trajectory):
-        goals, achieved, reward = ({**trajectory, **columns}[name] for name in _PAID)
-        reached_T = _reached(goals, achieved[: len(goals)])
-        same = np.array_equal(goals, trajectory["obs.goals"][: len(goals)])
-        # Rows that are too few, and what is not finite, are subjects of other laws.
-        if same or len(reached_T) != len(reward) or not np.isfinite(reward).all():
+def other_goals_are_what_the_environment_would_have_asked_for(trial: _Trial) -> None:
+    """Where other goals are shown, they, the rewards and the ends are those of ``with_goals``."""
+    given = trial.trajectory[GOALS]
+    for columns in trial.relabelled():
+        shown = columns.get(GOALS, given)
+        # Goals of another shape are the subject of other laws.
+        if shown[:1].shape != given[:1].shape or np.array_equal(shown[0], given[0]):
             continue
-        wrong = np.flatnonzero(reward != reached_T).tolist()
-        sentence = f"at the transitions {wrong}, its reward is not 1 where the goal shown is reached."
-        require(not wrong, component, sentence)
+        asked = shown[0].tolist()
+        trial.require(bool(present(shown[0]).any()), f"it asks for {asked}: for no goal at all.")
+        wanted = with_goals(trial.trajectory, shown[0])
+        wrong = [
+            name
+            for name in _ASKED
+            if name in columns and not np.array_equal(columns[name], wanted[name])
+        ]
+        sentence = (
+            f"it asks for {asked}, and {_list(wrong)} is not what the environment would have made of "
+            "that; ask context.with_goals."
+        )
+        trial.require(not wrong, sentence)
 
 
 @_law
-def its_numbers_are_finite(component: Component, trajectory: Trajectory) -> None:
+def the_return_never_falls(trial: _Trial) -> None:
+    """The rewards add up to no less than before."""
+    given = trial.trajectory["reward"].sum(dtype=np.float64)
+    for columns in trial.relabelled():
+        reward = columns.get("reward", trial.trajectory["reward"])
+        returned = reward.sum(dtype=np.float64)
+        sentence = f"the return was {given:g} and is {returned:g}; leave alone what was better."
+        trial.require(not returned < given - ROUNDING * abs(given), sentence)
+
+
+@_law
+def its_numbers_are_finite(trial: _Trial) -> None:
     """No NaN and no infinity in any column."""
-    for columns in _all_relabelled(component, trajectory):
+    for columns in trial.relabelled():
         broken = [name for name in sorted(columns) if not np.isfinite(columns[name]).all()]
-        require(not broken, component, f"it returns numbers that are not finite in {_list(broken)}.")
+        trial.require(not broken, f"it returns numbers that are not finite in {_list(broken)}.")
 
 
 @_law
-def all_randomness_comes_from_the_generator(component: Component, trajectory: Trajectory) -> None:
+def all_randomness_comes_from_the_generator(trial: _Trial) -> None:
     """Equal generators give equal trajectories, and the global ones are neither read nor changed."""
     runs = []
     for seed in (0, 1):
         with global_randomness(seed) as touched:
-            runs.append([frozen(columns) for columns in _all_relabelled(component, trajectory)])
+            runs.append([frozen(columns) for columns in trial.relabelled()])
             sentence = "it draws from a global generator, or seeds it; draw from rng."
-            require(not touched(), component, sentence)
+            trial.require(not touched(), sentence)
     sentence = "equal generators give different trajectories; draw from rng alone."
-    require(runs[0] == runs[1], component, sentence)
+    trial.require(runs[0] == runs[1], sentence)
 
 
 @_law
-def a_call_leaves_no_trace(component: Component, trajectory: Trajectory) -> None:
+def a_call_leaves_no_trace(trial: _Trial) -> None:
     """What comes back does not depend on what was relabelled before: batches may be drawn again."""
-    part = _part(component)
+    part = trial.part()
     first, again = (
-        [frozen(_relabelled(part, _copy(trajectory), component, seed)) for seed in SEEDS]
+        [frozen(_relabelled(part, trial.copy(), trial.component, seed)) for seed in SEEDS]
         for _ in range(2)
     )
     sentence = "it relabels otherwise when asked again with an equal generator; keep nothing."
-    require(first == again, component, sentence)
+    trial.require(first == again, sentence)
 
 
 RELABELER_LAWS: tuple[RelabelerLaw, ...] = (
@@ -285,30 +369,16 @@ RELABELER_LAWS: tuple[RelabelerLaw, ...] = (
     the_same_columns_come_back,
     there_is_one_timestep_more_than_transitions,
     what_was_done_is_not_rewritten,
+    what_was_seen_is_not_rewritten,
     only_the_last_transition_ends_it,
     what_is_cut_short_ends,
-    a_goal_that_is_shown_pays_when_it_is_reached,
+    other_goals_are_what_the_environment_would_have_asked_for,
+    the_return_never_falls,
     its_numbers_are_finite,
     all_randomness_comes_from_the_generator,
     a_call_leaves_no_trace,
 )
 """What every relabeler obeys."""
-
-
-def _part(component: Component) -> Any:
-    part = make_part(component, RelabelerContext())
-    require_protocol(part, Relabeler, component)
-    return part
-
-
-def _copy(trajectory: Trajectory) -> dict[str, np.ndarray]:
-    return {name: column.copy() for name, column in trajectory.items()}
-
-
-def _all_relabelled(component: Component, trajectory: Trajectory) -> list[Trajectory]:
-    """Return what a new part makes of the trajectory, seed by seed."""
-    part = _part(component)
-    return [_relabelled(part, _copy(trajectory), component, seed) for seed in SEEDS]
 
 
 def _relabelled(part: Any, trajectory: Trajectory, component: Component, seed: int = 0) -> Trajectory:
@@ -325,15 +395,6 @@ def _relabelled(part: Any, trajectory: Trajectory, component: Component, seed: i
     )
     require(arrays, component, "what it returns is no dictionary of numpy arrays.")
     return columns
-
-
-def _reached(goals: np.ndarray, achieved: np.ndarray) -> np.ndarray:
-    """Return (T,) whether what a transition of a walk achieves is the first goal shown before it."""
-    reached = []
-    for shown, cell in zip(goals, achieved[1:], strict=False):  # There is no step from the last.
-        left = shown[shown != ABSENT]
-        reached.append(left.size > 0 and left[0] == cell[0])
-    return np.array(reached, bool)
 
 
 def _differences(columns: Trajectory, others: Trajectory) -> str:

@@ -1,0 +1,362 @@
+"""What relabelers are given of the environment, in every process, and whom their errors name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from loader_parts import relabeling
+from toys import Seeker, tiny
+
+import amago_core
+from amago_core.compose import Composition, Task, compose, compose_relabeler, compose_task
+from amago_core.errors import AmagoError
+from amago_core.loading import Loader, LoaderError, make_loader
+from amago_core.loading.relabeling import Offer, offered
+from amago_core.loading.watched import Forms, WatchedRelabeler
+from amago_core.replay import Replay, ReplayWriter
+from amago_core.spec import RunSpec, load_spec
+from amago_registry.goals import with_goals
+from amago_registry.trajectories import Trajectory
+
+Columns = Mapping[str, np.ndarray]
+LOADERS = ("none", "thread", "process")
+TRAJECTORY = ["obs.obs", "obs.goals", "achieved", "action", "reward", "terminated", "truncated"]
+
+
+class SeekerPart:
+    """A part that offers ``with_goals``."""
+
+    with_goals = staticmethod(with_goals)
+
+    def make(self) -> Seeker:
+        return Seeker()
+
+
+def seeking(**more: Any) -> Any:
+    """Return a function that makes environments, with what it offers as attributes."""
+
+    def make() -> Seeker:
+        return Seeker()
+
+    for name, value in more.items():
+        setattr(make, name, value)
+    return make
+
+
+def walked(seed: int) -> Trajectory:
+    """Return a walk as it would be stored: right all the way, for 5 steps, without reaching a goal."""
+    goals = np.array([[0], [0]])
+    cells = np.arange(4, 10)[:, None]
+    return Trajectory(
+        {
+            "obs.obs": cells.astype(np.float32),
+            "obs.goals": np.stack([goals] * 6),
+            "achieved": cells,
+            "action": np.full(5, 2, np.uint8),
+            "reward": np.zeros(5, np.float32),
+            "terminated": np.zeros(5, bool),
+            "truncated": np.arange(5) == 4,
+        },
+        seed,
+    )
+
+
+def spec_of(how: str, loader: str = "none", **more: Any) -> RunSpec:
+    spec = load_spec(tiny(sampling={"loader": loader}, **more), local_environment=True)
+    return spec.model_copy(update={"relabeler": relabeling(how), "environment": None})
+
+
+def test_a_part_offers_with_goals_by_its_method_make() -> None:
+    found = offered(SeekerPart().make, "seeker")
+    assert found == Offer("seeker", with_goals)
+
+
+def test_a_function_offers_with_goals_by_an_attribute() -> None:
+    def of_function(columns: Columns, goals: Any) -> Columns:
+        return columns
+
+    assert offered(seeking(with_goals=of_function), "seeker") == Offer("seeker", of_function)
+
+
+@pytest.mark.parametrize("make", [None, seeking(), Seeker().reset, seeking(with_goals=None)])
+def test_most_environments_offer_nothing(make: Any) -> None:
+    assert offered(make, "seeker") is None
+
+
+class SeekerItself(Seeker):
+    """An environment whose class makes it, and whose method needs one that is made."""
+
+    def with_goals(self, columns: Columns, goals: Any) -> Columns:
+        raise AssertionError("nobody made one")
+
+
+class SeekerClass(Seeker):
+    """An environment whose class makes it, and offers what needs no environment."""
+
+    with_goals = staticmethod(with_goals)
+
+
+def test_a_class_offers_what_can_be_called_without_an_instance() -> None:
+    assert offered(SeekerClass, "seeker") == Offer("seeker", with_goals)
+    assert offered(SeekerItself, "seeker") is None
+    assert offered(SeekerItself(), "seeker") is not None
+
+
+def test_a_relabeler_is_given_what_the_environment_offers() -> None:
+    task = compose_task(None, 0, seeking(with_goals=with_goals))
+    relabeler = compose_relabeler(spec_of("goals"), task)
+    columns = relabeler(walked(0).columns, np.random.default_rng(0))
+    # Cell 3 is never reached.
+    assert columns["obs.goals"][:, :, 0].tolist() == [[3, 4]] * 6
+    assert columns["reward"].tolist() == [0] * 5
+
+
+def test_a_relabeler_of_recordings_alone_is_offered_nothing() -> None:
+    seen, acted = Seeker().observation_space, Seeker().action_space
+    task = Task("the dataset x", None, seen, acted, None)
+    with pytest.raises(AmagoError) as caught:
+        compose_relabeler(spec_of("goals"), task)
+    assert str(caught.value) == "goals of no environment cannot be changed"
+
+
+def test_composing_and_checking_refuse_what_a_relabeler_refuses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(AmagoError) as caught:
+        compose(spec_of("goals"), seeking())
+    assert str(caught.value) == "goals of make cannot be changed"
+    from amago_core.commands import check
+
+    spec = load_spec(tiny()).model_copy(update={"relabeler": relabeling("goals")})
+    monkeypatch.setattr(check, "load_spec", lambda *_: spec)
+    monkeypatch.setattr(check, "spec_yaml", lambda _: "")
+    result = CliRunner().invoke(check.command, ["tiny.yaml"])
+    assert isinstance(result.exception, AmagoError)
+    assert str(result.exception) == "goals of standard/bandit cannot be changed"
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Replay:
+    writer = ReplayWriter(tmp_path)
+    for seed in range(6):
+        writer.append(walked(seed))
+    writer.flush(0)
+    return Replay(tmp_path, None)
+
+
+@contextmanager
+def loading(spec: RunSpec, replay: Replay, make: Callable[[], Any]) -> Iterator[Loader]:
+    task = compose_task(None, 0, make)
+    parts = SimpleNamespace(
+        task=task,
+        relabeler=compose_relabeler(spec, task),
+        dataset=None,
+        agent=SimpleNamespace(device=torch.device("cpu")),
+    )
+    made = make_loader(spec, cast(Composition, parts), replay)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_every_loader_asks_the_environments_own_function(loader: str, replay: Replay) -> None:
+    goal = 7
+
+    def to_the_right(columns: Columns, goals: Any) -> Columns:
+        return with_goals(columns, np.array([[goal], [goals[0, 0] + 6]]))
+
+    make = seeking(with_goals=to_the_right)
+    with loading(spec_of("goals", loader), replay, make) as made:
+        ((batch,),) = made.round(0, 1, 6)
+    assert batch.reward_M.tolist() == [0, 0, 1, 0, 1] * 4
+    assert batch.terminated_M.tolist() == [False, False, False, False, True] * 4
+    assert batch.obs["goals"][:6, :, 0].tolist() == [[7, 9]] * 3 + [[-1, 9]] * 2 + [[-1, -1]]
+
+
+def test_a_function_that_cannot_be_sent_to_a_process_is_refused(replay: Replay) -> None:
+    lock = threading.Lock()
+
+    def locked(columns: Columns, goals: Any) -> Columns:
+        with lock:
+            return columns
+
+    spec = spec_of("goals", "process")
+    with (
+        pytest.raises(LoaderError) as caught,
+        loading(spec, replay, seeking(with_goals=locked)),
+    ):
+        pass
+    assert str(caught.value) == (
+        "loader processes cannot be given with_goals of environment make (TypeError: cannot pickle "
+        "'_thread.lock' object): keep in what it belongs to only what can be copied, or write "
+        "sampling.loader=thread."
+    )
+
+
+class Unreceivable:
+    """Can be sent, and not be received."""
+
+    def __call__(self, columns: Columns, goals: Any) -> Columns:
+        return columns
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("no number",)
+
+
+def test_a_function_that_a_process_cannot_receive_is_named(replay: Replay) -> None:
+    make = seeking(with_goals=Unreceivable())
+    with (
+        loading(spec_of("goals", "process"), replay, make) as made,
+        pytest.raises(LoaderError) as caught,
+    ):
+        list(made.round(0, 1, 6))
+    assert str(caught.value) == (
+        "loader processes cannot receive with_goals of environment make (ValueError: invalid literal "
+        "for int() with base 10: 'no number'): define it in a module that can be imported by its name, "
+        "or write sampling.loader=thread."
+    )
+
+
+def lost(columns: Columns, goals: Any) -> Columns:
+    raise KeyError("map")
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_what_the_environments_function_raises_names_the_environment(
+    loader: str, replay: Replay
+) -> None:
+    with (
+        loading(spec_of("goals", loader), replay, seeking(with_goals=lost)) as made,
+        pytest.raises(AmagoError) as caught,
+    ):
+        list(made.round(0, 1, 6))
+    assert str(caught.value) == "the environment make cannot be used: with_goals raised KeyError: 'map'"
+
+
+def unmapped(columns: Columns, goals: Any) -> Columns:
+    return {**columns, "reward": columns["map"]}
+
+
+def unpaid(columns: Columns, goals: Any) -> Columns:
+    return {name: column for name, column in columns.items() if name != "reward"}
+
+
+def silent(columns: Columns, goals: Any) -> Any:
+    return None
+
+
+ANSWERS: list[tuple[Any, str]] = [
+    (
+        unmapped,
+        "with_goals of environment make needs the column 'map', and a trajectory has "
+        f"{', '.join(TRAJECTORY)}: name an environment that shows it (obs.<key>) or records it (its "
+        "recorded_space has the key), or write relabeler=none.",
+    ),
+    (silent, "with_goals of environment make returned a NoneType, no columns."),
+    (
+        unpaid,
+        "what with_goals of environment make returned cannot be learned from: its columns are "
+        f"{sorted({*TRAJECTORY} - {'reward'})}; they must be {sorted({*TRAJECTORY} - {'achieved'})}.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "message"), ANSWERS, ids=["unmapped", "silent", "unpaid"])
+@pytest.mark.parametrize("how", ["goals", "within goals"])
+def test_what_the_environment_answers_is_not_blamed_on_the_relabeler(
+    how: str, answer: Any, message: str
+) -> None:
+    task = compose_task(None, 0, seeking(with_goals=answer))
+    relabeler = WatchedRelabeler(
+        compose_relabeler(spec_of(how), task), "tests/relabeler", Forms(task.observed, task.acted)
+    )
+    with pytest.raises(AmagoError) as caught:
+        relabeler(walked(0).columns, np.random.default_rng(0))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_relabeler_knows_the_environments_name_in_every_process(loader: str, replay: Replay) -> None:
+    with (
+        loading(spec_of("ask", loader), replay, seeking()) as made,
+        pytest.raises(AmagoError) as caught,
+    ):
+        list(made.round(0, 1, 6))
+    assert str(caught.value) == "the environment is called make"
+
+
+FAULTS = {
+    "fail": "the relabeler tests/relabeler cannot be used: relabelling a trajectory raised "
+    "KeyError: 'goal'",
+    "refuse": "goals are missing: write goals=3",
+    "none": "the relabeler tests/relabeler returned a NoneType, no columns.",
+    "blind": "what the relabeler tests/relabeler returned cannot be learned from: its columns are "
+    f"{sorted(TRAJECTORY[2:])}; they must be {sorted(set(TRAJECTORY) - {'achieved'})}.",
+}
+
+
+@pytest.mark.parametrize("how", FAULTS)
+def test_what_goes_wrong_in_a_relabeler_within_another_names_the_inner_one(how: str) -> None:
+    task = compose_task(None, 0, seeking())
+    outer = compose_relabeler(spec_of(f"within {how}"), task)
+    with pytest.raises(AmagoError) as caught:
+        outer(walked(0).columns, np.random.default_rng(0))
+    assert str(caught.value) == FAULTS[how]
+
+
+def test_a_relabeler_within_another_is_given_what_the_outer_one_was() -> None:
+    task = compose_task(None, 0, seeking(with_goals=with_goals))
+    columns = compose_relabeler(spec_of("within goals"), task)(
+        walked(0).columns, np.random.default_rng(0)
+    )
+    assert columns["obs.goals"][0, :, 0].tolist() == [3, 4]
+    with pytest.raises(AmagoError) as caught:
+        compose_relabeler(spec_of("within goals"), compose_task(None, 0, seeking()))
+    assert str(caught.value) == "goals of make cannot be changed"
+
+
+def test_a_column_that_a_relabeler_misses_is_named_with_those_there_are() -> None:
+    columns = dict(walked(0).columns)
+    del columns["achieved"]
+    task = compose_task(None, 0, seeking())
+    forms = Forms(task.observed, task.acted)
+    relabeler = WatchedRelabeler(compose_relabeler(spec_of("achieved"), task), "tests/hindsight", forms)
+    with pytest.raises(AmagoError) as caught:
+        relabeler(columns, np.random.default_rng(0))
+    assert str(caught.value) == (
+        "the relabeler tests/hindsight needs the column 'achieved', and a trajectory has obs.obs, "
+        "obs.goals, action, reward, terminated, truncated: name an environment that shows it "
+        "(obs.<key>) or records it (its recorded_space has the key), or write relabeler=none."
+    )
+
+
+@pytest.mark.parametrize("loader", ["none", "process"])
+def test_a_run_learns_from_what_was_recorded_in_a_local_environment(
+    loader: str, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    def counted(columns: Columns, goals: Any) -> Columns:
+        asked.append(len(columns["achieved"]))
+        return with_goals(columns, goals)
+
+    result = amago_core.train(
+        spec_of("goals", loader, training={"batch": 4, "rounds": 2, "steps_per_round": 30}),
+        environment=seeking(with_goals=counted),
+        run=tmp_path / "run",
+    )
+    assert result.updates > 0
+    assert bool(asked) == (loader == "none")  # Else it was asked in another process.
+    stored = Replay(result.run / "replay", None).trajectory(0)
+    assert stored.columns["achieved"].shape == (stored.length + 1, 1)
