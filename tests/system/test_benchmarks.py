@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import attention, backbones, replay, rollout, running
+from benchmarks import attention, backbones, environments, replay, rollout, running
 
 # KiB of one environment at context 9: 3 layers of 128 numbers of 4 bytes, unless said.
 COSTS_OF_STATE = {
@@ -17,6 +17,8 @@ COSTS_OF_STATE = {
     "transformer": 3 * (2 * 10 * 128 * 4 + 8) / 1024,  # Keys and values of 10 steps, and a counter.
     "transformer window=4 kv_heads=2": 3 * (2 * 4 * 32 * 4 + 8) / 1024,
 }
+
+BRIEFLY = ["--count", "3", "--seconds", "0"]
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +42,28 @@ def test_the_time_of_a_rollout_is_divided_among_environment_network_and_rest() -
     shares = [measured[share] for share in ("environment", "network", "rest")]
     assert min(shares) > 0
     assert sum(shares) == pytest.approx(1)
+
+
+def test_tasks_are_timed_alone_and_where_they_have_a_vector_form_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = ["bandit", "dark-key-to-door", "meta-frozen-lake"]
+    monkeypatch.setattr(sys, "argv", ["environments", "--tasks", *tasks, *BRIEFLY])
+    environments.main()
+    title, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert title == ["task", "alone", "steps/s", "together", "(3)", "steps/s"]
+    assert [row[0] for row in rows] == tasks
+    numbers = [[cell.replace(",", "").isdigit() for cell in row[1:]] for row in rows]
+    assert numbers == [[True, True], [True, True], [True, False]]
+
+
+@pytest.mark.parametrize("task", ["t-maze", "bandit", "dark-room", "dark-key-to-door"])
+def test_many_tasks_together_are_stepped_at_several_times_the_speed_of_one(task: str) -> None:
+    alone = environments.speed_alone(environments.TASKS[task], 0.05)
+    together = environments.speed_together(environments.TASKS[task], 1024, 0.05)
+    assert alone > 20_000  # A fifth of what they are made for: other programs may be running.
+    assert together is not None
+    assert together > 2 * alone
 
 
 def test_the_speed_of_a_run_counts_neither_its_first_rounds_nor_its_last() -> None:

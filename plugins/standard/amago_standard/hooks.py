@@ -35,10 +35,40 @@ def amago_register_environments() -> Iterable[Component]:
             "arms of hidden payoff, drawn anew per task: exploration against exploitation",
         ),
         Component(
+            "dark-room",
+            f"{room}.dark_room:DarkRoomPart",
+            environments.DarkRoomOptions,
+            "find the cell that pays, then go straight back to it in every attempt",
+        ),
+        Component(
+            "dark-key-to-door",
+            f"{room}.dark_key_to_door:DarkKeyToDoorPart",
+            environments.DarkKeyToDoorOptions,
+            "find a hidden key, then a hidden door, again and again in one room",
+        ),
+        Component(
             "meta-frozen-lake",
             f"{room}.frozen_lake:MetaFrozenLakePart",
             environments.MetaFrozenLakeOptions,
             "several attempts at one unseen frozen lake",
+        ),
+        Component(
+            "maze-runner",
+            f"{room}.maze_runner:MazeRunnerPart",
+            environments.MazeRunnerOptions,
+            "goals to visit in order, in an unseen maze",
+        ),
+        Component(
+            "package-delivery",
+            f"{room}.package_delivery:PackageDeliveryPart",
+            environments.PackageDeliveryOptions,
+            "packages to deliver in order, along a road where mistakes lead back to its beginning",
+        ),
+        Component(
+            "half-cheetah-velocity",
+            f"{room}.half_cheetah_velocity:HalfCheetahVelocityPart",
+            environments.HalfCheetahVelocityOptions,
+            "find out how fast to run, and keep to it: continuous actions, needs mujoco",
         ),
         Component(
             "mixture",
@@ -271,7 +301,19 @@ def amago_register_relabelers() -> Iterable[Component]:
             "amago_standard.relabelers.none:NoRelabeler",
             relabelers.NoRelabelerOptions,
             "learn from trajectories as they happened",
-        )
+        ),
+        Component(
+            "hindsight",
+            "amago_standard.relabelers.hindsight:Hindsight",
+            relabelers.HindsightOptions,
+            "goals that were reached become goals that were asked for: for goals in a row",
+        ),
+        Component(
+            "chain",
+            "amago_standard.relabelers.chain:Chain",
+            relabelers.ChainOptions,
+            "several relabelers, one after the other",
+        ),
     ]
 
 

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from amago_standard.environments import Bandit, MetaFrozenLake, TMaze
+from amago_standard.environments import Bandit, DarkKeyToDoor, DarkRoom, MetaFrozenLake, TMaze
+from amago_standard.environments.grids import MOVES
 
 Policy: TypeAlias = Callable[[np.ndarray], int]
 FORWARD, UP, BACK, DOWN = range(4)
@@ -44,6 +45,28 @@ def t_maze(env: TMaze) -> Policy:
 def bandit(env: Bandit) -> Policy:
     """Knows the best arm."""
     return lambda obs: int(np.argmax(env._mean_K))
+
+
+def dark_room(env: DarkRoom) -> Policy:
+    """Knows the goal: goes there, then stays."""
+    return lambda obs: _towards(env._position, env._goal)
+
+
+def dark_key_to_door(env: DarkKeyToDoor) -> Policy:
+    """Knows key, door and what the actions do: fetches the key, then goes to the door."""
+
+    def act(obs: np.ndarray) -> int:
+        wanted = MOVES[_towards(env._position, env._door if env._has_key else env._key)]
+        return env._moves.index(wanted)
+
+    return act
+
+
+def _towards(here: tuple[int, int], there: tuple[int, int]) -> int:
+    """The action of a shortest way where nothing is in it; sideways first."""
+    away = there[0] - here[0], there[1] - here[1]
+    move = (int(np.sign(away[0])), 0) if away[0] else (0, int(np.sign(away[1])))
+    return MOVES.index(move)
 
 
 def frozen_lake(env: MetaFrozenLake) -> Policy:

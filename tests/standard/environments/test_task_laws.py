@@ -18,6 +18,8 @@ import amago_standard.environments as room
 from amago_registry.contexts import EnvironmentContext
 from amago_standard.environments import options
 from amago_standard.environments.bandit import Bandit, BanditPart
+from amago_standard.environments.dark_key_to_door import DarkKeyToDoor, DarkKeyToDoorPart
+from amago_standard.environments.dark_room import DarkRoom, DarkRoomPart
 from amago_standard.environments.frozen_lake import MetaFrozenLake, MetaFrozenLakePart
 from amago_standard.environments.t_maze import TMaze, TMazePart
 
@@ -26,6 +28,9 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "active": lambda **kw: TMaze(length=4, active=True, **kw),
     "bandit": lambda **kw: Bandit(pulls=7, **kw),
     "gaussian": lambda **kw: Bandit(pulls=7, gaussian=True, **kw),
+    "room": lambda **kw: DarkRoom(size=3, attempts=2, attempt_limit=4, **kw),
+    "door": lambda **kw: DarkKeyToDoor(size=2, horizon=20, attempt_limit=6, **kw),
+    "lit": lambda **kw: DarkKeyToDoor(size=2, horizon=20, light=True, shuffle_actions=True, **kw),
     "lake": lambda **kw: MetaFrozenLake(size=3, attempts=2, **kw),
     "recover": lambda **kw: MetaFrozenLake(size=3, attempts=2, recover=True, **kw),
     "hard": lambda **kw: MetaFrozenLake(size=3, attempts=2, hard=True, **kw),
@@ -61,7 +66,7 @@ def test_trajectories_always_end_terminated_within_the_horizon(
     assert not any(truncated for _, _, _, truncated, _ in steps)
 
 
-@pytest.mark.parametrize("name", ["bandit", "gaussian", "lake", "recover", "hard"])
+@pytest.mark.parametrize("name", ["bandit", "gaussian", "room", "lake", "recover", "hard"])
 @given(seed=seeds, choices=actions)
 @settings(max_examples=10, deadline=None)
 def test_every_attempt_is_always_made_and_the_last_ends_the_trajectory(
@@ -81,7 +86,7 @@ def test_without_a_seed_the_next_task_is_another(make: Callable[..., Any]) -> No
     states = set()
     for _ in range(20):
         env.reset()
-        hidden = [getattr(env, name, None) for name in ("_goal", "_mean_K", "_holes")]
+        hidden = [getattr(env, name, None) for name in ("_goal", "_mean_K", "_door", "_holes")]
         states.add(str(hidden))
     assert len(states) > 1
 
@@ -105,6 +110,8 @@ def test_an_unknown_render_mode_is_refused() -> None:
     [
         (TMazePart, options.TMazeOptions),
         (BanditPart, options.BanditOptions),
+        (DarkRoomPart, options.DarkRoomOptions),
+        (DarkKeyToDoorPart, options.DarkKeyToDoorOptions),
         (MetaFrozenLakePart, options.MetaFrozenLakeOptions),
     ],
 )

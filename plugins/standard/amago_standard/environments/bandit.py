@@ -1,19 +1,30 @@
 """Bandits: find the best of several arms, then keep pulling it.
 
-Shape suffixes: K = arms, H, W = rows and columns of the picture's grid.
+Shape suffixes: B = tasks, K = arms, T = pulls, H, W = rows and columns of the picture's grid.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from amago_standard.environments.rendering import AGENT, FLOOR, GOAL, paint
-from amago_standard.environments.task import Factory, Observation, Task
+from amago_standard.environments.task import Observation, Task
+from amago_standard.environments.vector_task import (
+    Numbers,
+    Outcome,
+    VectorFactory,
+    VectorTask,
+    Whole,
+    attempt_infos,
+)
+
+Hidden: TypeAlias = tuple[Numbers, Numbers]
+"""Mean rewards of the arms, and the chance that decides each pull."""
 
 
 class Bandit(Task):
@@ -21,7 +32,8 @@ class Bandit(Task):
 
     Each arm's mean reward is drawn per task: ``u ** skew`` with u ~ U[0, 1). A pull pays 1 with that
     probability, else 0; or, with ``gaussian``, the mean plus Gaussian noise (the variant of DPT,
-    arXiv:2306.14892).
+    arXiv:2306.14892). The chance of all pulls is drawn with the task, so that a pull's luck depends on
+    its number and not on the arm.
     The observation is always ``[0]``: everything there is to know lies in past actions and rewards.
 
     Every pull is an attempt: ``info["attempt"]`` counts from 0, ``info["success"]`` is the reward,
@@ -53,8 +65,16 @@ class Bandit(Task):
         self.observation_space = spaces.Box(-1, 1, (1,), np.float32)
         self.action_space = spaces.Discrete(self.arms)
 
+    def draw(self, rng: np.random.Generator) -> Hidden:
+        """Return the arms' mean rewards and what decides each pull."""
+        mean_K = rng.random(self.arms) ** self.skew
+        chance_T = (rng.standard_normal if self.gaussian else rng.random)(self.horizon)
+        return mean_K, chance_T
+
     def _begin(self) -> Observation:
-        self._mean_K: list[float] = (self.np_random.random(self.arms) ** self.skew).tolist()
+        mean_K, chance_T = self.draw(self.np_random)
+        self._mean_K: list[float] = mean_K.tolist()
+        self._chance_T: list[float] = chance_T.tolist()
         self._best = max(self._mean_K)
         self._pull = 0
         self._last: int | None = None
@@ -62,12 +82,12 @@ class Bandit(Task):
 
     def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Pull one arm."""
-        mean = self._mean_K[action]
+        mean, chance = self._mean_K[action], self._chance_T[self._pull]
         if self.gaussian:
-            reward = mean + self.sigma * float(self.np_random.standard_normal())
+            reward = mean + self.sigma * chance
             success = float(mean == self._best)
         else:
-            reward = success = float(self.np_random.random() < mean)
+            reward = success = float(chance < mean)
         info = {"attempt": self._pull, "success": success}
         self._pull += 1
         self._last = int(action)
@@ -82,4 +102,38 @@ class Bandit(Task):
         return paint(cells_HW, scale=16)
 
 
-BanditPart = partial(Factory, Bandit)
+class Bandits(VectorTask[Bandit]):
+    """Many bandits at once; see :class:`amago_standard.environments.vector_task.VectorTask`."""
+
+    def __init__(self, task: Bandit, count: int) -> None:
+        super().__init__(task, count)
+        self._mean_BK = np.zeros((count, task.arms))
+        self._chance_BT = np.zeros((count, task.horizon))
+        self._best_B = np.zeros(count)
+        self._pull_B = np.zeros(count, np.int64)
+
+    def _draw(self, index: int, rng: np.random.Generator) -> None:
+        self._mean_BK[index], self._chance_BT[index] = self.task.draw(rng)
+
+    def _begin(self, rows: Whole) -> None:
+        self._best_B[rows] = self._mean_BK[rows].max(-1)
+        self._pull_B[rows] = 0
+
+    def _step(self, action_B: Whole) -> Outcome:
+        mean_B = self._mean_BK[self._everyone, action_B]
+        chance_B = self._chance_BT[self._everyone, self._pull_B]
+        if self.task.gaussian:
+            reward_B = mean_B + self.task.sigma * chance_B
+            success_B = (mean_B == self._best_B).astype(float)
+        else:
+            reward_B = (chance_B < mean_B).astype(float)
+            success_B = reward_B
+        infos = attempt_infos(np.ones(self.num_envs, bool), attempt=self._pull_B, success=success_B)
+        self._pull_B += 1
+        return reward_B, self._pull_B == self.task.horizon, infos
+
+    def _observe(self) -> Observation:
+        return np.zeros((self.num_envs, 1), np.float32)
+
+
+BanditPart = partial(VectorFactory, Bandit, vector=Bandits)

@@ -1,8 +1,9 @@
-"""What can go wrong when an environment is made.
+"""What can go wrong when an environment is made, or asked for goals.
 
 AmagoError
-`-- EnvironmentMakeError            it could not be made
-    `-- UnknownEnvironmentError     no installed package registers that id
+|-- EnvironmentMakeError            it could not be made
+|   `-- UnknownEnvironmentError     no installed package registers that id
+`-- GoalsError                      goals that no task of this environment has
 """
 
 from __future__ import annotations
@@ -16,3 +17,7 @@ class EnvironmentMakeError(AmagoError):
 
 class UnknownEnvironmentError(EnvironmentMakeError):
     """A gymnasium id that no installed package registers."""
+
+
+class GoalsError(AmagoError):
+    """Goals that no task of this environment has."""

@@ -53,7 +53,8 @@ class Mixture(gymnasium.Env[dict[str, Any], Any]):
     from 0 to the most choices of any task; where tasks differ in number, or show an ``action_mask`` of
     their own, the observation has an ``action_mask``. Infos and ends of trajectories are the task's,
     but that the info of a reset names the task: ``{"task": "bandit"}``; where the task is a mixture
-    itself, ``{"task": "inner/bandit"}``.
+    itself, ``{"task": "inner/bandit"}``. What tasks record beside their observations is not recorded,
+    and no other goals can be asked for: a mixture has neither ``recorded_space`` nor ``with_goals``.
 
     Which task it is and its own seed both follow from the seed of ``reset``.
 

@@ -14,6 +14,18 @@ Weights = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(strict=Fals
 Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)]
 
 
+def _fewest(value: int, info: ValidationInfo, most: str) -> int:
+    """Return the fewest of something, refused where that is more than its most."""
+    limit = info.data.get(most, value)
+    if value <= limit:
+        return value
+    raise PydanticCustomError(
+        "more_than_most",
+        "is more than {most}, which is {limit}: let it be at most that",
+        {"most": most, "limit": limit},
+    )
+
+
 class TMazeOptions(Options):
     """Options of ``use: t-maze``."""
 
@@ -43,6 +55,40 @@ class BanditOptions(Options):
     )
     skew: float = Field(
         1.0, gt=0, description="Mean rewards are u ** skew, u ~ U[0, 1); above 1 good arms are rare."
+    )
+
+
+class DarkRoomOptions(Options):
+    """Options of ``use: dark-room``."""
+
+    size: int = Field(
+        9, ge=2, description="Cells along each side; the goal is harder to find in a larger room."
+    )
+    attempts: int = Field(
+        10, ge=1, description="Attempts at each goal: how often knowledge can be used."
+    )
+    attempt_limit: int = Field(
+        20, ge=1, description="Steps of each attempt; a goal farther off than that is never reached."
+    )
+
+
+class DarkKeyToDoorOptions(Options):
+    """Options of ``use: dark-key-to-door``."""
+
+    size: int = Field(
+        9, ge=2, description="Cells along each side; key and door are harder to find in a larger room."
+    )
+    horizon: int = Field(
+        500, ge=1, description="Steps per trajectory: the more, the more often knowledge can be used."
+    )
+    attempt_limit: int = Field(
+        50, ge=1, description="Steps after which an attempt is over, the door opened or not."
+    )
+    light: bool = Field(
+        False, description="Show where key and door are, so that there is nothing to remember."
+    )
+    shuffle_actions: bool = Field(
+        False, description="Let actions trade places in each task, so that they must be learned too."
     )
 
 
@@ -86,6 +132,89 @@ class MetaFrozenLakeOptions(Options):
     )
 
 
+class MazeRunnerOptions(Options):
+    """Options of ``use: maze-runner``."""
+
+    size: int = Field(
+        11,
+        ge=7,
+        le=1001,
+        description="Cells along each side, an odd number; chance hardly ever solves larger mazes.",
+    )
+    goals: int = Field(3, ge=1, le=16, description="Most goals of a task, to be visited in order.")
+    min_goals: int = Field(
+        1, ge=1, description="Fewest goals of a task; as many as goals: all tasks have as many."
+    )
+    time_limit: int = Field(
+        250, ge=1, description="Most steps of a trajectory. Published: 400 for size 15, 1000 for 31."
+    )
+    shuffle_actions: bool = Field(
+        False, description="Give the actions other meanings in every task, to be found out first."
+    )
+
+    @field_validator("size")
+    @classmethod
+    def _has_a_middle(cls, value: int) -> int:
+        if value % 2:
+            return value
+        raise PydanticCustomError(
+            "even_size",
+            "is even, and mazes have odd sizes: take {smaller} or {larger}",
+            {"smaller": value - 1, "larger": value + 1},
+        )
+
+    @field_validator("min_goals")
+    @classmethod
+    def _no_more_than_goals(cls, value: int, info: ValidationInfo) -> int:
+        return _fewest(value, info, "goals")
+
+
+class PackageDeliveryOptions(Options):
+    """Options of ``use: package-delivery``."""
+
+    length: int = Field(
+        30,
+        ge=10,
+        le=10_000,
+        description="Cells of the road; between a tenth and a fifth of them are forks.",
+    )
+    destinations: int = Field(
+        4, ge=1, le=7, description="Most destinations of a task, to be served in order."
+    )
+    min_destinations: int = Field(2, ge=1, description="Fewest destinations of a task.")
+    packages: int = Field(
+        3, ge=1, description="Packages per destination; what is more than 1 may be dropped elsewhere."
+    )
+    time_limit: int = Field(180, ge=1, description="Most steps of a trajectory.")
+
+    @field_validator("min_destinations")
+    @classmethod
+    def _no_more_than_destinations(cls, value: int, info: ValidationInfo) -> int:
+        return _fewest(value, info, "destinations")
+
+
+class HalfCheetahVelocityOptions(Options):
+    """Options of ``use: half-cheetah-velocity``."""
+
+    attempts: int = Field(
+        3, ge=1, description="Attempts at each velocity: how often knowledge can be used."
+    )
+    attempt_limit: int = Field(200, ge=1, description="Steps of each attempt, of 0.05 seconds each.")
+    max_velocity: float = Field(
+        3.0,
+        ge=0,
+        description="Fastest hidden velocity, in metres per second; the slowest is to stand.",
+    )
+    control_cost: float = Field(
+        0.05, ge=0, description="Cost of the squared torques; more makes it worth while to move little."
+    )
+    tolerance: float = Field(
+        0.5,
+        ge=0,
+        description="Error that counts as success, in metres per second; rewards do not read it.",
+    )
+
+
 class GymnasiumOptions(Options):
     """Options of ``use: gymnasium``."""
 
@@ -122,7 +251,7 @@ class MixtureOptions(Options):
     tasks: Tasks = Field(
         min_length=1,
         description="Environments, one of which is drawn per trajectory: all with Discrete actions, or "
-        " all with the same Box.",
+        "all with the same Box. Goals of theirs cannot be relabelled.",
     )
     weights: Weights | None = Field(
         None,

@@ -1,6 +1,6 @@
 """T-maze: remember one bit for the length of a corridor.
 
-Shape suffixes: H, W = rows and columns of the picture's grid.
+Shape suffixes: B = tasks, A = actions, F = features, H, W = rows and columns of the picture's grid.
 """
 
 from __future__ import annotations
@@ -13,10 +13,18 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from amago_standard.environments.rendering import AGENT, FLOOR, GOAL, HOLE, WALL, paint
-from amago_standard.environments.task import Factory, Observation, Task
+from amago_standard.environments.task import Observation, Task
+from amago_standard.environments.vector_task import (
+    Outcome,
+    VectorFactory,
+    VectorTask,
+    Whole,
+    attempt_infos,
+)
 
 FORWARD = 0
 _MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1))
+_MOVES_X_A, _MOVES_Y_A = np.array(_MOVES).T
 
 
 class TMaze(Task):
@@ -49,10 +57,14 @@ class TMaze(Task):
         self.active = active
         self.observation_space = spaces.Box(-1, 1, (2,), np.float32)
         self.action_space = spaces.Discrete(len(_MOVES))
-        self._oracle = -1 if active else 0
+        self.oracle = -1 if active else 0
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Return the side of the goal."""
+        return 1 if rng.random() < 0.5 else -1
 
     def _begin(self) -> Observation:
-        self._goal = 1 if self.np_random.random() < 0.5 else -1
+        self._goal = self.draw(self.np_random)
         self._x = self._y = self._time = 0
         self._told = False
         return self._observe()
@@ -72,22 +84,67 @@ class TMaze(Task):
         return self._observe(), 0.0 if free else -1.0 / self.length, False, False, {}
 
     def _is_open(self, x: int, y: int) -> bool:
-        return self._oracle <= x <= self.length if y == 0 else x == self.length and abs(y) == 1
+        return self.oracle <= x <= self.length if y == 0 else x == self.length and abs(y) == 1
 
     def _observe(self) -> Observation:
         if self._x == self.length:
             return np.array((1, self._y), np.float32)
         cue = 0
-        if self._x == self._oracle and not self._told:
+        if self._x == self.oracle and not self._told:
             self._told, cue = True, self._goal
         return np.array((0, cue), np.float32)
 
     def _picture(self) -> NDArray[np.uint8]:
-        cells_HW = np.full((3, self.length - self._oracle + 1), WALL)
+        cells_HW = np.full((3, self.length - self.oracle + 1), WALL)
         cells_HW[1] = FLOOR
         cells_HW[1 - self._goal, -1], cells_HW[1 + self._goal, -1] = GOAL, HOLE
-        cells_HW[1 - self._y, self._x - self._oracle] = AGENT
+        cells_HW[1 - self._y, self._x - self.oracle] = AGENT
         return paint(cells_HW, scale=8)
 
 
-TMazePart = partial(Factory, TMaze)
+class TMazes(VectorTask[TMaze]):
+    """Many corridors at once; see :class:`amago_standard.environments.vector_task.VectorTask`."""
+
+    def __init__(self, task: TMaze, count: int) -> None:
+        super().__init__(task, count)
+        self._goal_B, self._x_B, self._y_B, self._time_B, self._cue_B = np.zeros((5, count), np.int64)
+        self._told_B = np.zeros(count, bool)
+
+    def _draw(self, index: int, rng: np.random.Generator) -> None:
+        self._goal_B[index] = self.task.draw(rng)
+
+    def _begin(self, rows: Whole) -> None:
+        for state_B in (self._x_B, self._y_B, self._time_B):
+            state_B[rows] = 0
+        # All are at the start, which tells at once where it is the oracle.
+        self._told_B[rows] = not self.task.active
+        self._cue_B[rows] = 0 if self.task.active else self._goal_B[rows]
+
+    def _step(self, action_B: Whole) -> Outcome:
+        length, oracle = self.task.length, self.task.oracle
+        free_B = action_B == FORWARD
+        if self.task.active:
+            free_B |= self._time_B == 0
+        self._time_B += 1
+        x_B, y_B = self._x_B + _MOVES_X_A[action_B], self._y_B + _MOVES_Y_A[action_B]
+        at_end_B = x_B == length
+        open_B = np.where(y_B == 0, (oracle <= x_B) & (x_B <= length), at_end_B & (abs(y_B) == 1))
+        np.copyto(self._x_B, x_B, where=open_B)
+        np.copyto(self._y_B, y_B, where=open_B)
+        tells_B = (self._x_B == oracle) & ~self._told_B
+        self._told_B |= tells_B
+        self._cue_B[:] = self._goal_B * tells_B
+        over_B = self._time_B == self.task.horizon
+        success_B = (self._y_B == self._goal_B).astype(float)
+        reward_B = np.where(over_B, success_B, np.where(free_B, 0.0, -1.0 / length))
+        return reward_B, over_B, attempt_infos(over_B, success=success_B)
+
+    def _observe(self) -> Observation:
+        at_end_B = self._x_B == self.task.length
+        obs_BF = np.empty((self.num_envs, 2), np.float32)
+        obs_BF[:, 0] = at_end_B
+        obs_BF[:, 1] = np.where(at_end_B, self._y_B, self._cue_B)
+        return obs_BF
+
+
+TMazePart = partial(VectorFactory, TMaze, vector=TMazes)

@@ -17,7 +17,7 @@ from amago_registry.options import Options
 Observation: TypeAlias = NDArray[np.float32]
 
 
-class Task(gymnasium.Env[Observation, np.int64]):
+class Task(gymnasium.Env[Any, np.int64]):
     """An environment whose ``reset`` draws a new hidden task and whose trajectories end ``terminated``.
 
     Args:
@@ -38,7 +38,7 @@ class Task(gymnasium.Env[Observation, np.int64]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Draw a new task: from ``seed``, or without one the next of the present generator."""
         super().reset(seed=seed, options=options)
         return self._begin(), {}
@@ -48,7 +48,7 @@ class Task(gymnasium.Env[Observation, np.int64]):
         return self._picture() if self.render_mode else None
 
     @abstractmethod
-    def _begin(self) -> Observation:
+    def _begin(self) -> Any:
         """Draw the hidden part from ``self.np_random`` and return the first observation."""
 
     @abstractmethod

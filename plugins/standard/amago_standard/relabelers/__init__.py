@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING
 from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from amago_standard.relabelers.chain import Chain
+    from amago_standard.relabelers.errors import RelabelerError
+    from amago_standard.relabelers.hindsight import Hindsight
     from amago_standard.relabelers.none import NoRelabeler
 
-__all__ = ["NoRelabeler"]
+__all__ = ["Chain", "Hindsight", "NoRelabeler", "RelabelerError"]
 
-__getattr__ = lazy_exports(__name__, {"NoRelabeler": "none"})
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Chain": "chain",
+        "Hindsight": "hindsight",
+        "NoRelabeler": "none",
+        "RelabelerError": "errors",
+    },
+)

@@ -1,0 +1,38 @@
+"""Several relabelers, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from amago_registry.contexts import RelabelerContext
+from amago_registry.options import Part
+from amago_registry.protocols import Relabeler
+from amago_standard.relabelers.options import ChainOptions
+
+
+class Chain:
+    """Each relabeler rewrites what the one before it returned.
+
+    Such as hindsight, and then one of your own that changes something else. All draw from the same
+    generator. It changes nothing where none of them does.
+
+    Args:
+        context: Supplied by the composer, and handed on to the relabelers.
+        options: The relabelers, in their order.
+    """
+
+    def __init__(self, context: RelabelerContext, options: ChainOptions) -> None:
+        build = context.build or Part.build
+        parts: list[Relabeler] = [build(part, context) for part in options.relabelers]
+        self._relabelers = [part for part in parts if not part.identity]
+        self.identity = not self._relabelers
+
+    def __call__(
+        self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> Mapping[str, np.ndarray]:
+        """Return what the last one makes of it."""
+        for relabeler in self._relabelers:
+            trajectory = relabeler(trajectory, rng)
+        return trajectory

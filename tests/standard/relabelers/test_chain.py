@@ -1,0 +1,92 @@
+"""Several relabelers, one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from goal_walks import CONTEXT, asked, walk
+from pydantic import ValidationError
+from toy_relabelers import CATALOG, PARTS
+
+from amago_registry import RelabelerContext
+from amago_standard.relabelers import Chain, RelabelerError
+from amago_standard.relabelers.options import ChainOptions
+
+
+def options(*relabelers: Any) -> ChainOptions:
+    return ChainOptions.model_validate({"relabelers": list(relabelers)}, context={"catalog": CATALOG})
+
+
+def chain(*relabelers: Any, context: RelabelerContext = CONTEXT) -> Chain:
+    return Chain(context, options(*relabelers))
+
+
+def toy(bonus: float) -> dict[str, Any]:
+    return {"use": "toy", "bonus": bonus}
+
+
+def test_each_is_given_what_the_one_before_it_returned() -> None:
+    trajectory = {"reward": np.array([1.0])}
+    rng = np.random.default_rng(0)
+    assert chain(toy(1.0), toy(10.0))(trajectory, rng)["reward"].tolist() == [28]
+    assert chain(toy(10.0), toy(1.0))(trajectory, rng)["reward"].tolist() == [46]
+
+
+def test_all_draw_from_one_generator() -> None:
+    columns = chain(toy(0.0), "none", toy(0.0))({"reward": np.ones(1)}, np.random.default_rng(3))
+    assert columns["drawn"].tolist() == np.random.default_rng(3).random(2).tolist()
+
+
+def test_hindsight_goes_on_where_hindsight_left_off() -> None:
+    trajectory = walk([4, 5], goals=[0])
+    once = {"use": "hindsight", "goals": "all"}
+    columns = chain(once, once)(trajectory, np.random.default_rng(0))
+    assert (asked(columns), columns["reward"].tolist()) == ([5], [1])
+
+
+@pytest.mark.parametrize(
+    ("relabelers", "identity"),
+    [
+        (["none"], True),
+        (["none", "none"], True),
+        (["none", "hindsight"], False),
+        ([{"use": "chain", "relabelers": ["none"]}, "none"], True),
+        ([{"use": "chain", "relabelers": ["hindsight"]}, "none"], False),
+    ],
+)
+def test_it_changes_nothing_if_none_of_them_does(relabelers: list[Any], identity: bool) -> None:
+    made = chain(*relabelers)
+    assert made.identity is identity
+    trajectory = walk([4, 4], goals=[4])
+    assert made(trajectory, np.random.default_rng(0)) is trajectory
+
+
+def test_its_relabelers_are_built_as_the_engine_wants_and_know_what_it_knows() -> None:
+    built: list[Any] = []
+
+    def build(part: Any, context: RelabelerContext) -> Any:
+        built.append((part.use, context))
+        return part.build(context)
+
+    context = RelabelerContext(with_goals=CONTEXT.with_goals, environment="here", build=build)
+    chain("none", "hindsight", context=context)
+    assert built == [("standard/none", context), ("standard/hindsight", context)]
+
+
+def test_what_one_of_them_lacks_is_said_by_it() -> None:
+    with pytest.raises(RelabelerError) as caught:
+        chain("none", "hindsight", context=RelabelerContext(environment="standard/bandit"))
+    assert str(caught.value).startswith("hindsight asks the environment what its actions would have")
+
+
+def test_an_empty_chain_is_refused() -> None:
+    for given in ({"relabelers": []}, {}):
+        with pytest.raises(ValidationError) as caught:
+            PARTS["chain"].options.model_validate(given, context={"catalog": CATALOG})
+        (problem,) = caught.value.errors()
+        assert problem["loc"] == ("relabelers",)
+        assert problem["msg"] == (
+            "Tuple should have at least 1 item after validation, not 0" if given else "Field required"
+        )
