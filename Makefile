@@ -1,5 +1,5 @@
 # Every target does its own set-up; nothing but python3 (>= 3.11) with venv and a package index is assumed.
-.PHONY: demo test test-long lint types setup constraints clean
+.PHONY: demo test test-long test-suite test-suites lint types setup constraints clean
 PYTHON ?= python3
 ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 BIN := $(ROOT).venv/bin
@@ -8,6 +8,8 @@ AGAIN := make $(or $(MAKECMDGOALS),demo) PYTHON=/path/to/python3.12
 # pip reads the relative paths in requirements from the working directory.
 HERE := cd $(ROOT) &&
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Their pins are at odds with each other, so each has an environment of its own.
+SUITES := $(filter-out standard minari,$(notdir $(patsubst %/pyproject.toml,%,$(wildcard $(ROOT)plugins/*/pyproject.toml))))
 
 demo: $(ROOT).venv/installed  ## Train the README's example and draw what came of it.
 	$(HERE) $(BIN)/amago train examples/bandit.yaml run=runs/demo-$$(date +%Y%m%d-%H%M%S)
@@ -17,6 +19,13 @@ test: $(ROOT).venv/developed  ## The test suite; under 10 minutes on 2 cores.
 
 test-long: $(ROOT).venv/developed  ## What needs minutes: learning runs, crashes; under 40 minutes.
 	$(HERE) $(BIN)/python -m pytest -m slow -v
+
+test-suite: $(if $(filter 1,$(words $(NAME))),$(if $(filter $(NAME),$(SUITES)),$(ROOT).venvs/$(NAME)/installed))  ## One suite: make test-suite NAME=popgym.
+	@test -n "$(filter $(firstword $(NAME) none),$(SUITES))" -a "$(words $(NAME))" = 1 || { echo "Say which suite, as in make test-suite NAME=popgym: $(SUITES)" >&2; exit 2; }
+	$(HERE) $(THREADS) .venvs/$(NAME)/bin/python -m pytest -n 2 tests/$(NAME)
+
+test-suites:  ## All suites, one after the other.
+	@for name in $(SUITES); do $(MAKE) test-suite NAME=$$name || exit 1; done
 
 lint: $(ROOT).venv/developed  ## Format and lint.
 	$(HERE) $(BIN)/ruff format --check . && $(BIN)/ruff check .
@@ -49,5 +58,13 @@ $(ROOT).venv/developed: $(BIN)/python $(ROOT)requirements-dev.txt $(ROOT)plugins
 	$(HERE) $(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@ $(ROOT).venv/installed
 
-clean:  ## Remove the environment; trained agents in runs/ stay.
-	rm -rf $(ROOT).venv
+# What a suite needs for its tests alone is its extra [test]; pins of its own are plugins/NAME/constraints.txt.
+$(ROOT).venvs/%/installed: $(ROOT)plugins/%/pyproject.toml $(PROJECTS) | $(BIN)/python
+	@$(BIN)/python -m venv $(@D) || { rm -rf $(@D); exit 2; }
+	$(HERE) $(@D)/bin/python -m pip install --quiet \
+	  -c $(firstword $(wildcard $(ROOT)plugins/$*/constraints.txt) constraints.txt) -e ./registry -e . -e ./plugins/standard \
+	  -e './plugins/$*[test]' hypothesis pytest pytest-timeout pytest-xdist
+	touch $@
+
+clean:  ## Remove the environments; trained agents in runs/ stay.
+	rm -rf $(ROOT).venv $(ROOT).venvs

@@ -16,6 +16,7 @@ from amago_registry.errors import (
     did_you_mean,
     reason,
 )
+from amago_registry.first_party import offered_by
 from amago_registry.kinds import KINDS
 
 
@@ -122,7 +123,7 @@ class Catalog:
     def _unknown(self, kind: str, use: str, candidates: tuple[Entry, ...]) -> str:
         names = [self.short_name(entry) for entry in candidates]
         return (
-            f"no {kind} is called '{use}'.{did_you_mean(use, names)} "
+            f"no {kind} is called '{use}'.{self._offered(kind, use) or did_you_mean(use, names)} "
             f"Installed: {', '.join(names) or 'none'}.{self._broken_note()}"
         )
 
@@ -131,10 +132,10 @@ class Catalog:
     ) -> str:
         known = {other.name: other for other in self.plugins}
         if plugin not in known:
+            advice = self._offered(kind, f"{plugin}/{name}") or did_you_mean(plugin, known)
             return (
-                f"no plugin is called '{plugin}', so there is no {kind} '{plugin}/{name}'."
-                f"{did_you_mean(plugin, known)} Installed: {', '.join(known) or 'none'}."
-                f"{self._broken_note()}"
+                f"no plugin is called '{plugin}', so there is no {kind} '{plugin}/{name}'.{advice} "
+                f"Installed: {', '.join(known) or 'none'}.{self._broken_note()}"
             )
         if known[plugin].broken is not None:
             return (
@@ -146,6 +147,9 @@ class Catalog:
             f"the plugin {plugin} has no {kind} called '{name}'.{did_you_mean(name, names)} "
             f"It has: {', '.join(names) or 'none'}."
         )
+
+    def _offered(self, kind: str, use: str) -> str:
+        return offered_by(kind, use, {plugin.name for plugin in self.plugins})
 
     def _broken_note(self) -> str:
         if not self.broken:
