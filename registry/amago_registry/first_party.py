@@ -28,6 +28,6 @@ def offered_by(kind: str, use: str, installed: Collection[str]) -> str:
     if known is None or known in installed or plugin not in ("", known):
         return ""
     return (
-        f" amago-{known} offers it, and is not installed: pip install amago-{known}, or "
-        f"pip install ./plugins/{known} in this project's repository."
+        f" amago-{known} offers it, and is not installed: pip install ./plugins/{known} in this "
+        "project's repository."
     )

@@ -25,15 +25,15 @@ def said(use: str, *plugins: Plugin, kind: str = "environment") -> str:
 def test_a_known_part_that_is_not_installed_says_what_to_install() -> None:
     assert said("popgym", STANDARD) == (
         "no environment is called 'popgym'. amago-popgym offers it, and is not installed: pip install "
-        "amago-popgym, or pip install ./plugins/popgym in this project's repository. Installed: bandit."
+        "./plugins/popgym in this project's repository. Installed: bandit."
     )
 
 
 def test_so_does_its_full_name() -> None:
     assert said("minari/minari", STANDARD, kind="dataset") == (
         "no plugin is called 'minari', so there is no dataset 'minari/minari'. amago-minari offers it, "
-        "and is not installed: pip install amago-minari, or pip install ./plugins/minari in this "
-        "project's repository. Installed: standard."
+        "and is not installed: pip install ./plugins/minari in this project's repository. "
+        "Installed: standard."
     )
 
 
