@@ -142,7 +142,8 @@ def test_a_run_reaches_its_rounds_at_its_pace_though_a_collector_is_killed(
     last = records(run)[-1]
     assert last["dropped"] in (0, 4)  # Those of the killed one, if it ever said that it had begun.
     assert Replay(run / "replay", 10_000).stored == last["trajectories"]
-    assert last["return"] is not None
+    # A round that passes while the collectors are ahead may see no trajectory end.
+    assert any(record["return"] is not None for record in records(run)[-10:])
     wait_for_none(run)
     agent = amago_core.load(run)
     agent.reset(1)
