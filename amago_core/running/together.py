@@ -46,6 +46,10 @@ def together(ranks: int) -> Iterator[int]:
     if ranks == 1:
         yield 0
         return
+    # This module keeps the process group of the moment it is imported as its functions' default. torch
+    # imports it with the first optimiser: the group's threads would then outlive its end.
+    import torch.distributed.nn.functional
+
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_PATIENCE)

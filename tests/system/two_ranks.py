@@ -32,4 +32,6 @@ if __name__ == "__main__":
     Learner.update = update  # type: ignore[method-assign]
     amago_core.train(spec, [word for word in overrides if word != "resume"], run=run, resume=resume)
     rank = os.environ.get("RANK", "alone")
+    threads = [task.joinpath("comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    assert not [name for name in threads if "gloo" in name], "the process group outlives the training"
     Path(f"{run}-{rank}.json").write_text(json.dumps(norms))
