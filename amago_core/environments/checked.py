@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import nan
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from amago_core.environments.faults import LARGEST, EnvironmentFault, close_quietly, one_number
 from amago_registry.errors import AmagoError
-from amago_registry.recordings import recorded_fault
+from amago_registry.recordings import recorded_fault, recorded_space_of
 from amago_registry.spaces import BARE_KEY, canonical_observation, flat_observation
 
 MakeEnvironment = Callable[[], gymnasium.Env[Any, Any]]
@@ -211,12 +211,7 @@ def _recorded_space(env: gymnasium.Env[Any, Any], name: str) -> spaces.Dict:
     Raises:
         EnvironmentFault: If that cannot be recorded.
     """
-    try:
-        space = env.get_wrapper_attr("recorded_space")
-    except AttributeError:
-        # Who has it all the same has a property that raises this; asked directly, it does so again.
-        owners = (layer for layer in _layers(env) if hasattr(type(layer), "recorded_space"))
-        space = next((layer.recorded_space for layer in owners), None)
+    space = recorded_space_of(env)
     if space is None:
         return spaces.Dict()
     fault = recorded_fault(space)
@@ -224,13 +219,6 @@ def _recorded_space(env: gymnasium.Env[Any, Any], name: str) -> spaces.Dict:
         raise EnvironmentFault(f"environment {name}: {fault}.")
     found: spaces.Dict = space
     return found
-
-
-def _layers(env: Any) -> Iterator[Any]:
-    """Yield an environment and those that it wraps."""
-    yield env
-    if isinstance(env, gymnasium.Wrapper):
-        yield from _layers(env.env)
 
 
 def step_budget(env: gymnasium.Env[Any, Any]) -> int | None:

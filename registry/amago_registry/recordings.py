@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 
@@ -55,6 +56,18 @@ TAKEN = frozenset(
     }
 )
 """Names that a recorded column cannot have, beside those that begin with ``obs.`` or ``_``."""
+
+
+def recorded_space_of(env: gymnasium.Env[Any, Any]) -> Any:
+    """Return what an environment, or one that it wraps, says that it records; None where none does.
+
+    A property that raises AttributeError is not taken for one that is missing.
+    """
+    try:
+        return env.get_wrapper_attr("recorded_space")
+    except AttributeError:
+        owners = (layer for layer in _layers(env) if hasattr(type(layer), "recorded_space"))
+        return next((layer.recorded_space for layer in owners), None)
 
 
 def recorded_fault(space: Any, called: str = "recorded_space") -> str | None:
@@ -270,6 +283,13 @@ def _wanted(
 
 def _is_array(column: Any) -> bool:
     return isinstance(column, np.ndarray) and column.ndim > 0
+
+
+def _layers(env: Any) -> Iterator[Any]:
+    """Yield an environment and those that it wraps."""
+    yield env
+    if isinstance(env, gymnasium.Wrapper):
+        yield from _layers(env.env)
 
 
 def _rows(name: str, length: int, *, named: bool) -> tuple[int, ...]:

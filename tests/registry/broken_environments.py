@@ -519,6 +519,14 @@ class DeclaresNoSpace(Keeper):
     recorded_space = spaces.Discrete(3)
 
 
+class StumblesOverItsSpace(Keeper):
+    """Asked what is recorded, it fails by itself."""
+
+    @property
+    def recorded_space(self) -> Any:
+        return self.forgotten
+
+
 class RecordsItsReward(Keeper):
     """A name that means something else."""
 

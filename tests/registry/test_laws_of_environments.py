@@ -78,6 +78,7 @@ BROKEN = {
     "WinsNothingKnown": {ATTEMPTS},
     "CannotBeClosed": {CLOSED},
     "DeclaresNoSpace": {RECORDED},
+    "StumblesOverItsSpace": EVERY - {NEW, SPACES, CHECK, GOALS},
     "RecordsItsReward": {RECORDED},
     "ForgetsToRecord": {RECORDED},
     "BeginsUnrecorded": {RECORDED},

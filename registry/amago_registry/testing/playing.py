@@ -18,6 +18,7 @@ from amago_registry.component import Component
 from amago_registry.contexts import EnvironmentContext
 from amago_registry.errors import reason
 from amago_registry.protocols import Environment
+from amago_registry.recordings import recorded_space_of
 from amago_registry.testing.arrays import frozen, global_randomness, make_part
 from amago_registry.testing.building import require, require_protocol
 from amago_registry.testing.spaces import MASK_KEY, Space
@@ -88,9 +89,9 @@ class Player:
     def recorded_space(self) -> Any:
         """What the environment says that it records; None where it does not."""
         try:
-            return self.env.get_wrapper_attr("recorded_space")
-        except AttributeError:
-            return None
+            return recorded_space_of(self.env)
+        except Exception as error:
+            raise self._fault(f"recorded_space raised {reason(error)}") from error
 
     @cached_property
     def _keys(self) -> tuple[str, ...]:
