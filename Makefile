@@ -1,5 +1,5 @@
 # Every target does its own set-up; nothing but python3 (>= 3.11) with venv and a package index is assumed.
-.PHONY: demo test test-long test-suite test-suites lint types setup constraints clean
+.PHONY: demo results test test-long test-suite test-suites lint types setup constraints clean
 PYTHON ?= python3
 ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 BIN := $(ROOT).venv/bin
@@ -13,6 +13,22 @@ SUITES := $(filter-out standard minari,$(notdir $(patsubst %/pyproject.toml,%,$(
 
 demo: $(ROOT).venv/installed  ## Train the README's example and draw what came of it.
 	$(HERE) $(BIN)/amago train examples/bandit.yaml run=runs/demo-$$(date +%Y%m%d-%H%M%S)
+
+# Each word: an example, what to change in it, and into what.
+COMPARED := maze-runner:relabeler:hindsight maze-runner:relabeler:none \
+  package-delivery:relabeler:hindsight package-delivery:relabeler:none \
+  dark-key-to-door:agent.backbone:transformer dark-key-to-door:agent.backbone:mlp
+
+results: $(ROOT).venv/developed  ## Runs that examples/README.md compares, three seeds each; hours. Goes on where it was.
+	$(HERE) for seed in 0 1 2; do for run in $(COMPARED); do \
+	  set -- $$(echo $$run | tr : ' '); folder=runs/$$1-$$3-$$seed; again=; \
+	  test -d $$folder && again=resume=true; \
+	  $(BIN)/amago train examples/$$1.yaml $$2=$$3 seed=$$seed run=$$folder running.threads=1 $$again || exit; \
+	done; done
+	$(HERE) for example in maze-runner:relabeler package-delivery:relabeler dark-key-to-door:agent.backbone; do \
+	  set -- $$(echo $$example | tr : ' '); \
+	  $(BIN)/python examples/curves.py runs/$$1-*-? --by $$2.use --output runs/$$1.png || exit; \
+	done
 
 test: $(ROOT).venv/developed  ## The test suite; under 10 minutes on 2 cores.
 	$(HERE) $(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow"

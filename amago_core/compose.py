@@ -30,6 +30,7 @@ from amago_registry.contexts import (
 from amago_registry.errors import AmagoError, DatasetError, UnsupportedSpaceError
 from amago_registry.protocols import Dataset, Exploration, Relabeler
 from amago_registry.spaces import canonical_action, canonical_observation, check_observation
+from amago_registry.trajectories import OBSERVATION
 
 if TYPE_CHECKING:
     from amago_core.loading.relabeling import Offer
@@ -48,6 +49,7 @@ class Task:
         action_space: As one environment declares it, or the dataset.
         horizon: Most steps a trajectory lasts; None if the environment does not say.
         offer: What other goals would have led to, for relabelers; None if the environment cannot say.
+        recorded_space: What is recorded beside observations; None if that is not known.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Task:
     action_space: spaces.Space[Any]
     horizon: int | None
     offer: Offer | None = None
+    recorded_space: spaces.Dict | None = None
 
     @property
     def observed(self) -> spaces.Dict:
@@ -66,6 +69,14 @@ class Task:
     def acted(self) -> CanonicalAction:
         """The action space as the agent sees it."""
         return canonical_action(self.action_space)
+
+    @property
+    def columns(self) -> dict[str, tuple[int, ...]] | None:
+        """Names of what is seen and recorded, and the shape of one timestep; None if not known."""
+        if self.recorded_space is None:
+            return None
+        seen = {f"{OBSERVATION}{key}": leaf for key, leaf in self.observed.items()}
+        return {name: leaf.shape or () for name, leaf in {**seen, **self.recorded_space}.items()}
 
     @property
     def masked(self) -> bool:
@@ -235,7 +246,8 @@ def compose_relabeler(spec: RunSpec, task: Task) -> Relabeler:
     from amago_core.loading.watched import Forms
 
     name = "" if task.make is None else task.name
-    return build_relabeler(spec.relabeler, Forms(task.observed, task.acted), task.offer, name)
+    forms = Forms(task.observed, task.acted)
+    return build_relabeler(spec.relabeler, forms, task.offer, name, task.columns)
 
 
 def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment | None = None) -> Task:
@@ -259,7 +271,8 @@ def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment
         if inner.spec is not None:
             name = f"{name} ({inner.spec.id})"
         seen, acted = inner.observation_space, inner.action_space
-        task = Task(name, make, seen, acted, step_budget(inner), offered(make, name))
+        offer, recorded = offered(make, name), inner.recorded_space
+        task = Task(name, make, seen, acted, step_budget(inner), offer, recorded)
         _check_supported(task, f"environment {name}")
         inner.reset(seed=seed)
     finally:

@@ -8,19 +8,19 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from amago_core.blaming import blaming
 from amago_core.loading.watched import Forms, WatchedRelabeler, naming_missing_columns
 from amago_core.loading.workers import LoaderError
 from amago_registry.contexts import RelabelerContext
-from amago_registry.errors import reason
+from amago_registry.errors import AmagoError, reason
+from amago_registry.goals import GOALS, present
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from amago_registry.options import Part
     from amago_registry.protocols import Relabeler
 
@@ -70,6 +70,63 @@ class Offer:
         return _received, (self.environment, packed)
 
 
+TRIED = 16
+"""Trajectories in which an environment is asked about the goals that they had."""
+
+
+class Inquiry:
+    """Asks the environment what other goals would have led to, and first whether it can be believed.
+
+    Asked for the goals that a task had, it must return what was recorded. That is tried with the first
+    trajectories, where their goals are those of :mod:`amago_registry.goals`.
+
+    Args:
+        offer: What the environment says.
+        forms: Of what is learned from.
+    """
+
+    def __init__(self, offer: Offer, forms: Forms) -> None:
+        self._offer, self._forms, self._left = offer, forms, TRIED
+
+    def __call__(self, columns: Mapping[str, np.ndarray], goals: Any) -> Mapping[str, np.ndarray]:
+        """Return the columns under other goals.
+
+        Raises:
+            AmagoError: If the environment raises something, nothing can learn from what it returns, or
+                it says of the goals that a task had what was not recorded.
+        """
+        if self._left:
+            self._left -= 1
+            self._try(columns)
+        return self._offer(columns, goals, forms=self._forms)
+
+    def _try(self, columns: Mapping[str, np.ndarray]) -> None:
+        shown = columns.get(GOALS)
+        if shown is None or shown.ndim != 3 or not present(shown[0]).any():
+            return
+        again = self._offer(columns, shown[0], forms=self._forms)
+        for name, column in columns.items():
+            wrong = _difference(again[name], column) if name in again else "missing"
+            if wrong is not None:
+                raise AmagoError(
+                    f"with_goals of environment {self._offer.environment}, asked for the goals that a "
+                    f"trajectory had, must return what was recorded, and its {name} is {wrong}. "
+                    "amago_registry.goals.with_goals is for environments that pay 1 for a goal and "
+                    "nothing else, and end with the last goal."
+                )
+
+
+def _difference(found: np.ndarray, recorded: np.ndarray) -> str | None:
+    """Return what is wrong with a column, None if nothing but its rounding."""
+    if found.shape != recorded.shape:
+        return f"{found.shape} instead of {recorded.shape}"
+    wrong = np.argwhere(~np.isclose(found, recorded, rtol=1e-5, atol=1e-6))
+    if not len(wrong):
+        return None
+    index = tuple(wrong[0].tolist())
+    return f"{found[index].item()} instead of {recorded[index].item()} in row {index[0]}"
+
+
 def _received(environment: str, packed: bytes) -> Offer:
     try:
         # Not data from a disk: a function of the program that started this process, from its memory.
@@ -104,7 +161,11 @@ def _needs_an_instance(owner: Any) -> bool:
 
 
 def build_relabeler(
-    part: Part[Any], forms: Forms, offer: Offer | None = None, environment: str = ""
+    part: Part[Any],
+    forms: Forms,
+    offer: Offer | None = None,
+    environment: str = "",
+    columns: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Relabeler:
     """Build a relabeler; what goes wrong in those that it builds in turn names them.
 
@@ -113,6 +174,7 @@ def build_relabeler(
         forms: Of what is learned from.
         offer: What the environment offers; None if nothing.
         environment: What users call it; empty where there is none.
+        columns: What it shows and records, and the shape of a timestep; None where that is not known.
 
     Raises:
         AmagoError: If it cannot be built.
@@ -121,8 +183,11 @@ def build_relabeler(
     def nested(inner: Part[Any], context: RelabelerContext) -> Relabeler:
         return WatchedRelabeler(_built(inner, context), inner.use, forms)
 
-    with_goals = None if offer is None else partial(offer, forms=forms)
-    return _built(part, RelabelerContext(with_goals=with_goals, environment=environment, build=nested))
+    with_goals = None if offer is None else Inquiry(offer, forms)
+    context = RelabelerContext(
+        with_goals=with_goals, environment=environment, columns=columns, build=nested
+    )
+    return _built(part, context)
 
 
 def _built(part: Part[Any], context: RelabelerContext) -> Relabeler:

@@ -137,11 +137,14 @@ class RelabelerContext:
             recorded as, had the environment asked for these goals; see
             :class:`amago_registry.protocols.Environment`. None where the environment cannot say.
         environment: What users call the environment; empty where there is none. For messages.
+        columns: Names of what the environment shows (``obs.<key>``) and records, and the shape of one
+            timestep; None where that is not known.
         build: Builds a nested relabeler: ``build(part, context)``.
     """
 
     with_goals: Callable[[Columns, Any], Columns] | None = None
     environment: str = ""
+    columns: Mapping[str, tuple[int, ...]] | None = None
     build: Callable[[Part[Any], RelabelerContext], Any] | None = None
 
 

@@ -174,7 +174,8 @@ def test_every_loader_asks_the_environments_own_function(loader: str, replay: Re
     goal = 7
 
     def to_the_right(columns: Columns, goals: Any) -> Columns:
-        return with_goals(columns, np.array([[goal], [goals[0, 0] + 6]]))
+        other = np.array([[goal], [goals[0, 0] + 6]])
+        return with_goals(columns, other if goals.any() else goals)
 
     make = seeking(with_goals=to_the_right)
     with loading(spec_of("goals", loader), replay, make) as made:
@@ -284,6 +285,47 @@ def test_what_the_environment_answers_is_not_blamed_on_the_relabeler(
     with pytest.raises(AmagoError) as caught:
         relabeler(walked(0).columns, np.random.default_rng(0))
     assert str(caught.value) == message
+
+
+def paying_less(columns: Columns, goals: Any) -> Columns:
+    found = with_goals(columns, goals)
+    return {**found, "reward": found["reward"] - 0.1}
+
+
+def ending_early(columns: Columns, goals: Any) -> Columns:
+    return {name: column[:-1] for name, column in with_goals(columns, goals).items()}
+
+
+def forgetting(columns: Columns, goals: Any) -> Columns:
+    found = with_goals(columns, goals)
+    return {name: column for name, column in found.items() if name != "achieved"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "wrong"),
+    [
+        (paying_less, "reward is -0.10000000149011612 instead of 0.0 in row 0"),
+        (ending_early, "obs.obs is (5, 1) instead of (6, 1)"),
+        (forgetting, "achieved is missing"),
+    ],
+)
+def test_an_environment_that_denies_its_recording_is_not_asked_about_other_goals(
+    answer: Any, wrong: str
+) -> None:
+    relabeler = compose_relabeler(spec_of("goals"), compose_task(None, 0, seeking(with_goals=answer)))
+    with pytest.raises(AmagoError) as caught:
+        relabeler(walked(0).columns, np.random.default_rng(0))
+    assert str(caught.value) == (
+        "with_goals of environment make, asked for the goals that a trajectory had, must return what "
+        f"was recorded, and its {wrong}. amago_registry.goals.with_goals is for environments that pay "
+        "1 for a goal and nothing else, and end with the last goal."
+    )
+
+
+def test_a_relabeler_is_told_what_is_seen_and_recorded() -> None:
+    task = compose_task(None, 0, seeking())
+    assert task.columns == {"obs.obs": (1,), "obs.goals": (2, 1), "achieved": (1,)}
+    assert Task("x", None, task.observation_space, task.action_space, None).columns is None
 
 
 @pytest.mark.parametrize("loader", LOADERS)

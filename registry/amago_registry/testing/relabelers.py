@@ -1,7 +1,8 @@
 """Laws of relabelers, on walks along a line towards two goals, or on a trajectory of the author's.
 
 A relabeler that needs other columns is given them, and where they are rewards of another environment,
-that too: ``law(component, trajectory=columns, context=RelabelerContext(with_goals=...))``.
+that too: ``law(component, trajectory=columns, context=RelabelerContext(with_goals=...))``. Choose a
+trajectory in which there is something to relabel.
 
 Shape suffixes: T = transitions.
 """
@@ -9,7 +10,7 @@ Shape suffixes: T = transitions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Protocol, TypeAlias
 
@@ -319,6 +320,28 @@ def other_goals_are_what_the_environment_would_have_asked_for(trial: _Trial) -> 
 
 
 @_law
+def what_is_changed_is_what_the_environment_said(trial: _Trial) -> None:
+    """Given an author's ``with_goals``, it returns what it was given or one of its answers."""
+    if trial.context is _CONTEXT or trial.context.with_goals is None:
+        return
+    said: list[Trajectory] = [trial.trajectory]
+    ask = trial.context.with_goals
+
+    def listened(columns: Trajectory, goals: Any) -> Trajectory:
+        said.append(ask(columns, goals))
+        return said[-1]
+
+    listening = replace(trial, context=replace(trial.context, with_goals=listened))
+    for columns in listening.relabelled():
+        wrong = min((_differences(columns, answer) for answer in said), key=len)
+        sentence = (
+            f"its {wrong} is neither what it was given nor what context.with_goals returned; ask for "
+            "other goals, and return the answer as it is."
+        )
+        trial.require(not wrong, sentence)
+
+
+@_law
 def the_return_never_falls(trial: _Trial) -> None:
     """The rewards add up to no less than before."""
     given = trial.trajectory["reward"].sum(dtype=np.float64)
@@ -373,6 +396,7 @@ RELABELER_LAWS: tuple[RelabelerLaw, ...] = (
     only_the_last_transition_ends_it,
     what_is_cut_short_ends,
     other_goals_are_what_the_environment_would_have_asked_for,
+    what_is_changed_is_what_the_environment_said,
     the_return_never_falls,
     its_numbers_are_finite,
     all_randomness_comes_from_the_generator,
@@ -388,7 +412,8 @@ def _relabelled(part: Any, trajectory: Trajectory, component: Component, seed: i
     except Exception as error:
         raise AssertionError(
             f"{component.name}: given the columns {sorted(trajectory)}, it raised {reason(error)}. "
-            "Where it needs others, try it with them: law(component, trajectory=columns)."
+            "Where it needs others, try it with them: law(component, trajectory=columns, "
+            "context=RelabelerContext(with_goals=...))."
         ) from error
     arrays = isinstance(columns, Mapping) and all(
         isinstance(column, np.ndarray) and column.ndim for column in columns.values()

@@ -328,6 +328,18 @@ def test_a_trajectory_without_its_goals_is_refused(lacking: list[str], lack: str
     )
 
 
+def test_an_environment_that_does_not_record_what_was_achieved_is_refused_before_it_acts() -> None:
+    columns = {"obs.goals": (2, 1), "obs.obs": (3,)}
+    context = RelabelerContext(with_goals=with_goals, environment="walk", columns=columns)
+    with pytest.raises(RelabelerError) as caught:
+        Hindsight(context, HindsightOptions())
+    assert str(caught.value) == (
+        "hindsight reads the columns obs.goals and achieved, and environment walk has no achieved, "
+        "only obs.goals, obs.obs. Record it with an environment that shows 'goals' and has 'achieved' "
+        "in its recorded_space, or write relabeler=none."
+    )
+
+
 def test_goals_of_another_form_are_refused() -> None:
     trajectory = walk([4, 5], goals=[5])
     trajectory["obs.goals"] = trajectory["obs.goals"][:, 0]

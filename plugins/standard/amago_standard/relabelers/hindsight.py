@@ -44,7 +44,8 @@ class Hindsight:
         options: How many goals, and which; see :class:`HindsightOptions`.
 
     Raises:
-        RelabelerError: If the environment cannot say what other goals would have paid.
+        RelabelerError: If the environment cannot say what other goals would have paid, shows none, or
+            does not record what was achieved.
     """
 
     identity = False
@@ -52,6 +53,8 @@ class Hindsight:
     def __init__(self, context: RelabelerContext, options: HindsightOptions) -> None:
         if context.with_goals is None:
             raise RelabelerError(_cannot_say(context.environment))
+        if context.columns is not None:
+            _check_form(context.columns, f"environment {context.environment}")
         self._with_goals, self._options = context.with_goals, options
 
     def __call__(self, trajectory: Columns, rng: np.random.Generator) -> Columns:
@@ -60,7 +63,7 @@ class Hindsight:
         Raises:
             RelabelerError: If the trajectory does not hold its goals, or what was achieved.
         """
-        _check(trajectory)
+        _check_form({name: column.shape[1:] for name, column in trajectory.items()}, "a trajectory")
         goals_GX = self._instruction(trajectory[GOALS], trajectory[ACHIEVED], rng)
         return trajectory if goals_GX is None else self._with_goals(trajectory, goals_GX)
 
@@ -155,23 +158,22 @@ def _one_of_each(
     return order_C[first]
 
 
-def _check(trajectory: Columns) -> None:
-    """Refuse a trajectory that does not hold goals in their usual form."""
-    lacking = [name for name in (GOALS, ACHIEVED) if name not in trajectory]
+def _check_form(columns: Mapping[str, tuple[int, ...]], whose: str) -> None:
+    """Refuse what does not hold goals in their usual form: columns, and the shape of a timestep."""
+    lacking = [name for name in (GOALS, ACHIEVED) if name not in columns]
     if lacking:
         raise RelabelerError(
-            f"hindsight reads the columns {GOALS} and {ACHIEVED}, and a trajectory has no "
-            f"{' and no '.join(lacking)}, only {', '.join(sorted(trajectory))}. Record it with an "
+            f"hindsight reads the columns {GOALS} and {ACHIEVED}, and {whose} has no "
+            f"{' and no '.join(lacking)}, only {', '.join(sorted(columns))}. Record it with an "
             "environment that shows 'goals' and has 'achieved' in its recorded_space, or write "
             "relabeler=none."
         )
-    goals, achieved = trajectory[GOALS], trajectory[ACHIEVED]
-    if goals.ndim != 3 or achieved.ndim not in (2, 3) or goals.shape[-1] != achieved.shape[-1]:
+    goals, achieved = columns[GOALS], columns[ACHIEVED]
+    if len(goals) != 2 or len(achieved) not in (1, 2) or goals[-1] != achieved[-1]:
         raise RelabelerError(
             f"hindsight reads {GOALS} of (places, coordinates) per timestep, and {ACHIEVED} of "
-            "(coordinates) or (several, coordinates); a trajectory has "
-            f"{goals.shape[1:]} and {achieved.shape[1:]}. Goals of another form need a relabeler of "
-            "their own: see registry/README.md."
+            f"(coordinates) or (several, coordinates); {whose} has {goals} and {achieved}. Goals of "
+            "another form need a relabeler of their own: see registry/README.md."
         )
 
 
