@@ -104,8 +104,22 @@ def _write(config: Any, path: tuple[str, ...], said: dict[str, Any]) -> None:
         config.merge_with(said)
 
 
+_ROWS = {
+    "backbone": "hybrid, blocks",
+    "dataset": "mixture, datasets",
+    "relabeler": "chain, relabelers",
+}
+"""By kind, the part that is a row of others, and its option that lists them."""
+
+
+def _one_part(kind: str) -> str:
+    """Return what to write where a list stands in the place of a part."""
+    row = f"; for several write {{use: {_ROWS[kind]}: [...]}}" if kind in _ROWS else ""
+    return f"a list, where one {kind} belongs: write its name, or {{use: NAME, ...}} with options{row}"
+
+
 def _fitting(model: type[Options], layer: Layer) -> tuple[dict[str, Any], list[Problem]]:
-    """Take out sections that are no mappings: a later layer would bury them unseen.
+    """Take out sections that are no mappings, and lists of parts: a later layer would bury them unseen.
 
     A section without content, null in YAML, says nothing.
     """
@@ -115,6 +129,10 @@ def _fitting(model: type[Options], layer: Layer) -> tuple[dict[str, Any], list[P
         kept = dict(says)
         for key, place in places(model).items():
             value = says.get(key)
+            if place.kind is not None and isinstance(value, list | tuple):
+                del kept[key]
+                problems.append(Problem((*path, key), _one_part(place.kind), layer.origin))
+                continue
             if place.section is None or key not in says or is_interpolation(value):
                 continue
             if isinstance(value, Mapping):

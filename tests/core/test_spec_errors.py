@@ -74,6 +74,16 @@ def test_every_problem_is_reported_at_once_with_its_key_and_layer(tmp_path: Path
         ("environment.rooms=3", "environment.rooms: 3 is not a list"),
         ("agent.backbone.width=7", "agent.backbone.width: 7 is not a multiple of 2"),
         ("agent=3", "agent: 3 is not a mapping"),
+        (
+            "relabeler=[hindsight,none]",
+            "relabeler: a list, where one relabeler belongs: write its name, or {use: NAME, ...} with "
+            "options; for several write {use: chain, relabelers: [...]}",
+        ),
+        (
+            "exploration=[corridor]",
+            "exploration: a list, where one exploration belongs: write its name, or {use: NAME, ...} "
+            "with options",
+        ),
         ("trackers=csv", "trackers: 'csv' is not a list"),
         ("name=a/b", "name: 'a/b' cannot name a folder: no slashes, no dot in front"),
         ("sed=3", "sed: there is no such key. Did you mean 'seed'?"),
