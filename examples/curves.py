@@ -82,13 +82,15 @@ def draw(axes: Axes, runs: list[Run], over: str, baselines: dict[str, float]) ->
     groups = list(dict.fromkeys(run.group for run in runs))
     for number, group in enumerate(groups):
         members = [run for run in runs if run.group == group]
+        seeds = "1 seed" if len(members) == 1 else f"{len(members)} seeds"
         for run in members:
             axes.plot(
                 [record[over] for record in run.records],
                 [record["eval/return"] for record in run.records],
                 color=COLOURS[number % len(COLOURS)],
                 linewidth=1.2,
-                label=f"{group} ({len(members)} seeds)" if run is members[0] else None,
+                marker=".",
+                label=f"{group} ({seeds})" if run is members[0] else None,
             )
     for name, value in baselines.items():
         axes.axhline(value, color="#373e48", linewidth=0.8, linestyle=":")

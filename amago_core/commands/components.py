@@ -30,4 +30,6 @@ def _listing(catalog: Catalog, kind: str) -> str:
         for entry in catalog.entries(kind)
     ]
     title = f"{kind}: {KINDS[kind].summary}"
-    return f"{title}\n{table(rows, indent='  ') if rows else '  none installed'}"
+    others = catalog.not_installed(kind)
+    more = f"\n  not installed: {', '.join(others)} (pip install ./plugins/NAME)" if others else ""
+    return f"{title}\n{table(rows, indent='  ') if rows else '  none installed'}{more}"

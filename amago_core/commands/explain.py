@@ -71,6 +71,10 @@ def _section(catalog: Catalog, key: str) -> str:
     if key in KINDS:
         names = ", ".join(catalog.short_name(entry) for entry in catalog.entries(key))
         raise CatalogError(f"which {key}? Write `amago explain {key} NAME`, with one of: {names}.")
+    kinds = [entry.kind for entry in catalog.entries() if key in (entry.component.name, entry.name)]
+    if kinds:
+        asked = " or ".join(f"`amago explain {kind} {key}`" for kind in dict.fromkeys(kinds))
+        raise CatalogError(f"'{key}' is a part: write {asked}.")
     raise CatalogError(
         f"'{key}' is neither a section of the spec nor a kind of part."
         f"{did_you_mean(key, [*sections, *KINDS])} Sections: {', '.join(sections)}. "

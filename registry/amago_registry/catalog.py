@@ -16,7 +16,7 @@ from amago_registry.errors import (
     did_you_mean,
     reason,
 )
-from amago_registry.first_party import offered_by
+from amago_registry.first_party import not_installed, offered_by
 from amago_registry.kinds import KINDS
 
 
@@ -120,10 +120,15 @@ class Catalog:
         alone = sum(other.component.name == name for other in self.entries(entry.kind)) == 1
         return name if alone else entry.name
 
+    def not_installed(self, kind: str) -> tuple[str, ...]:
+        """Return names of parts of a kind: those of plugins of this project that are not installed."""
+        return not_installed(kind, {plugin.name for plugin in self.plugins})
+
     def _unknown(self, kind: str, use: str, candidates: tuple[Entry, ...]) -> str:
         names = [self.short_name(entry) for entry in candidates]
+        known = [*names, *self.not_installed(kind)]
         return (
-            f"no {kind} is called '{use}'.{self._offered(kind, use) or did_you_mean(use, names)} "
+            f"no {kind} is called '{use}'.{self._offered(kind, use) or did_you_mean(use, known)} "
             f"Installed: {', '.join(names) or 'none'}.{self._broken_note()}"
         )
 

@@ -15,6 +15,13 @@ _PLUGINS = {
 """Which plugin has a part, by its kind and its name."""
 
 
+def not_installed(kind: str, installed: Collection[str]) -> tuple[str, ...]:
+    """Return the names of parts of a kind whose plugin is ours and is not among those installed."""
+    return tuple(
+        name for (of, name), plugin in _PLUGINS.items() if of == kind and plugin not in installed
+    )
+
+
 def offered_by(kind: str, use: str, installed: Collection[str]) -> str:
     """Return a space and what to install for a part; empty where that is not known, or would not help.
 

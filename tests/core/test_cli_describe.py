@@ -46,6 +46,12 @@ def test_components_lists_each_kind(amago: Any) -> None:
     )
 
 
+def test_components_says_what_could_be_installed(amago: Any) -> None:
+    assert amago("components", "dataset").stdout.splitlines()[-1] == (
+        "  not installed: minari (pip install ./plugins/NAME)"
+    )
+
+
 def test_components_points_at_broken_plugins(amago: Any) -> None:
     result = amago("components", "actor", catalog=CATALOG_WITH_BROKEN)
     assert result.stderr == "\nBroken plugins: zoo. `amago plugins` says why.\n"
@@ -261,6 +267,12 @@ def test_explain_without_a_name_says_what_it_could_explain(amago: Any) -> None:
         "training.part_rates, training.stop, evaluation, running, checkpoints. "
         "Kinds: environment, encoder, backbone, attention, actor, critic, "
         "objective, relabeler, exploration, dataset, tracker.\n",
+    )
+
+
+def test_explain_of_a_part_says_what_to_write(amago: Any) -> None:
+    assert amago("explain", "gru").stderr == (
+        "Error: 'gru' is a part: write `amago explain backbone gru`.\n"
     )
 
 

@@ -29,6 +29,18 @@ def test_a_known_part_that_is_not_installed_says_what_to_install() -> None:
     )
 
 
+def test_a_name_that_is_nearly_one_of_them_is_corrected() -> None:
+    assert said("pop-gym", STANDARD) == (
+        "no environment is called 'pop-gym'. Did you mean 'popgym'? Installed: bandit."
+    )
+    popgym = Plugin("popgym", "amago-popgym", "1", (), None)
+    assert Catalog([STANDARD, popgym]).not_installed("environment") == (
+        "atari",
+        "metaworld",
+        "minigrid",
+    )
+
+
 def test_so_does_its_full_name() -> None:
     assert said("minari/minari", STANDARD, kind="dataset") == (
         "no plugin is called 'minari', so there is no dataset 'minari/minari'. amago-minari offers it, "
