@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 COLOURS = ("#1f5fa8", "#c4524a", "#40a45c", "#9aa5b1", "#8c5fb0")
 MISSING = object()
-AXES = {"update": "updates", "env_steps": "environment steps", "seconds": "seconds"}
+AXES = {"update": "updates", "env_steps": "environment steps", "cpu_seconds": "CPU seconds"}
 
 
 class Run(NamedTuple):
@@ -78,7 +78,7 @@ def table(runs: list[Run]) -> str:
 
 
 def draw(axes: Axes, runs: list[Run], over: str, baselines: dict[str, float]) -> None:
-    """Draw one panel: return over updates, steps or seconds."""
+    """Draw one panel: return over updates, steps or CPU seconds."""
     groups = list(dict.fromkeys(run.group for run in runs))
     for number, group in enumerate(groups):
         members = [run for run in runs if run.group == group]
@@ -94,7 +94,9 @@ def draw(axes: Axes, runs: list[Run], over: str, baselines: dict[str, float]) ->
             )
     for name, value in baselines.items():
         axes.axhline(value, color="#373e48", linewidth=0.8, linestyle=":")
-        axes.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), fontsize=8, va="bottom")
+        axes.annotate(
+            name, (0.99, value), xycoords=("axes fraction", "data"), fontsize=8, ha="right", va="bottom"
+        )
     axes.set_xlabel(AXES[over])
     axes.spines[["top", "right"]].set_visible(False)
 

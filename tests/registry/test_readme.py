@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import textwrap
@@ -13,8 +14,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import yaml
 from gymnasium import spaces
 
+import amago_core
 from amago_registry import Component, Options, RelabelerContext, testing
 from amago_registry.testing.other_goals import difference, played, replayed
 from amago_registry.testing.playing import players
@@ -85,14 +88,40 @@ def test_laws_take_what_a_part_needs_as_the_readme_says() -> None:
     assert obeyed == [*testing.ENVIRONMENT_LAWS, *testing.RELABELER_LAWS]
 
 
-def own_relabeler() -> dict[str, Any]:
-    """Return what the relabeler section defines."""
+def relabeler_blocks() -> list[str]:
+    """Return the code of the relabeler section: goals in a row, a relabeler, its environment's word."""
     section = README.partition("### `amago_register_relabelers()")[2].partition("\n### ")[0]
-    names: dict[str, Any] = {"__name__": "own_relabeler"}
-    for block in re.findall(r"^```python\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE):
-        exec(block, names)
-        names.setdefault("lines", block.count("\n"))
+    return re.findall(r"^```python\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
+
+
+def own_relabeler() -> dict[str, Any]:
+    """Return what the relabeler section defines for goals of another form."""
+    _, relabeler, word = relabeler_blocks()
+    names: dict[str, Any] = {"__name__": "own_relabeler", "lines": relabeler.count("\n")}
+    exec(relabeler, names)
+    exec(word, names)
     return names
+
+
+def test_the_line_of_the_readme_obeys_the_laws_and_is_learned_from_in_hindsight(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names: dict[str, Any] = {"__name__": "own_line"}
+    exec(relabeler_blocks()[0], names)
+    offer = {"make": lambda self: names["Line"](), "with_goals": staticmethod(names["with_goals"])}
+    part = type("Part", (), {"__init__": lambda self, context, options: None, **offer})
+    monkeypatch.setitem(sys.modules, "own_line", SimpleNamespace(Part=part))
+    for law in testing.ENVIRONMENT_LAWS:
+        law(Component("line", "own_line:Part", Options, "for tests"))
+    spec = yaml.safe_load((ROOT / "examples" / "maze-runner.yaml").read_text("utf-8"))
+    del spec["environment"]
+    (tmp_path / "line.yaml").write_text(json.dumps(spec))
+    short = ["agent.context_length=20", "training.steps_per_round=40", "training.rounds=1"]
+    short += ["training.updates_per_round=2", "evaluation.every=0", "running.threads=1"]
+    result = amago_core.train(
+        tmp_path / "line.yaml", short, run=tmp_path / "run", environment=names["make_line"]
+    )
+    assert result.updates == 2
 
 
 def run(*places: float) -> dict[str, np.ndarray]:
