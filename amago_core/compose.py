@@ -247,7 +247,8 @@ def compose_relabeler(spec: RunSpec, task: Task) -> Relabeler:
 
     name = "" if task.make is None else task.name
     forms = Forms(task.observed, task.acted)
-    return build_relabeler(spec.relabeler, forms, task.offer, name, task.columns)
+    columns = None if spec.dataset is not None else task.columns  # A dataset may have others.
+    return build_relabeler(spec.relabeler, forms, task.offer, name, columns)
 
 
 def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment | None = None) -> Task:

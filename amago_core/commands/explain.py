@@ -75,6 +75,9 @@ def _section(catalog: Catalog, key: str) -> str:
     if kinds:
         asked = " or ".join(f"`amago explain {kind} {key}`" for kind in dict.fromkeys(kinds))
         raise CatalogError(f"'{key}' is a part: write {asked}.")
+    for kind in KINDS:
+        if key in catalog.not_installed(kind):
+            catalog.find(kind, key)  # Raises what to install.
     raise CatalogError(
         f"'{key}' is neither a section of the spec nor a kind of part."
         f"{did_you_mean(key, [*sections, *KINDS])} Sections: {', '.join(sections)}. "

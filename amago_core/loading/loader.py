@@ -202,4 +202,5 @@ def _recipe(spec: RunSpec, parts: Composition, replay: Replay | None, facts: Fac
         facts=facts,
         environment="" if task is None else task.name,
         offer=None if task is None else task.offer,
+        columns=None if task is None or spec.dataset is not None else task.columns,
     )

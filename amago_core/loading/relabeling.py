@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +19,7 @@ from amago_core.loading.watched import Forms, WatchedRelabeler, naming_missing_c
 from amago_core.loading.workers import LoaderError
 from amago_registry.contexts import RelabelerContext
 from amago_registry.errors import AmagoError, reason
-from amago_registry.goals import GOALS, present
+from amago_registry.goals import ACHIEVED, GOALS, present
 
 if TYPE_CHECKING:
     from amago_registry.options import Part
@@ -71,42 +72,43 @@ class Offer:
 
 
 TRIED = 16
-"""Trajectories in which an environment is asked about the goals that they had."""
+"""Trajectories, as they are drawn, with which an environment's word is tried."""
 
 
-class Inquiry:
-    """Asks the environment what other goals would have led to, and first whether it can be believed.
+class TriedRelabeler:
+    """A relabeler that asks an environment which is tried first with what was recorded there.
 
-    Asked for the goals that a task had, it must return what was recorded. That is tried with the first
-    trajectories, where their goals are those of :mod:`amago_registry.goals`.
+    Asked for the goals that a task had, it must return the recording. That is tried with the first
+    trajectories that hold goals in the form of :mod:`amago_registry.goals`; of other forms nothing is
+    known here.
 
     Args:
+        relabeler: The part.
         offer: What the environment says.
         forms: Of what is learned from.
     """
 
-    def __init__(self, offer: Offer, forms: Forms) -> None:
-        self._offer, self._forms, self._left = offer, forms, TRIED
+    def __init__(self, relabeler: Relabeler, offer: Offer, forms: Forms) -> None:
+        self._relabeler, self._offer, self._forms = relabeler, offer, forms
+        self.identity = relabeler.identity
+        self._trials = iter(range(TRIED))  # One each, however many threads take them.
 
-    def __call__(self, columns: Mapping[str, np.ndarray], goals: Any) -> Mapping[str, np.ndarray]:
-        """Return the columns under other goals.
+    def __call__(
+        self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> Mapping[str, np.ndarray]:
+        """Return what the relabeler makes of the trajectory.
 
         Raises:
-            AmagoError: If the environment raises something, nothing can learn from what it returns, or
-                it says of the goals that a task had what was not recorded.
+            AmagoError: If the environment says of a recording what was not recorded.
         """
-        if self._left:
-            self._left -= 1
-            self._try(columns)
-        return self._offer(columns, goals, forms=self._forms)
+        if next(self._trials, None) is not None and _in_a_row(trajectory):
+            self._try(trajectory)
+        return self._relabeler(trajectory, rng)
 
-    def _try(self, columns: Mapping[str, np.ndarray]) -> None:
-        shown = columns.get(GOALS)
-        if shown is None or shown.ndim != 3 or not present(shown[0]).any():
-            return
-        again = self._offer(columns, shown[0], forms=self._forms)
-        for name, column in columns.items():
-            wrong = _difference(again[name], column) if name in again else "missing"
+    def _try(self, recorded: Mapping[str, np.ndarray]) -> None:
+        said = self._offer(recorded, recorded[GOALS][0], forms=self._forms)
+        for name in recorded:
+            wrong = _difference(name, said, recorded) if name in said else "missing"
             if wrong is not None:
                 raise AmagoError(
                     f"with_goals of environment {self._offer.environment}, asked for the goals that a "
@@ -116,15 +118,31 @@ class Inquiry:
                 )
 
 
-def _difference(found: np.ndarray, recorded: np.ndarray) -> str | None:
+def _in_a_row(trajectory: Mapping[str, np.ndarray]) -> bool:
+    """Return whether there is a goal to ask for, in the form that is known."""
+    shown, achieved = trajectory.get(GOALS), trajectory.get(ACHIEVED)
+    if shown is None or achieved is None or shown.ndim != 3 or shown.dtype.kind not in "iu":
+        return False
+    return shown.shape[-1] == achieved.shape[-1] and bool(present(shown[0]).any())
+
+
+def _difference(
+    name: str, said: Mapping[str, np.ndarray], recorded: Mapping[str, np.ndarray]
+) -> str | None:
     """Return what is wrong with a column, None if nothing but its rounding."""
-    if found.shape != recorded.shape:
-        return f"{found.shape} instead of {recorded.shape}"
-    wrong = np.argwhere(~np.isclose(found, recorded, rtol=1e-5, atol=1e-6))
+    one, other = said[name], recorded[name]
+    if one.shape != other.shape:
+        return f"{one.shape} instead of {other.shape}"
+    if name == "truncated":  # Some environments say so of the step that terminates, too.
+        one, other = (ends[name] & ~ends["terminated"] for ends in (said, recorded))
+    if np.array_equal(one, other):
+        return None
+    floats = other.dtype.kind == "f"
+    wrong = np.argwhere(~np.isclose(one, other, rtol=1e-5, atol=1e-6) if floats else one != other)
     if not len(wrong):
         return None
     index = tuple(wrong[0].tolist())
-    return f"{found[index].item()} instead of {recorded[index].item()} in row {index[0]}"
+    return f"{one[index].item()} instead of {other[index].item()} in row {index[0]}"
 
 
 def _received(environment: str, packed: bytes) -> Offer:
@@ -183,11 +201,15 @@ def build_relabeler(
     def nested(inner: Part[Any], context: RelabelerContext) -> Relabeler:
         return WatchedRelabeler(_built(inner, context), inner.use, forms)
 
-    with_goals = None if offer is None else Inquiry(offer, forms)
-    context = RelabelerContext(
-        with_goals=with_goals, environment=environment, columns=columns, build=nested
+    with_goals = None if offer is None else partial(offer, forms=forms)
+    relabeler = _built(
+        part,
+        RelabelerContext(with_goals=with_goals, environment=environment, columns=columns, build=nested),
     )
-    return _built(part, context)
+    if offer is None:
+        return relabeler
+    with blaming("relabeler", part.use, "asking whether it changes anything"):
+        return TriedRelabeler(relabeler, offer, forms)
 
 
 def _built(part: Part[Any], context: RelabelerContext) -> Relabeler:

@@ -6,7 +6,7 @@ Numpy alone: loader processes import this and no torch, unless a relabeler or a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -120,6 +120,7 @@ class Recipe:
         facts: As in `Source`.
         environment: What users call the environment; empty where there is none.
         offer: What it offers to relabelers; None if nothing.
+        columns: What relabelers will find; None where that is not known.
     """
 
     folder: Path | None
@@ -134,6 +135,7 @@ class Recipe:
     facts: Facts
     environment: str = ""
     offer: Offer | None = None
+    columns: Mapping[str, tuple[int, ...]] | None = None
 
     def make(self, note: Callable[[str], None]) -> Source:
         """Build the parts and open the replay; what is found damaged is noted."""
@@ -141,7 +143,9 @@ class Recipe:
         if self.folder is not None:
             limits = self.replay
             replay = Replay(self.folder, limits.capacity, limits.timesteps, limits.bytes, note=note)
-        relabeler = build_relabeler(self.relabeler, self._forms, self.offer, self.environment)
+        relabeler = build_relabeler(
+            self.relabeler, self._forms, self.offer, self.environment, self.columns
+        )
         dataset = None if self.dataset is None else self._build(self.dataset, self._context())
         return Source(self.sampler(replay, relabeler, dataset), self.facts, replay, follows=True)
 

@@ -76,7 +76,7 @@ def merge(
     below: dict[str, Any], layer: Layer, catalog: Catalog
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Return ``below`` with what ``layer`` says on top, without what makes no sense there."""
-    says, misfits = _fitting(RunSpec, layer)
+    says, misfits = _fitting(RunSpec, layer, catalog)
     if layer.path and follow(says, layer.path, missing=_NOTHING) is _NOTHING:
         return below, misfits
     below = own_copies(below, layer.path)
@@ -104,21 +104,23 @@ def _write(config: Any, path: tuple[str, ...], said: dict[str, Any]) -> None:
         config.merge_with(said)
 
 
-_ROWS = {
-    "backbone": "hybrid, blocks",
-    "dataset": "mixture, datasets",
-    "relabeler": "chain, relabelers",
-}
-"""By kind, the part that is a row of others, and its option that lists them."""
-
-
-def _one_part(kind: str) -> str:
+def _one_part(kind: str, catalog: Catalog) -> str:
     """Return what to write where a list stands in the place of a part."""
-    row = f"; for several write {{use: {_ROWS[kind]}: [...]}}" if kind in _ROWS else ""
-    return f"a list, where one {kind} belongs: write its name, or {{use: NAME, ...}} with options{row}"
+    rows = [
+        f"{{use: {catalog.short_name(entry)}, {option}: [...]}}"
+        for entry in catalog.entries(kind)
+        for option, place in places(entry.component.options).items()
+        if place.items is not None and place.items.kind == kind
+    ]
+    several = f"; for several write {' or '.join(rows)}" if rows else ""
+    return (
+        f"a list, where one {kind} belongs: write its name, or {{use: NAME, ...}} with options{several}"
+    )
 
 
-def _fitting(model: type[Options], layer: Layer) -> tuple[dict[str, Any], list[Problem]]:
+def _fitting(
+    model: type[Options], layer: Layer, catalog: Catalog
+) -> tuple[dict[str, Any], list[Problem]]:
     """Take out sections that are no mappings, and lists of parts: a later layer would bury them unseen.
 
     A section without content, null in YAML, says nothing.
@@ -131,7 +133,7 @@ def _fitting(model: type[Options], layer: Layer) -> tuple[dict[str, Any], list[P
             value = says.get(key)
             if place.kind is not None and isinstance(value, list | tuple):
                 del kept[key]
-                problems.append(Problem((*path, key), _one_part(place.kind), layer.origin))
+                problems.append(Problem((*path, key), _one_part(place.kind, catalog), layer.origin))
                 continue
             if place.section is None or key not in says or is_interpolation(value):
                 continue

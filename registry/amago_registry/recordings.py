@@ -63,11 +63,9 @@ def recorded_space_of(env: gymnasium.Env[Any, Any]) -> Any:
 
     A property that raises AttributeError is not taken for one that is missing.
     """
-    try:
-        return env.get_wrapper_attr("recorded_space")
-    except AttributeError:
-        owners = (layer for layer in _layers(env) if hasattr(type(layer), "recorded_space"))
-        return next((layer.recorded_space for layer in owners), None)
+    name = "recorded_space"
+    owners = (layer for layer in _layers(env) if hasattr(type(layer), name) or name in vars(layer))
+    return next((layer.recorded_space for layer in owners), None)
 
 
 def recorded_fault(space: Any, called: str = "recorded_space") -> str | None:

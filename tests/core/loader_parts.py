@@ -43,7 +43,7 @@ class Relabeler:
 
     def __init__(self, context: Any, options: Naming) -> None:
         self.how, self.with_goals = options.how, context.with_goals
-        self.environment = context.environment
+        self.environment, self.columns = context.environment, context.columns
         if self.how.startswith("within "):
             self.inner = context.build(relabeling(self.how.removeprefix("within ")), context)
         if self.how == "goals" and self.with_goals is None:
@@ -57,7 +57,7 @@ class Relabeler:
         if how == "goals":
             return self.with_goals(trajectory, np.array([[3], [4]]))
         if how == "ask":
-            raise WrongError(f"the environment is called {self.environment}")
+            raise WrongError(f"the environment is called {self.environment} and has {self.columns}")
         if how == "achieved":
             return {**trajectory, "reward": trajectory["achieved"]}
         if how == "refuse":

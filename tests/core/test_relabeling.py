@@ -322,6 +322,33 @@ def test_an_environment_that_denies_its_recording_is_not_asked_about_other_goals
     )
 
 
+def test_a_step_that_ends_the_task_at_its_limit_may_be_both() -> None:
+    columns = dict(walked(0).columns)
+    columns["obs.goals"] = np.array([[[5], [9]], *[[[-1], [9]]] * 4, [[-1], [-1]]])
+    columns["reward"] = np.float32([1, 0, 0, 0, 1])
+    columns["terminated"] = columns["truncated"] = np.arange(5) == 4
+    asked: list[Any] = []
+
+    def heard(columns: Columns, goals: Any) -> Columns:
+        asked.append(goals.tolist())
+        return with_goals(columns, goals)
+
+    task = compose_task(None, 0, seeking(with_goals=heard))
+    relabeler = compose_relabeler(spec_of("goals"), task)
+    for _ in range(20):
+        relabeler(columns, np.random.default_rng(0))
+    assert asked[:2] == [[[5], [9]], [[3], [4]]]
+    assert len(asked) == 16 + 20
+
+
+def test_goals_of_another_form_are_not_tried() -> None:
+    task = compose_task(None, 0, seeking(with_goals=lambda columns, goals: columns))
+    relabeler = compose_relabeler(spec_of("goals"), task)
+    columns = dict(walked(0).columns) | {"reward": np.ones(5, np.float32)}
+    del columns["achieved"]
+    assert relabeler(columns, np.random.default_rng(0)) == columns
+
+
 def test_a_relabeler_is_told_what_is_seen_and_recorded() -> None:
     task = compose_task(None, 0, seeking())
     assert task.columns == {"obs.obs": (1,), "obs.goals": (2, 1), "achieved": (1,)}
@@ -335,7 +362,10 @@ def test_a_relabeler_knows_the_environments_name_in_every_process(loader: str, r
         pytest.raises(AmagoError) as caught,
     ):
         list(made.round(0, 1, 6))
-    assert str(caught.value) == "the environment is called make"
+    assert str(caught.value) == (
+        "the environment is called make and has "
+        "{'obs.obs': (1,), 'obs.goals': (2, 1), 'achieved': (1,)}"
+    )
 
 
 FAULTS = {

@@ -77,7 +77,7 @@ def test_every_problem_is_reported_at_once_with_its_key_and_layer(tmp_path: Path
         (
             "relabeler=[hindsight,none]",
             "relabeler: a list, where one relabeler belongs: write its name, or {use: NAME, ...} with "
-            "options; for several write {use: chain, relabelers: [...]}",
+            "options",
         ),
         (
             "exploration=[corridor]",

@@ -178,6 +178,15 @@ class TurnsAround(Shortens):
         return columns | {"action": 1 - columns["action"]}
 
 
+class EditsTheAnswer(Hindsight):
+    """What the environment said is written over where it lies."""
+
+    def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
+        columns = self.with_goals(trajectory, trajectory["achieved"][[1]])
+        columns["reward"][-1] += 7
+        return columns
+
+
 class MovesWhatWasSeen(Hindsight):
     """As if goals changed where one is."""
 

@@ -126,7 +126,8 @@ def test_every_law_is_broken_by_a_relabeler_that_breaks_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong"), [("MovesWhatWasSeen", "obs.obs"), ("PaysOneLate", "reward")]
+    ("name", "wrong"),
+    [("MovesWhatWasSeen", "obs.obs"), ("PaysOneLate", "reward"), ("EditsTheAnswer", "reward")],
 )
 def test_an_authors_environment_has_the_last_word(name: str, wrong: str) -> None:
     own = {"trajectory": walks()[0], "context": RelabelerContext(with_goals=with_goals)}

@@ -328,8 +328,9 @@ def what_is_changed_is_what_the_environment_said(trial: _Trial) -> None:
     ask = trial.context.with_goals
 
     def listened(columns: Trajectory, goals: Any) -> Trajectory:
-        said.append(ask(columns, goals))
-        return said[-1]
+        answer = ask(columns, goals)
+        said.append({name: column.copy() for name, column in answer.items()})
+        return answer
 
     listening = replace(trial, context=replace(trial.context, with_goals=listened))
     for columns in listening.relabelled():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from goal_walks import CONTEXT, asked, walk
 from pydantic import ValidationError
 from toy_relabelers import CATALOG, PARTS
 
+from amago_core.errors import SpecError
+from amago_core.spec import load_spec
 from amago_registry import RelabelerContext
 from amago_standard.relabelers import Chain, RelabelerError
 from amago_standard.relabelers.options import ChainOptions
@@ -90,3 +93,18 @@ def test_an_empty_chain_is_refused() -> None:
         assert problem["msg"] == (
             "Tuple should have at least 1 item after validation, not 0" if given else "Field required"
         )
+
+
+def test_a_list_in_a_spec_is_told_how_to_become_a_chain() -> None:
+    spec = {"environment": "maze-runner", "relabeler": ["hindsight", "none"]}
+    with pytest.raises(SpecError) as caught:
+        load_spec(spec)
+    assert "for several write {use: chain, relabelers: [...]}" in str(caught.value)
+
+
+def test_what_the_first_adds_is_not_known_when_the_next_is_built() -> None:
+    columns = {"obs.goals": (2, 1), "obs.obs": (2,)}  # Nothing is achieved here.
+    context = replace(CONTEXT, columns=columns)
+    assert not chain(toy(1.0), "hindsight", context=context).identity
+    with pytest.raises(RelabelerError):
+        chain("hindsight", toy(1.0), context=context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,7 +26,10 @@ class Chain:
 
     def __init__(self, context: RelabelerContext, options: ChainOptions) -> None:
         build = context.build or Part.build
-        parts: list[Relabeler] = [build(part, context) for part in options.relabelers]
+        # What the first one adds to the columns is not known.
+        later = replace(context, columns=None)
+        first, *others = options.relabelers
+        parts: list[Relabeler] = [build(first, context), *(build(part, later) for part in others)]
         self._relabelers = [part for part in parts if not part.identity]
         self.identity = not self._relabelers
 
