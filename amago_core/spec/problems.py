@@ -116,20 +116,25 @@ def _problem(
     catalog: Catalog,
 ) -> Problem:
     detail, parent = details[0]
+    whole = written
     if detail["type"] == "unknown_part":
         return Problem((*path, "use"), detail["msg"])
     if detail["type"] in ("extra_forbidden", "invalid_key", "missing"):
         for key in path[:-1]:
             written = _at(written, key)
-        explain = _missing_key if detail["type"] == "missing" else _unknown_key
-        return Problem(path, explain(str(path[-1]), parent, written, catalog))
+        if detail["type"] == "missing":
+            return Problem(path, _missing_key(str(path[-1]), parent, written, catalog))
+        elsewhere = _elsewhere(str(path[-1]), Place(RunSpec), whole, catalog)
+        return Problem(path, _unknown_key(str(path[-1]), parent, written, elsewhere, catalog))
     wanted = [_expectation(each) for each, _ in details]
     if any(words is None for words in wanted):
         return Problem(path, _own_words(detail))
     return Problem(path, f"{show(detail['input'])} is {_not([str(words) for words in wanted])}")
 
 
-def _unknown_key(key: str, parent: Place | None, written: object, catalog: Catalog) -> str:
+def _unknown_key(
+    key: str, parent: Place | None, written: object, elsewhere: Sequence[str], catalog: Catalog
+) -> str:
     model = parent.model(written, catalog) if parent is not None else None
     known = list(places(model)) if model is not None else []
     if parent is not None and parent.kind is not None:
@@ -137,7 +142,18 @@ def _unknown_key(key: str, parent: Place | None, written: object, catalog: Catal
     else:
         text, none = "there is no such key.", ""
     everything = f"Possible: {', '.join(known)}." if known else none
-    return f"{text}{did_you_mean(key, known) or f' {everything}'}".rstrip()
+    there = f" Did you mean {' or '.join(map(repr, elsewhere))}?" if elsewhere else ""
+    return f"{text}{there or did_you_mean(key, known) or f' {everything}'}".rstrip()
+
+
+def _elsewhere(key: str, place: Place, written: object, catalog: Catalog, path: str = "") -> list[str]:
+    """Return where below ``place`` the schema has ``key``: it was written a level too high."""
+    model = place.model(written, catalog)
+    found = []
+    for name, child in places(model).items() if model is not None else ():
+        found += [f"{path}{name}"] if name == key else []
+        found += _elsewhere(key, child, _at(written, name), catalog, f"{path}{name}.")
+    return found
 
 
 def _missing_key(key: str, parent: Place | None, written: object, catalog: Catalog) -> str:

@@ -288,7 +288,7 @@ def test_a_folder_that_is_not_there_is_one_sentence() -> None:
         compose(load_spec(offline(Path("nowhere")), [ALONE]))
     assert str(caught.value) == (
         "dataset.folder nowhere does not exist. A relative path begins in the working directory, "
-        f"{Path.cwd()}."
+        f"{Path.cwd()}. A run records one: amago train SPEC run=nowhere"
     )
 
 

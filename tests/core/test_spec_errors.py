@@ -87,6 +87,16 @@ def test_every_problem_is_reported_at_once_with_its_key_and_layer(tmp_path: Path
         ("trackers=csv", "trackers: 'csv' is not a list"),
         ("name=a/b", "name: 'a/b' cannot name a folder: no slashes, no dot in front"),
         ("sed=3", "sed: there is no such key. Did you mean 'seed'?"),
+        ("width=64", "width: there is no such key. Did you mean 'agent.backbone.width'?"),
+        (
+            "backbone=gru",
+            "backbone: there is no such key. "
+            "Did you mean 'agent.backbone' or 'training.part_rates.backbone'?",
+        ),
+        (
+            "training.threads=1",
+            "training.threads: there is no such key. Did you mean 'running.threads'?",
+        ),
         (
             "replay.zzz=3",
             "replay.zzz: there is no such key. Possible: capacity, timesteps, bytes.",
