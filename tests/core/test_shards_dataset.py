@@ -192,10 +192,13 @@ def test_an_empty_folder_holds_nothing_to_learn_from(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for name, what in (("nowhere", "does not exist"), ("file", "is no folder")):
+    for name, what, then in (
+        ("nowhere", "does not exist", f" A run records one: amago train SPEC run={tmp_path / 'nowhere'}"),
+        ("file", "is no folder", ""),
+    ):
         with pytest.raises(DatasetError) as caught:
             opened(tmp_path / name)
-        assert str(caught.value) == f"dataset.folder {tmp_path / name} {what}."
+        assert str(caught.value) == f"dataset.folder {tmp_path / name} {what}.{then}"
 
 
 def test_what_is_stored_later_is_not_seen(run: Path) -> None:
