@@ -193,7 +193,11 @@ def test_an_empty_folder_holds_nothing_to_learn_from(tmp_path: Path) -> None:
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name, what, then in (
-        ("nowhere", "does not exist", f" A run records one: amago train SPEC run={tmp_path / 'nowhere'}"),
+        (
+            "nowhere",
+            "does not exist",
+            f" A run records one: amago train SPEC run={tmp_path / 'nowhere'}",
+        ),
         ("file", "is no folder", ""),
     ):
         with pytest.raises(DatasetError) as caught:
