@@ -147,7 +147,7 @@ def _unknown_key(
 
 
 def _elsewhere(key: str, place: Place, written: object, catalog: Catalog, path: str = "") -> list[str]:
-    """Return where below ``place`` the schema has ``key``: it was written a level too high."""
+    """Return the paths below ``place`` where the schema has ``key``: it was written elsewhere."""
     model = place.model(written, catalog)
     found = []
     for name, child in places(model).items() if model is not None else ():
