@@ -612,7 +612,7 @@ class Seeker(Walk):
         reached = self.left[:1] == [self.cell]
         self.left = self.left[reached:]
         over = not self.left
-        late = not over and self.time == HORIZON
+        late = not over and self.time == self.horizon
         return self.observe(), self.paid(reached), over, late, self.record()
 
     def paid(self, reached: bool) -> float:
@@ -705,6 +705,15 @@ class KnowsNoOtherGoals(Seeker):
 
     def with_goals(self, columns: Any, goals: Any) -> Any:
         raise NotImplementedError("later")
+
+
+class KnowsNoOtherGoalsForLong(KnowsNoOtherGoals):
+    """Nobody gets anywhere in it, and it takes longer than anybody watches."""
+
+    horizon = 1001
+
+    def step(self, action: Any) -> Any:
+        return super().step(1)
 
 
 class HasOtherGoals(Walk):

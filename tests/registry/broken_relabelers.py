@@ -198,14 +198,16 @@ class GoesOn(Shortens):
     """Past the end of the task."""
 
     def finish(self, columns: Any) -> Any:
-        return columns | {"terminated": np.ones_like(columns["terminated"])}
+        cut = len(columns["reward"]) == 3
+        return columns | {"terminated": columns["terminated"] | cut}
 
 
 class CutsWithoutAnEnd(Shortens):
     """Whoever learns from it waits for what follows, and nothing does."""
 
     def finish(self, columns: Any) -> Any:
-        return columns | {"truncated": np.zeros_like(columns["truncated"])}
+        cut = len(columns["reward"]) == 3
+        return columns | {"truncated": columns["truncated"] & (not cut)}
 
 
 class PaysOneLate(Hindsight):
@@ -229,11 +231,53 @@ class KeepsTheReward(Hindsight):
         return columns | {"reward": trajectory["reward"][: len(columns["reward"])].copy()}
 
 
-class PaysLess(Shortens):
-    """Half of what was paid."""
+class KeepsTheFirstInstruction(Hindsight):
+    """At the first timestep, what had been asked for is still shown."""
 
-    def finish(self, columns: Any) -> Any:
-        return columns | {"reward": columns["reward"] / 2}
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        columns["obs.goals"][0] = trajectory["obs.goals"][0]
+        return columns
+
+
+class KeepsTheInstruction(Hindsight):
+    """It pays for goals that are never shown."""
+
+    def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
+        return columns | {"obs.goals": trajectory["obs.goals"][: len(columns["obs.goals"])].copy()}
+
+
+class PaysAlways(Keeps):
+    """One for every step."""
+
+    identity = False
+
+    def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
+        return self.change(dict(trajectory))
+
+    def change(self, columns: Any) -> Any:
+        return columns | {"reward": np.ones_like(columns["reward"])}
+
+
+class NeverWaits(PaysAlways):
+    """Whoever ran out of time is told that there was nothing more to be had."""
+
+    def change(self, columns: Any) -> Any:
+        over = columns["truncated"] | columns["terminated"]
+        return columns | {"terminated": over, "truncated": np.zeros_like(over)}
+
+
+class RemembersBackwards(PaysAlways):
+    """What was achieved last comes first."""
+
+    def change(self, columns: Any) -> Any:
+        return columns | {"achieved": columns["achieved"][::-1]}
+
+
+class AsksForMore(Hindsight):
+    """For a goal that was not met, where others had been."""
+
+    def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
+        return self.with_goals(trajectory, np.array([[9]]))
 
 
 class DividesByNothing(Shortens):

@@ -94,6 +94,7 @@ BROKEN = {
     "WritesToItsColumns": {GOALS},
     "WritesToItsGoals": {GOALS},
     "KnowsNoOtherGoals": {GOALS},
+    "KnowsNoOtherGoalsForLong": {GOALS},
     "KeepsNoRecord": {GOALS},
     "PaysMoreWhenAsked": {GOALS},
 }

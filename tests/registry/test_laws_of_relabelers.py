@@ -23,7 +23,7 @@ DONE = "what_was_done_is_not_rewritten"
 SEEN = "what_was_seen_is_not_rewritten"
 ENDS = "only_the_last_transition_ends_it"
 CUT = "what_is_cut_short_ends"
-ASKED = "other_goals_are_what_the_environment_would_have_asked_for"
+ASKED = "goals_rewards_and_ends_are_what_the_environment_would_have_made"
 SAID = "what_is_changed_is_what_the_environment_said"
 RETURN = "the_return_never_falls"
 FINITE = "its_numbers_are_finite"
@@ -43,7 +43,7 @@ BROKEN = {
     "Widens": {COLUMNS},
     "ForgetsTheLastTimestep": {ROWS},
     "LeavesNothing": {ROWS},
-    "CutsTheBeginning": {DONE, SEEN},
+    "CutsTheBeginning": {DONE, SEEN, ASKED},
     "TurnsAround": {DONE},
     "MovesWhatWasSeen": {SEEN},
     "GoesOn": {ENDS},
@@ -51,8 +51,13 @@ BROKEN = {
     "PaysOneLate": {ASKED},
     "AsksForNothing": {ASKED},
     "KeepsTheReward": {ASKED},
-    "PaysLess": {RETURN},
-    "DividesByNothing": {FINITE},
+    "KeepsTheFirstInstruction": {ASKED},
+    "KeepsTheInstruction": {ASKED},
+    "PaysAlways": {ASKED},
+    "NeverWaits": {ASKED},
+    "RemembersBackwards": {SEEN},
+    "AsksForMore": {RETURN},
+    "DividesByNothing": {ASKED, FINITE},
     "DrawsGlobally": {RANDOM, TRACE},
     "DrawsFromNowhere": {RANDOM, TRACE},
     "SeedsGlobally": {RANDOM},
@@ -84,8 +89,10 @@ SENTENCES = {
     "PaysOneLate": "it asks for [[-1], [7]], and reward is not what the environment would have made of "
     "that; ask context.with_goals.",
     "AsksForNothing": "it asks for [[-1], [-1]]: for no goal at all.",
-    "PaysLess": "the return was 1 and is 0.5; leave alone what was better.",
-    "DividesByNothing": "it returns numbers that are not finite in reward.",
+    "PaysAlways": "it asks for [[0], [9]], and reward is not what the environment would have made of "
+    "that; ask context.with_goals.",
+    "RemembersBackwards": "it changes achieved, which other goals would not have changed.",
+    "AsksForMore": "the return was 2 and is 0; leave alone what was better.",
     "DrawsGlobally": "it draws from a global generator, or seeds it; draw from rng.",
     "DrawsFromNowhere": "equal generators give different trajectories; draw from rng alone.",
     "TakesTurns": "it relabels otherwise when asked again with an equal generator; keep nothing.",
@@ -122,7 +129,12 @@ def test_a_broken_relabeler_breaks_exactly_these_laws(name: str) -> None:
 
 def test_every_law_is_broken_by_a_relabeler_that_breaks_no_other() -> None:
     alone = [laws for laws in BROKEN.values() if len(laws) == 1]
-    assert set().union(*alone) == EVERY - {SAID}
+    assert set().union(*alone) == EVERY - {SAID, FINITE}
+
+
+def test_what_is_not_finite_is_found_in_an_authors_trajectory() -> None:
+    said = broken_by("DividesByNothing", trajectory=walks()[0])
+    assert said == {FINITE: "DividesByNothing: it returns numbers that are not finite in reward."}
 
 
 @pytest.mark.parametrize(

@@ -38,11 +38,11 @@ class Recorded:
 
     actions: list[Any]
     columns: Columns
-    over: bool = True
+    over: bool
 
 
-def played(player: Player, seed: int, steps: int, walk: int = 0) -> Recorded | None:
-    """Play a task at random; None where it is not over after so many steps.
+def played(player: Player, seed: int, steps: int, walk: int = 0) -> Recorded:
+    """Play a task at random, to its end or for so many steps.
 
     Args:
         player: Plays it.
@@ -55,12 +55,10 @@ def played(player: Player, seed: int, steps: int, walk: int = 0) -> Recorded | N
     """
     policy = at_random(player.env.action_space, walk)
     moments, actions = [player.reset(seed)], list[Any]()
-    while not moments[-1].over:
-        if len(actions) == steps:
-            return None
+    while not moments[-1].over and len(actions) < steps:
         actions.append(policy(moments[-1].obs))
         moments.append(player.step(actions[-1]))
-    return Recorded(actions, _columns(player, moments, actions))
+    return _recorded(player, moments, actions)
 
 
 def replayed(player: Player, seed: int, actions: list[Any], goals: Goals) -> Recorded:
@@ -71,10 +69,7 @@ def replayed(player: Player, seed: int, actions: list[Any], goals: Goals) -> Rec
             break
         taken.append(action)
         moments.append(player.step(action))
-    columns = _columns(player, moments, taken)
-    if not moments[-1].over:
-        columns["truncated"][-1] = True
-    return Recorded(taken, columns, moments[-1].over)
+    return _recorded(player, moments, taken)
 
 
 def other_goals(columns: Columns, others: list[Columns], seed: int) -> Iterator[Goals]:
@@ -122,6 +117,14 @@ def _achieved(columns: Columns) -> np.ndarray:
     flat_NX = achieved.reshape(-1, achieved.shape[-1])
     there_NX: np.ndarray = flat_NX[present(flat_NX)]
     return there_NX
+
+
+def _recorded(player: Player, moments: list[Moment], actions: list[Any]) -> Recorded:
+    """Return what was played; where it goes on, the recording is cut."""
+    columns = _columns(player, moments, actions)
+    if not moments[-1].over:
+        columns["truncated"][-1] = True
+    return Recorded(actions, columns, moments[-1].over)
 
 
 def _columns(player: Player, moments: list[Moment], actions: list[Any]) -> dict[str, np.ndarray]:

@@ -255,13 +255,13 @@ def what_was_done_is_not_rewritten(trial: _Trial) -> None:
 @_on_walks_alone
 @_law
 def what_was_seen_is_not_rewritten(trial: _Trial) -> None:
-    """Observations other than goals are the first of those that were seen, bit by bit."""
+    """Whatever does not follow from goals is the first of what was seen and recorded, bit by bit."""
     for columns in trial.relabelled():
         changed = _list(
             [
                 name
                 for name, given in trial.trajectory.items()
-                if name.startswith("obs.") and name != GOALS and name in columns
+                if name not in (*_ASKED, "action") and name in columns
                 if frozen(columns[name]) != frozen(given[: len(columns[name])])
             ]
         )
@@ -296,20 +296,19 @@ def what_is_cut_short_ends(trial: _Trial) -> None:
 
 @_on_walks_alone
 @_law
-def other_goals_are_what_the_environment_would_have_asked_for(trial: _Trial) -> None:
-    """Where other goals are shown, they, the rewards and the ends are those of ``with_goals``."""
-    given = trial.trajectory[GOALS]
+def goals_rewards_and_ends_are_what_the_environment_would_have_made(trial: _Trial) -> None:
+    """Under other goals they are those of ``with_goals``; under the same ones, those recorded."""
     for columns in trial.relabelled():
-        shown = columns.get(GOALS, given)
-        # Goals of another shape are the subject of other laws.
-        if shown[:1].shape != given[:1].shape or np.array_equal(shown[0], given[0]):
+        shown = columns.get(GOALS, trial.trajectory[GOALS])
+        # Goals of another shape are the subject of other laws, as are the ends of what is cut short.
+        if shown[:1].shape != trial.trajectory[GOALS][:1].shape:
             continue
         asked = shown[0].tolist()
         trial.require(bool(present(shown[0]).any()), f"it asks for {asked}: for no goal at all.")
-        wanted = with_goals(trial.trajectory, shown[0])
+        wanted, names = _wanted(trial.trajectory, columns, shown[0])
         wrong = [
             name
-            for name in _ASKED
+            for name in names
             if name in columns and not np.array_equal(columns[name], wanted[name])
         ]
         sentence = (
@@ -317,6 +316,16 @@ def other_goals_are_what_the_environment_would_have_asked_for(trial: _Trial) -> 
             "that; ask context.with_goals."
         )
         trial.require(not wrong, sentence)
+
+
+def _wanted(
+    recorded: Trajectory, columns: Trajectory, goals_KX: np.ndarray
+) -> tuple[Trajectory, tuple[str, ...]]:
+    """Return what goals lead to, and the columns in which that is known."""
+    if not np.array_equal(goals_KX, recorded[GOALS][0]):
+        return with_goals(recorded, goals_KX), _ASKED
+    cut = {name: recorded[name][: len(columns.get(name, ()))] for name in _ASKED}
+    return cut, (GOALS, "reward") if len(cut["reward"]) < len(recorded["reward"]) else _ASKED
 
 
 @_law
@@ -396,7 +405,7 @@ RELABELER_LAWS: tuple[RelabelerLaw, ...] = (
     what_was_seen_is_not_rewritten,
     only_the_last_transition_ends_it,
     what_is_cut_short_ends,
-    other_goals_are_what_the_environment_would_have_asked_for,
+    goals_rewards_and_ends_are_what_the_environment_would_have_made,
     what_is_changed_is_what_the_environment_said,
     the_return_never_falls,
     its_numbers_are_finite,
