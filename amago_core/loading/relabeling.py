@@ -113,8 +113,8 @@ class TriedRelabeler:
                 raise AmagoError(
                     f"with_goals of environment {self._offer.environment}, asked for the goals that a "
                     f"trajectory had, must return what was recorded, and its {name} is {wrong}. "
-                    "amago_registry.goals.with_goals is for environments that pay 1 for a goal and "
-                    "nothing else, and end with the last goal."
+                    "Correct it, or write relabeler=none. amago_registry.goals.with_goals is for "
+                    "environments that pay 1 for a goal and nothing else, and end with the last goal."
                 )
 
 

@@ -182,6 +182,7 @@ def test_every_loader_asks_the_environments_own_function(loader: str, replay: Re
         ((batch,),) = made.round(0, 1, 6)
     assert batch.reward_M.tolist() == [0, 0, 1, 0, 1] * 4
     assert batch.terminated_M.tolist() == [False, False, False, False, True] * 4
+    assert batch.relabelled == 1.0
     assert batch.obs["goals"][:6, :, 0].tolist() == [[7, 9]] * 3 + [[-1, 9]] * 2 + [[-1, -1]]
 
 
@@ -267,8 +268,8 @@ ANSWERS: list[tuple[Any, str]] = [
     (silent, "with_goals of environment make returned a NoneType, no columns."),
     (
         unpaid,
-        "what with_goals of environment make returned cannot be learned from: its columns are "
-        f"{sorted({*TRAJECTORY} - {'reward'})}; they must be {sorted({*TRAJECTORY} - {'achieved'})}.",
+        "what with_goals of environment make returned cannot be learned from: it lacks reward; "
+        f"its columns are {', '.join(sorted({*TRAJECTORY} - {'reward'}))}.",
     ),
 ]
 
@@ -317,8 +318,9 @@ def test_an_environment_that_denies_its_recording_is_not_asked_about_other_goals
         relabeler(walked(0).columns, np.random.default_rng(0))
     assert str(caught.value) == (
         "with_goals of environment make, asked for the goals that a trajectory had, must return what "
-        f"was recorded, and its {wrong}. amago_registry.goals.with_goals is for environments that pay "
-        "1 for a goal and nothing else, and end with the last goal."
+        f"was recorded, and its {wrong}. Correct it, or write relabeler=none. "
+        "amago_registry.goals.with_goals is for environments that pay 1 for a goal and nothing else, "
+        "and end with the last goal."
     )
 
 
@@ -342,11 +344,18 @@ def test_a_step_that_ends_the_task_at_its_limit_may_be_both() -> None:
 
 
 def test_goals_of_another_form_are_not_tried() -> None:
-    task = compose_task(None, 0, seeking(with_goals=lambda columns, goals: columns))
+    asked: list[Any] = []
+
+    def heard(columns: Columns, goals: Any) -> Columns:
+        asked.append(goals.tolist())
+        return columns
+
+    task = compose_task(None, 0, seeking(with_goals=heard))
     relabeler = compose_relabeler(spec_of("goals"), task)
     columns = dict(walked(0).columns) | {"reward": np.ones(5, np.float32)}
     del columns["achieved"]
     assert relabeler(columns, np.random.default_rng(0)) == columns
+    assert asked == [[[3], [4]]]  # By the relabeler.
 
 
 def test_a_relabeler_is_told_what_is_seen_and_recorded() -> None:
@@ -373,8 +382,8 @@ FAULTS = {
     "KeyError: 'goal'",
     "refuse": "goals are missing: write goals=3",
     "none": "the relabeler tests/relabeler returned a NoneType, no columns.",
-    "blind": "what the relabeler tests/relabeler returned cannot be learned from: its columns are "
-    f"{sorted(TRAJECTORY[2:])}; they must be {sorted(set(TRAJECTORY) - {'achieved'})}.",
+    "blind": "what the relabeler tests/relabeler returned cannot be learned from: it lacks "
+    f"{', '.join(sorted(TRAJECTORY[:2]))}; its columns are {', '.join(sorted(TRAJECTORY[2:]))}.",
 }
 
 

@@ -287,8 +287,8 @@ def _seconds(relabeler: Hindsight, trajectory: Columns, rng: np.random.Generator
             "gymnasium (CartPole-v1)",
             "gymnasium (CartPole-v1) has no with_goals. maze-runner and package-delivery have one, but "
             "no mixture has. Write relabeler=none, or give the environment's part the method "
-            "with_goals, a local function the attribute (make.with_goals = ...): see "
-            "registry/README.md.",
+            "with_goals (a class of environments one that is static), a local function the attribute "
+            "(make.with_goals = ...): see registry/README.md.",
         ),
         (
             "",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -26,10 +25,7 @@ class Chain:
 
     def __init__(self, context: RelabelerContext, options: ChainOptions) -> None:
         build = context.build or Part.build
-        # What the first one adds to the columns is not known.
-        later = replace(context, columns=None)
-        first, *others = options.relabelers
-        parts: list[Relabeler] = [build(first, context), *(build(part, later) for part in others)]
+        parts: list[Relabeler] = [build(part, context) for part in options.relabelers]
         self._relabelers = [part for part in parts if not part.identity]
         self.identity = not self._relabelers
 

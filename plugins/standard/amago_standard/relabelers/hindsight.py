@@ -35,9 +35,10 @@ class Hindsight:
     A trajectory that reached all its goals, achieved nothing else, or drew ``h = 0``, comes back as it
     is.
 
-    With ``rarity``, a goal is drawn in proportion to ``(-log10 f) ** rarity``, clipped to [1e-3, 1e5].
-    In AMAGO ``f`` is its frequency among all goals relabelled so far. Here it is that among the
-    candidates of its own trajectory, since a batch must be the same when it is drawn again.
+    With ``rarity``, a timestep is drawn in proportion to ``(-log10 f) ** rarity``, clipped to [1e-3,
+    1e5], where ``f`` is how frequent its goal is among the candidates of its own trajectory. AMAGO
+    counts over many trajectories, and weighs otherwise from draw to draw; here a batch must be the same
+    when it is drawn again, whatever was drawn before.
 
     Args:
         context: Supplied by the composer; must have ``with_goals``.
@@ -136,7 +137,7 @@ def _kept(achieved_TMX: Goals) -> NDArray[np.bool_]:
 
 
 def _rarity(goal_CX: Goals, power: float) -> NDArray[np.float64]:
-    """Return how much more often each goal is to be drawn than if all were alike."""
+    """Return how much more often each candidate is to be drawn than if all were alike."""
     if not power or not len(goal_CX):
         return np.ones(len(goal_CX))
     _, kind_C, counts = np.unique(goal_CX, axis=0, return_inverse=True, return_counts=True)
@@ -188,6 +189,7 @@ def _cannot_say(environment: str) -> str:
         )
     return (
         f"{asked} {environment} has no with_goals. maze-runner and package-delivery have one, but no "
-        "mixture has. Write relabeler=none, or give the environment's part the method with_goals, a "
-        "local function the attribute (make.with_goals = ...): see registry/README.md."
+        "mixture has. Write relabeler=none, or give the environment's part the method with_goals (a "
+        "class of environments one that is static), a local function the attribute "
+        "(make.with_goals = ...): see registry/README.md."
     )

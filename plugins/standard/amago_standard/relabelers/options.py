@@ -35,8 +35,8 @@ class HindsightOptions(Options):
         0.0,
         ge=0,
         le=16,
-        description="How much rarely achieved goals are preferred: 0 not at all, 4 as in AMAGO. With "
-        "strategy 'final', only among what one timestep achieved.",
+        description="How much rarely achieved goals are preferred: 0 not at all, 4 is the exponent of "
+        "AMAGO. With strategy 'final', only among what one timestep achieved.",
     )
     probability: float = Field(
         1.0, gt=0, le=1, description="Share of trajectories that are relabelled; the others stay."
