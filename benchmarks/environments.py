@@ -9,7 +9,8 @@ offers for ``collector.vectorization=native``, ``--count`` tasks stepped with ar
 steps are those of all of them. Each case is timed for ``--seconds``, in whole rounds of 500 steps,
 after one that is not counted.
 
-Tasks that a default does not make, and those whose packages are missing, are left out with the reason.
+Those whose packages are missing are left out with the reason; ``gymnasium`` and ``mixture``, which are
+nothing by themselves, are not in the table.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._require_mapping(info)
         if self._kept:
             self.recorded = self._recorded_of(info)
-        # The engine reads nothing else of the info.
+        # What it records and its success are all that the engine reads of the info.
         success = self._success(info["success"]) if "success" in info else nan
         return obs, reward, terminated, truncated, success
 

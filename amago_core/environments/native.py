@@ -50,13 +50,13 @@ class NativeEnvironments:
     after the first reset. Environments cannot be stepped one without the others, so the past of a task
     cannot be replayed: ``reproducible`` is false.
 
-    Args:
-        vector: A vector environment that says its ``metadata["autoreset_mode"]``.
-        name: What users call it.
-
     What its ``single_recorded_space`` declares is in its infos as arrays ``(B, ...)``, at every reset
     and step. How a task ended under ``SAME_STEP`` is in ``final_info``. Where a call is about some
     environments alone, nothing is read of the others.
+
+    Args:
+        vector: A vector environment that says its ``metadata["autoreset_mode"]``.
+        name: What users call it.
 
     Raises:
         EnvironmentFault: If it does not say how it resets, or cannot record what it says.
@@ -268,34 +268,37 @@ class NativeEnvironments:
         return array
 
     def _succeed(self, infos: Mapping[str, Any], mask_B: np.ndarray) -> None:
-        for index, told in self._told(infos, "success", mask_B):
-            try:
-                success = one_number(told)
-            except ValueError as error:
-                raise self._fault(f"info['success'] {error}") from None
-            if abs(success) > LARGEST:  # NaN says that there is none.
-                raise self._fault(f"info['success'] is {success}, which is too large")
-            self.success_B[index] = success
+        told_B, has_B = self._told(infos, "success", mask_B)
+        if isinstance(told_B, np.ndarray) and told_B.dtype.kind in "biuf" and told_B.ndim == 1:
+            given = told_B[has_B].astype(np.float64)
+        else:
+            given = np.array([self._one_success(told_B[index]) for index in np.flatnonzero(has_B)])
+        large = given[np.abs(given) > LARGEST]  # NaN says that there is none.
+        if len(large):
+            raise self._fault(f"info['success'] is {large[0]}, which is too large")
+        self.success_B[has_B] = given
+
+    def _one_success(self, told: Any) -> float:
+        try:
+            return one_number(told)
+        except ValueError as error:
+            raise self._fault(f"info['success'] {error}") from None
 
     def _name_tasks(self, names_B: list[str], infos: Mapping[str, Any], mask_B: np.ndarray) -> None:
-        for index, task in self._told(infos, "task", mask_B):
-            names_B[index] = task_name(task)
+        told_B, has_B = self._told(infos, "task", mask_B)
+        for index in np.flatnonzero(has_B):
+            names_B[index] = task_name(told_B[index])
 
-    def _told(self, infos: Any, key: str, mask_B: np.ndarray) -> list[tuple[int, Any]]:
-        """Return index and value of each environment, among those asked about, whose info has a key."""
+    def _told(self, infos: Any, key: str, mask_B: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Return a value for each environment, and which of those asked about have it in their info."""
         if not isinstance(infos, Mapping):
             raise self._fault(f"the info is {infos!r} instead of being a dictionary")
         if key not in infos:
-            return []
+            return (), np.zeros(self.count, bool)
         told_B, has_B = infos[key], self._one_each(f"info['_{key}']", infos.get(f"_{key}", mask_B))
-        try:
-            return [
-                (int(index), told_B[index]) for index in np.flatnonzero(has_B.astype(bool) & mask_B)
-            ]
-        except (TypeError, LookupError):
-            raise self._fault(
-                f"info[{key!r}] is {told_B!r} instead of a value for each environment"
-            ) from None
+        if not isinstance(told_B, np.ndarray | list | tuple) or len(told_B) != self.count:
+            raise self._fault(f"info[{key!r}] is {told_B!r} instead of a value for each environment")
+        return told_B, has_B.astype(bool) & mask_B
 
     def _fault(self, what: str) -> EnvironmentFault:
         return EnvironmentFault(f"environment {self._name}, in its vector form: {what}.")
