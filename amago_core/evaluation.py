@@ -97,12 +97,17 @@ class Evaluation:
         return cls(**{**stored, "attempts": attempts, "tasks": tasks})
 
     @property
+    def shared_attempts(self) -> tuple[Attempt, ...]:
+        """Attempts that all came to; where only the quick go on, later ones are no measure."""
+        return tuple(each for each in self.attempts if each.tasks == self.attempts[0].tasks)
+
+    @property
     def adaptation(self) -> tuple[float, float] | None:
-        """Mean return per attempt over the first and over the last tenth of the attempts."""
-        if len(self.attempts) < 2:
+        """Mean return of the first and of the last tenth of the shared attempts, if there are two."""
+        totals = np.array([attempt.total for attempt in self.shared_attempts])
+        if len(totals) < 2:
             return None
-        tenth = max(1, len(self.attempts) // 10)
-        totals = np.array([attempt.total for attempt in self.attempts])
+        tenth = max(1, len(totals) // 10)
         return float(totals[:tenth].mean()), float(totals[-tenth:].mean())
 
 

@@ -23,7 +23,7 @@ def plot_run(folder: RunDir, evaluation: Evaluation | None) -> None:
     if folder.metrics.exists():
         lines = folder.metrics.read_text(encoding="utf-8").splitlines()
         plot_learning([json.loads(line) for line in lines], folder.learning_curve)
-    if evaluation is not None and evaluation.attempts:
+    if evaluation is not None and len(evaluation.shared_attempts) > 1:
         plot_adaptation(evaluation, folder.adaptation)
 
 
@@ -57,19 +57,20 @@ def plot_learning(records: Sequence[dict[str, Any]], path: Path) -> None:
 
 def plot_adaptation(evaluation: Evaluation, path: Path) -> None:
     """Draw outcome and return by attempt, with a 95 % interval; where it rises, the agent adapts."""
-    attempts = range(1, len(evaluation.attempts) + 1)
+    shared = evaluation.shared_attempts
+    attempts = range(1, len(shared) + 1)
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    returns = [attempt.total for attempt in evaluation.attempts]
-    successes = [attempt.success for attempt in evaluation.attempts]
+    returns = [attempt.total for attempt in shared]
+    successes = [attempt.success for attempt in shared]
     marker = "o" if len(returns) <= 30 else ""
     axes.plot(attempts, returns, color=_EVALUATED, marker=marker, markersize=4, label="return")
-    low, high = zip(*[_interval(attempt) for attempt in evaluation.attempts], strict=True)
+    low, high = zip(*[_interval(attempt) for attempt in shared], strict=True)
     axes.fill_between(attempts, low, high, color=_EVALUATED, alpha=0.15, linewidth=0)
     if successes != returns:
         axes.plot(attempts, successes, color=_COLLECTED, marker=marker, markersize=4, label="success")
     axes.set_xlabel("attempt at the same hidden task")
-    axes.set_ylabel(f"mean over {evaluation.episodes} tasks")
+    axes.set_ylabel(f"mean over {shared[0].tasks} tasks")
     axes.legend(frameon=False)
     _tidy(axes)
     _save(figure, path)

@@ -93,6 +93,14 @@ def test_adaptation_compares_the_first_tenth_of_the_attempts_with_the_last(
     assert Evaluation(1, 0.0, 0.0, None, 1.0, curve).adaptation == expected
 
 
+def test_attempts_that_only_some_tasks_came_to_say_nothing_of_adaptation() -> None:
+    result = summarize([outcome(3, (0, 1), (0, 1), (1, 1)), outcome(2, (0, 0), (1, 1))])
+    assert [attempt.tasks for attempt in result.attempts] == [2, 2, 1]
+    assert result.shared_attempts == result.attempts[:2]
+    assert result.adaptation == (0.5, 1)
+    assert summarize([outcome(2, (0, 1), (1, 1)), outcome(0, (0, 0))]).adaptation is None
+
+
 def test_tasks_with_names_have_results_of_their_own() -> None:
     ones = [outcome(1, (1, 1), length=2), outcome(5, (0, 5), length=4), outcome(7)]
     result = summarize([replace(one, task=task) for one, task in zip(ones, "aab", strict=True)])
