@@ -105,6 +105,9 @@ class Learner:
             _merge(metrics, self._accumulate(batch, rows / everywhere), rows / here)
         self._share_gradients()
         metrics["valid_timesteps"] = torch.tensor(float(everywhere))
+        relabelled = [batch.relabelled for batch in batches if batch.relabelled is not None]
+        if relabelled:
+            metrics["relabelled"] = torch.tensor(sum(relabelled) / len(relabelled))
         metrics |= self._clip()
         if self._finite_everywhere(metrics):
             self._step()

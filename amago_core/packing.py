@@ -40,6 +40,7 @@ class PackedBatch:
         terminated_M: True where the task ended after the action.
         layout: Where the sequences lie, and the time of every row.
         action_mask_NA: Which actions could be taken, bool; None where the environment shows no mask.
+        relabelled: Share of the sequences that a relabeler has changed; None where none was asked.
     """
 
     obs: dict[str, Tensor]
@@ -51,6 +52,7 @@ class PackedBatch:
     terminated_M: Tensor
     layout: SequenceLayout
     action_mask_NA: Tensor | None = None
+    relabelled: float | None = None
 
 
 def pack(
@@ -98,6 +100,7 @@ def tensors(stream: Stream, device: torch.device | str = "cpu") -> PackedBatch:
         terminated_M=move(columns["terminated"]),
         layout=_layout(stream, move),
         action_mask_NA=move(action_mask(obs)) if masked else None,
+        relabelled=float(columns["relabelled"].mean()) if "relabelled" in columns else None,
     )
 
 

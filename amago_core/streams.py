@@ -29,7 +29,8 @@ class Stream:
 
     Args:
         columns: By name: ``obs.<key>`` (N, ...), ``prev_action`` (N, A), ``prev_reward`` (N,),
-            ``action`` (M,) or (M, axes), ``reward`` (M,) and ``terminated`` (M,).
+            ``action`` (M,) or (M, axes), ``reward`` (M,) and ``terminated`` (M,); ``relabelled`` (S,)
+            where a relabeler was asked.
         lengths_S: Transitions of each slice, int64.
         times_S: Time of each slice's first timestep, int64.
     """
@@ -71,6 +72,8 @@ def lay(slices: Sequence[Trajectory], action_space: spaces.Space[Any]) -> Stream
     columns["prev_reward"] = _previous_rewards(slices, rows)
     columns["reward"] = _joined(slices, "reward", transitions, np.float32)
     columns["terminated"] = _joined(slices, "terminated", transitions, np.bool_)
+    if all(piece.relabelled is not None for piece in slices):
+        columns["relabelled"] = np.array([piece.relabelled for piece in slices], np.bool_)
     times_S = np.array([piece.start_time for piece in slices], np.int64)
     return Stream(columns, lengths_S, times_S)
 

@@ -121,7 +121,10 @@ class Sampler:
         for n in order[rank::ranks]:
             _check_beginning(drawn[n])
             rng = np.random.Generator(self._philox(update, _For.RELABELING, n))
-            trajectory = replace(drawn[n], columns=self._relabeler(drawn[n].columns, rng))
+            given = drawn[n].columns
+            columns = self._relabeler(given, rng)
+            changed = any(columns.get(name) is not column for name, column in given.items())
+            trajectory = replace(drawn[n], columns=columns, relabelled=changed)
             slices.append(_cut(trajectory, *self._span(trajectory, placed[n])))
         return sorted(slices, key=lambda piece: -piece.length)
 

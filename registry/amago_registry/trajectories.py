@@ -33,6 +33,7 @@ class Trajectory:
         prev_reward: Reward before the first timestep; 0 where the recording begins.
         task: Name of the task, where the environment has several; else empty.
         success: Mean outcome of its attempts; None where the environment says nothing of success.
+        relabelled: Whether a relabeler has changed it; None where none was asked.
     """
 
     columns: Mapping[str, NDArray[Any]]
@@ -42,6 +43,7 @@ class Trajectory:
     prev_reward: float = 0.0
     task: str = ""
     success: float | None = None
+    relabelled: bool | None = None
 
     @property
     def length(self) -> int:
@@ -59,4 +61,6 @@ class Trajectory:
             before = self.columns["action"][start - 1, ...]
             reward = float(self.columns["reward"][start - 1])
         time = self.start_time + start
-        return Trajectory(rows, self.seed, time, before, reward, self.task, self.success)
+        return Trajectory(
+            rows, self.seed, time, before, reward, self.task, self.success, self.relabelled
+        )

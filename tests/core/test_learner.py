@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -257,6 +258,15 @@ def test_two_accumulated_batches_give_the_gradient_of_one_of_both() -> None:
         torch.testing.assert_close(gradients(accumulated)[name], gradient, rtol=1e-9, atol=1e-12)
     for name in ("loss", "loss/critic", "q", "entropy", "valid_timesteps"):
         torch.testing.assert_close(accumulated_metrics[name], whole_metrics[name], check_dtype=False)
+
+
+def test_the_share_that_was_relabelled_is_that_of_all_batches() -> None:
+    trained = learner()
+    some = [replace(piece, relabelled=number == 0) for number, piece in enumerate(slices(0))]
+    every = [replace(piece, relabelled=True) for piece in slices(1)]
+    told = trained.update(pack(some, SPACE), pack(every, SPACE))["relabelled"]
+    assert float(told) == pytest.approx((1 / len(some) + 1) / 2)
+    assert "relabelled" not in trained.update(batch(0))
 
 
 def test_accumulated_batches_are_weighed_by_their_transitions() -> None:

@@ -291,6 +291,27 @@ def test_the_datasets_trajectories_are_relabelled_and_cut_like_any_other() -> No
     assert {piece.start_time for piece in slices} == {0, 1}
 
 
+class ShortenSome(Shorten):
+    """Half of the time, the trajectory comes back as it is."""
+
+    def __call__(
+        self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> Mapping[str, np.ndarray]:
+        return super().__call__(trajectory, rng) if rng.random() < 0.5 else dict(trajectory)
+
+
+def test_it_is_known_which_trajectories_a_relabeler_changed(tmp_path: Path) -> None:
+    replay = Replay(stored(tmp_path, [7, 7]), capacity=9)
+    slices = Sampler(replay, 0, 9, ShortenSome(identity=False), Recorded()).sample(0, 40)
+    assert [piece.relabelled for piece in slices] == [piece.length == 2 for piece in slices]
+    assert {piece.length for piece in slices} == {2, 7}
+    short = Sampler(replay, 0, 1, ShortenSome(identity=False)).sample(0, 40)
+    assert 8 <= sum(bool(piece.relabelled) for piece in short) <= 32
+    for unasked in (None, Shorten(identity=True)):
+        slices = Sampler(replay, 0, 9, unasked).sample(0, 4)
+        assert [piece.relabelled for piece in slices] == [None] * 4
+
+
 def test_a_piece_from_the_middle_of_a_task_is_never_relabelled(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     writer.append(recording(0, 9).slice(4, 9))
