@@ -89,8 +89,8 @@ class RunDir:
         """
         if self.path.exists():
             raise RunDirError(
-                f"{self.path} exists. Add resume=true to go on with that run, "
-                "or run=OTHER/FOLDER to begin another one."
+                f"{self.path} exists. Add resume=true to go on with that run (from Python, "
+                "train(..., resume=True)), or run=OTHER/FOLDER to begin another one."
             )
 
     def record_versions(self, spec: RunSpec, done: int) -> None:

@@ -202,7 +202,12 @@ class Rounds:
         return evaluation
 
     def _tell_saved(self) -> None:
-        self.reporter.note(f"what was trained so far is saved in {self.folder.path}")
+        if self.state.learner.updates:
+            self.reporter.note(f"what was trained so far is saved in {self.folder.path}")
+        else:
+            self.reporter.note(
+                f"nothing was trained yet: go on with resume=true, or remove {self.folder.path}"
+            )
 
     def _learn(self) -> dict[str, float]:
         try:

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from toys import Walk, tiny
 
-from amago_core.compose import Row, compose_task, context_note, describe
+from amago_core.compose import Row, compose, compose_task, context_note, describe
 from amago_core.environments import EnvironmentFault
 from amago_core.errors import AmagoError
 from amago_core.spec import load_spec
@@ -81,6 +81,13 @@ def test_an_environment_that_fails_is_closed_and_named() -> None:
     assert str(caught.value) == (
         "environment corridor could not be constructed: ValueError: length is 0."
     )
+
+
+def test_a_vector_form_that_is_not_there_is_missed_before_anything_starts() -> None:
+    spec = load_spec(tiny(), ["collector.vectorization=native"])
+    with pytest.raises(EnvironmentFault, match="has no vector form of its own"):
+        compose(spec, Walk)
+    compose(spec)
 
 
 def test_the_table_has_a_row_per_part_and_leaves_the_generator_alone() -> None:

@@ -42,7 +42,8 @@ def test_a_folder_that_exists_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunDirError) as caught:
         create(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} exists. Add resume=true to go on with that run, "
+        f"{tmp_path} exists. Add resume=true to go on with that run (from Python, "
+        "train(..., resume=True)), "
         "or run=OTHER/FOLDER to begin another one."
     )
     assert list(tmp_path.iterdir()) == []

@@ -107,7 +107,8 @@ def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AmagoError) as caught:
         go(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} exists. Add resume=true to go on with that run, "
+        f"{tmp_path} exists. Add resume=true to go on with that run (from Python, "
+        "train(..., resume=True)), "
         "or run=OTHER/FOLDER to begin another one."
     )
     assert list(tmp_path.iterdir()) == []
@@ -337,7 +338,7 @@ def test_a_fault_in_the_first_round_is_the_one_that_is_raised(tmp_path: Path) ->
     run, listener = tmp_path / "run", Listener()
     with pytest.raises(EnvironmentFault, match="step raised RuntimeError: the arm fell off"):
         go(run, environment=lambda: Falling(3), reporter=listener)
-    assert listener.notes[-1] == f"what was trained so far is saved in {run}"
+    assert listener.notes[-1] == f"nothing was trained yet: go on with resume=true, or remove {run}"
     assert go(run, environment=lambda: Falling(3), resume=True).stopped == "rounds"
 
 

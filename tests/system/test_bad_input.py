@@ -98,7 +98,8 @@ def test_a_folder_that_exists_is_one_message_of_the_installed_command(tmp_path: 
     (tmp_path / "taken").mkdir()
     done = amago("train", "small.yaml", "run=taken", cwd=tmp_path)
     assert done.stderr == (
-        "Error: taken exists. Add resume=true to go on with that run, "
+        "Error: taken exists. Add resume=true to go on with that run (from Python, "
+        "train(..., resume=True)), "
         "or run=OTHER/FOLDER to begin another one.\n"
     )
     assert done.stdout == ""
