@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
@@ -125,7 +126,7 @@ def _problem(
         if detail["type"] == "missing":
             return Problem(path, _missing_key(str(path[-1]), parent, written, catalog))
         elsewhere = _elsewhere(str(path[-1]), Place(RunSpec), whole, catalog)
-        return Problem(path, _unknown_key(str(path[-1]), parent, written, elsewhere, catalog))
+        return Problem(path, _unknown_key(path, parent, written, elsewhere, catalog))
     wanted = [_expectation(each) for each, _ in details]
     if any(words is None for words in wanted):
         return Problem(path, _own_words(detail))
@@ -133,8 +134,9 @@ def _problem(
 
 
 def _unknown_key(
-    key: str, parent: Place | None, written: object, elsewhere: Sequence[str], catalog: Catalog
+    path: Path, parent: Place | None, written: object, elsewhere: Sequence[str], catalog: Catalog
 ) -> str:
+    key = str(path[-1])
     model = parent.model(written, catalog) if parent is not None else None
     known = list(places(model)) if model is not None else []
     if parent is not None and parent.kind is not None:
@@ -142,8 +144,10 @@ def _unknown_key(
     else:
         text, none = "there is no such key.", ""
     everything = f"Possible: {', '.join(known)}." if known else none
-    there = f" Did you mean {' or '.join(map(repr, elsewhere))}?" if elsewhere else ""
-    return f"{text}{there or did_you_mean(key, known) or f' {everything}'}".rstrip()
+    if elsewhere:
+        here = [".".join(map(str, (*path[:-1], name))) for name in get_close_matches(key, known, n=1)]
+        return f"{text} Did you mean {' or '.join(map(repr, [*here, *elsewhere]))}?"
+    return f"{text}{did_you_mean(key, known) or f' {everything}'}".rstrip()
 
 
 def _elsewhere(key: str, place: Place, written: object, catalog: Catalog, path: str = "") -> list[str]:

@@ -172,8 +172,11 @@ def form_fault(
     """
     wanted = _wanted(observation_space, action_space)
     names = {name for name in trajectory.columns if name.startswith(OBSERVATION) or name in wanted}
-    if names != wanted.keys():
-        return f"its columns are {sorted(trajectory.columns)}; they must be {sorted(wanted)}"
+    lacking, odd = sorted(wanted.keys() - names), sorted(names - wanted.keys())
+    if lacking or odd:
+        faults = [f"lacks {', '.join(lacking)}"] * bool(lacking)
+        faults += [f"has {', '.join(odd)}, which the observation space has not"] * bool(odd)
+        return f"it {' and '.join(faults)}; its columns are {', '.join(sorted(trajectory.columns))}"
     lists = [name for name, column in trajectory.columns.items() if not _is_array(column)]
     if lists:
         return f"{lists[0]} is no array with rows"

@@ -220,9 +220,8 @@ def test_pieces_are_stored_where_nothing_is_relabelled() -> None:
         (lambda *_: [{}], "the dataset core/shards drew a dict in place of a trajectory."),
         (
             lambda *_: [Trajectory({"reward": np.zeros(1, np.float32)})],
-            "the dataset core/shards cannot be learned from: of a trajectory, its columns are "
-            "['reward']; they must be ['action', 'obs.observation', 'reward', 'terminated', "
-            "'truncated'].",
+            "the dataset core/shards cannot be learned from: of a trajectory, it lacks action, "
+            "obs.observation, terminated, truncated; its columns are reward.",
         ),
     ],
     ids=["raises", "few", "none", "dictionary", "columns"],

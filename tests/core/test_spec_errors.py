@@ -94,6 +94,11 @@ def test_every_problem_is_reported_at_once_with_its_key_and_layer(tmp_path: Path
             "Did you mean 'agent.backbone' or 'training.part_rates.backbone'?",
         ),
         (
+            "collector.environment=4",
+            "collector.environment: there is no such key. "
+            "Did you mean 'collector.environments' or 'environment' or 'evaluation.environment'?",
+        ),
+        (
             "training.threads=1",
             "training.threads: there is no such key. Did you mean 'running.threads'?",
         ),

@@ -59,8 +59,8 @@ SENTENCES = {
     "range')",
     "GivesColumns": "sample(rng, 1, 0) returned no sequence of trajectories.",
     "KeepsDoubles": "of a trajectory, obs.observation is float64 (2,) per row instead of float32 (2,).",
-    "WithoutEnds": "of a trajectory, its columns are ['action', 'obs.observation', 'reward', "
-    "'terminated']; they must be ['action', 'obs.observation', 'reward', 'terminated', 'truncated'].",
+    "WithoutEnds": "of a trajectory, it lacks truncated; its columns are action, obs.observation, "
+    "reward, terminated.",
     "CountsFromOne": "of a trajectory, action has values outside Discrete(3).",
     "DividesByNothing": "of a trajectory, reward has numbers that are not finite.",
     "ForgetsWhatWasBefore": "of a trajectory, start_time is 3, and prev_action is None.",
