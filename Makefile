@@ -75,7 +75,7 @@ $(ROOT).venv/developed: $(BIN)/python $(ROOT)requirements-dev.txt $(ROOT)plugins
 	touch $@ $(ROOT).venv/installed
 
 # What a suite needs for its tests alone is its extra [test]; pins of its own are plugins/NAME/constraints.txt.
-$(ROOT).venvs/%/installed: $(ROOT)plugins/%/pyproject.toml $(PROJECTS) | $(BIN)/python
+$(ROOT).venvs/%/installed: $(ROOT)plugins/%/pyproject.toml $(PROJECTS) $(wildcard $(ROOT)plugins/*/constraints.txt) | $(BIN)/python
 	@$(BIN)/python -m venv $(@D) || { rm -rf $(@D); exit 2; }
 	$(HERE) $(@D)/bin/python -m pip install --quiet \
 	  -c $(firstword $(wildcard $(ROOT)plugins/$*/constraints.txt) constraints.txt) -e ./registry -e . -e ./plugins/standard \

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 COLOURS = ("#1f5fa8", "#c4524a", "#40a45c", "#9aa5b1", "#8c5fb0")
-MISSING = object()
 AXES = {"update": "updates", "env_steps": "environment steps", "cpu_seconds": "CPU seconds"}
 
 
@@ -43,23 +42,31 @@ def read(folder: Path, by: str) -> Run:
     """Read a run's spec and metrics.
 
     Raises:
-        SystemExit: If there is no run, its spec has no such key, or it was never evaluated.
+        SystemExit: If there is no run, nothing to group it by, or it was never evaluated.
     """
     if not (folder / "metrics.jsonl").exists():
         raise SystemExit(f"{folder} holds no run")
     spec = OmegaConf.load(folder / "spec.yaml")
-    group = OmegaConf.select(spec, by, default=MISSING)
-    if group is MISSING:
-        raise SystemExit(f"{folder / 'spec.yaml'} has no key {by!r}")
-    if OmegaConf.is_config(group):
-        group = OmegaConf.select(spec, f"{by}.use")
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    group = group_of(spec, by)
+    if group is None:
+        raise SystemExit(f"{folder / 'spec.yaml'} has no part and no value at {by!r}")
+    # A run that goes on may be writing its last line.
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
     records = [json.loads(line) for line in lines]
     evaluated = [record for record in records if record.get("eval/return") is not None]
     if not evaluated:
         raise SystemExit(f"{folder} has not been evaluated yet: leave it out")
     seed = int(OmegaConf.select(spec, "seed"))
-    return Run(folder.name, str(group).rpartition("/")[2], seed, evaluated, records[-1])
+    return Run(folder.name, group.rpartition("/")[2], seed, evaluated, records[-1])
+
+
+def group_of(spec: Any, by: str) -> str | None:
+    """Return the value at a key, or the name of the part that is there, or that lacks this option."""
+    for key in (by, f"{by}.use", f"{by.rpartition('.')[0]}.use".lstrip(".")):
+        found = OmegaConf.select(spec, key)
+        if found is not None and not OmegaConf.is_config(found):
+            return str(found)
+    return None
 
 
 def table(runs: list[Run]) -> str:
@@ -126,6 +133,7 @@ def main() -> None:
     figure.axes[0].legend(frameon=False, fontsize=8)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(given.output, dpi=130)
+    print(f"\nplot        {given.output}")
 
 
 if __name__ == "__main__":
