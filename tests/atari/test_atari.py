@@ -8,6 +8,7 @@ import ale_py
 import gymnasium
 import numpy as np
 import pytest
+from ale_py import roms
 from atari_plays import emulator, make, shrunk
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.utils.seeding import np_random
@@ -15,7 +16,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from amago_atari.ids import GAMES
+from amago_atari.ids import FOR_TWO, GAMES
 from amago_atari.screens import Picture
 from amago_atari.task import AtariTask
 
@@ -39,6 +40,10 @@ def play(env: AtariTask, actions: list[int], seed: int | None = 0) -> list[tuple
 def test_every_game_that_one_plays_alone_has_its_name() -> None:
     specs = [spec for name, spec in gymnasium.registry.items() if name.startswith("ALE/")]
     assert sorted(GAMES) == sorted(spec.kwargs["game"] for spec in specs)
+
+
+def test_the_games_that_are_left_out_are_those_for_two() -> None:
+    assert sorted({*roms.get_all_rom_ids()} - {*GAMES}) == sorted(FOR_TWO)
 
 
 @settings(max_examples=100, deadline=None)
@@ -197,3 +202,15 @@ def test_it_draws_the_screen_in_colour_where_that_is_asked_for() -> None:
     env.reset(seed=0)
     assert np.array_equal(env.render(), emulator("pong", 1, 0.25).getScreenRGB())
     assert make("pong").render() is None
+
+
+def test_another_render_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match="render_mode") as raised:
+        AtariTask(("pong",), render_mode="human")
+    assert str(raised.value) == "render_mode is 'human'; choose None or 'rgb_array'"
+
+
+@pytest.mark.parametrize(("frame_skip", "steps_per_second"), [(1, 60), (4, 15), (8, 7.5)])
+def test_a_film_of_it_is_as_fast_as_the_console(frame_skip: int, steps_per_second: float) -> None:
+    env = make("pong", frame_skip=frame_skip)
+    assert env.metadata == {"render_modes": ["rgb_array"], "render_fps": steps_per_second}

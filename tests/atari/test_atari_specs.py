@@ -45,8 +45,18 @@ def test_a_game_like_none_is_told_where_all_are_listed() -> None:
         load_spec({"environment": {"use": "atari", "games": ["pong", "chess_2000", "pong"]}})
     assert str(raised.value) == (
         'the spec has 1 problem:\n  environment.games: ["pong", "chess_2000", "pong"]: ale-py has '
-        "no game 'chess_2000' among its 104, such as pong, breakout and ms_pacman: all are listed at "
-        "https://ale.farama.org/environments; 'pong' is there twice: name it once"
+        "no game 'chess_2000'. It has 104 that one plays alone, such as pong, breakout and ms_pacman: "
+        "all are listed at https://ale.farama.org/environments; 'pong' is there twice: name it once"
+    )
+
+
+@pytest.mark.parametrize("typed", ["combat", "joust", "maze_craze", "warlords", "ALE/MazeCraze-v5"])
+def test_a_game_for_two_is_refused_with_the_reason(typed: str) -> None:
+    with pytest.raises(SpecError) as raised:
+        load_spec({"environment": {"use": "atari", "games": [typed]}})
+    assert str(raised.value) == (
+        f"the spec has 1 problem:\n  environment.games: [\"{typed}\"]: '{typed}' needs two players, "
+        "and this environment has one"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import metaworld
 import numpy as np
 import pytest
@@ -60,8 +62,11 @@ def test_another_seed_of_the_run_has_other_goals() -> None:
 
 
 def test_tasks_have_one_of_the_fifty_goals_each() -> None:
-    env = make(task="reach-v3")
-    assert 10 < len({tuple(_target(env, seed)) for seed in range(20)}) <= 20
+    env, arm = make(task="reach-v3"), ALL_V3_ENVIRONMENTS["reach-v3"]()
+    fifty = {tuple(_goal(arm, task)) for task in goals("ML1", "reach-v3", "train", 0)}
+    assert len(fifty) == 50
+    # A goal that is drawn evenly is missed by so many seeds once in 400.
+    assert {tuple(_target(env, seed)) for seed in range(300)} == fifty
 
 
 def _target(env: MetaworldTask, seed: int) -> list[float]:
@@ -184,6 +189,34 @@ def test_a_task_that_was_used_is_as_a_fresh_one(name: str) -> None:
     env, fresh = make(task=name, attempt_steps=20), make(task=name, attempt_steps=20)
     _trajectory(env, 0)
     assert _trajectory(env, 1) == _trajectory(fresh, 1)
+
+
+def test_arms_are_kept_and_go_on_as_fresh_ones_after_another_task() -> None:
+    env = make(benchmark="MT10", attempt_steps=20)
+    first, kept = [], []
+    for seed in (0, 1):
+        first.append(_trajectory(env, seed))
+        kept.append((env._index, env._arm))
+    assert kept[0][0] != kept[1][0]
+    for seed, (_, arm) in enumerate(kept):
+        assert _trajectory(env, seed) == first[seed]
+        assert env._arm is arm
+
+
+@pytest.mark.parametrize(("benchmark", "kept"), [("ML10", 2), ("ML25", 1)])
+def test_of_more_than_ten_tasks_one_arm_is_kept_and_every_arm_is_closed(
+    benchmark: str, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = make(benchmark=benchmark)
+    built, closed = [], []
+    for seed in (0, 1):
+        env.reset(seed=seed)
+        built.append(env._arm)
+        monkeypatch.setattr(env._arm, "close", partial(closed.append, env._arm))
+    assert built[0] is not built[1]
+    assert closed == built[: 2 - kept]
+    env.close()
+    assert closed == built
 
 
 def _trajectory(env: MetaworldTask, seed: int) -> list[list[float]]:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -62,6 +63,33 @@ def test_a_view_with_no_middle_is_refused() -> None:
         "the spec has 1 problem:\n  environment.view_size: 6: must be odd: the agent stands in the "
         "middle of a side"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"view": "whole", "view_size": 9},
+            "view_size: 9: leave it out: view=whole shows every cell. For those before the agent: "
+            "view=agent",
+        ),
+        (
+            {"mission": False, "mission_words": 5},
+            "mission_words: 5: leave it out, or null: mission=false shows no words. To show them: "
+            "mission=true",
+        ),
+    ],
+)
+def test_an_option_that_another_makes_idle_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError) as raised:
+        load_spec({"environment": {"use": "minigrid", "id": IDS[0], **options}})
+    assert str(raised.value) == f"the spec has 1 problem:\n  environment.{said}"
+
+
+def test_a_default_beside_an_option_that_makes_it_idle_is_none_of_its_business() -> None:
+    idle = {"view": "whole", "view_size": 7, "mission": False, "mission_words": None}
+    for options in (idle, {"view": "whole", "mission": False}):
+        assert describe(load_spec({"environment": {"use": "minigrid", "id": IDS[0], **options}}))
 
 
 def test_minigrid_that_cannot_be_imported_is_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,5 +154,6 @@ def test_nothing_is_printed_when_the_package_is_imported() -> None:
 def test_the_public_names_are_there() -> None:
     import amago_minigrid
 
-    assert dir(amago_minigrid) == ["GridEncoder", "MinigridPart", "MinigridTask", "MissionError"]
+    public = ["GridEncoder", "MinigridPart", "MinigridTask", "MissionError", "mission"]
+    assert dir(amago_minigrid) == public
     assert all(getattr(amago_minigrid, name).__name__ == name for name in amago_minigrid.__all__)

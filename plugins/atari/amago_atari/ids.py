@@ -112,16 +112,21 @@ GAMES = (
 )
 """All games that one can play alone, by the names that ale-py gives them."""
 
+FOR_TWO = ("combat", "joust", "maze_craze", "warlords")
+"""The other games of ale-py, which need two players."""
+
 
 def unknown(name: str) -> str:
-    """Return what to say of a game that nothing has: what it is close to, or where all are listed."""
+    """Return what to say of a game that is not here: why, what is close, or where all are listed."""
+    if _plain(name) in map(_plain, FOR_TWO):
+        return f"'{name}' needs two players, and this environment has one"
     plain = {_plain(game): game for game in GAMES}
     close = get_close_matches(_plain(name), plain, n=1)
     if close:
         return f"ale-py has no game '{name}'. Did you mean '{plain[close[0]]}'?"
     return (
-        f"ale-py has no game '{name}' among its {len(GAMES)}, such as pong, breakout and ms_pacman: "
-        "all are listed at https://ale.farama.org/environments"
+        f"ale-py has no game '{name}'. It has {len(GAMES)} that one plays alone, such as pong, "
+        "breakout and ms_pacman: all are listed at https://ale.farama.org/environments"
     )
 
 

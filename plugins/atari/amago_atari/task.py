@@ -19,6 +19,9 @@ from amago_atari.options import AtariOptions
 from amago_atari.screens import Picture
 from amago_registry.contexts import EnvironmentContext
 
+FRAMES_PER_SECOND = 60
+"""Of the console."""
+
 
 class AtariTask(gymnasium.Env[NDArray[np.uint8], np.int64]):
     """A game of Atari per trajectory, of several games one that is drawn (Bellemare et al., 2013).
@@ -51,9 +54,10 @@ class AtariTask(gymnasium.Env[NDArray[np.uint8], np.int64]):
 
     Raises:
         UnavailableError: If ale-py cannot be imported.
+        ValueError: If the render mode is another.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 15}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}
 
     def __init__(
         self,
@@ -68,6 +72,9 @@ class AtariTask(gymnasium.Env[NDArray[np.uint8], np.int64]):
         max_frames: int = 108_000,
         render_mode: str | None = None,
     ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode is {render_mode!r}; choose None or 'rgb_array'")
+        self.metadata = {**self.metadata, "render_fps": FRAMES_PER_SECOND / frame_skip}
         self.games = games
         self.horizon = ceil(max_frames / frame_skip)
         self.render_mode = render_mode

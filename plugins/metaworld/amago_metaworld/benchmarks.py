@@ -41,7 +41,7 @@ def goals(benchmark: str, task: str, split: str, seed: int) -> tuple[Any, ...]:
     """Return the 50 goals of a task, in the package's form, drawn from a seed.
 
     As in the package, goals that are held out are others than those to train on where the task is the
-    same. Those of one task do not depend on the tasks beside it, so none is drawn in vain.
+    same. Those of one task do not depend on the tasks beside it, so they are drawn when it is met.
     """
     package = _package()
     if benchmark in MULTI:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-META = ("ML1", "ML10", "ML25", "ML45")
-"""Benchmarks of adaptation: the goal is hidden."""
-
 MULTI = ("MT1", "MT10", "MT25", "MT50")
-"""Benchmarks of many tasks at once: the goal is shown, and which task it is."""
+"""Benchmarks of many tasks at once: the goal is shown, and which task it is. Others hide the goal."""
 
 ONE = ("ML1", "MT1")
 """Benchmarks that consist of one task, to be chosen."""

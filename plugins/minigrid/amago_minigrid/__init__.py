@@ -8,10 +8,10 @@ from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from amago_minigrid.grid_encoder import GridEncoder
-    from amago_minigrid.missions import MissionError
+    from amago_minigrid.missions import MissionError, mission
     from amago_minigrid.task import MinigridPart, MinigridTask
 
-__all__ = ["GridEncoder", "MinigridPart", "MinigridTask", "MissionError"]
+__all__ = ["GridEncoder", "MinigridPart", "MinigridTask", "MissionError", "mission"]
 
 __getattr__ = lazy_exports(
     __name__,
@@ -20,6 +20,7 @@ __getattr__ = lazy_exports(
         "MinigridPart": "task",
         "MinigridTask": "task",
         "MissionError": "missions",
+        "mission": "missions",
     },
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from amago_minigrid.ids import IDS, unknown
@@ -53,11 +53,26 @@ class MinigridOptions(Options):
 
     @field_validator("view_size")
     @classmethod
-    def _is_odd(cls, value: int) -> int:
-        if value % 2:
+    def _is_odd_and_used(cls, value: int, info: ValidationInfo) -> int:
+        if value % 2 == 0:
+            raise PydanticCustomError(
+                "minigrid_view", "must be odd: the agent stands in the middle of a side"
+            )
+        if info.data.get("view") == "whole" and value != cls.model_fields["view_size"].default:
+            raise PydanticCustomError(
+                "minigrid_view",
+                "leave it out: view=whole shows every cell. For those before the agent: view=agent",
+            )
+        return value
+
+    @field_validator("mission_words")
+    @classmethod
+    def _is_used(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is None or info.data.get("mission", True):
             return value
         raise PydanticCustomError(
-            "minigrid_view", "must be odd: the agent stands in the middle of a side"
+            "minigrid_mission",
+            "leave it out, or null: mission=false shows no words. To show them: mission=true",
         )
 
 

@@ -146,6 +146,13 @@ def test_a_picture_is_what_the_simulation_draws(monkeypatch: pytest.MonkeyPatch)
 
 
 @needs_mujoco
+def test_a_film_of_it_is_as_fast_as_the_simulation() -> None:
+    env = HalfCheetahVelocity()
+    assert env.metadata["render_fps"] == env._cheetah.metadata["render_fps"] == 20
+    assert env.metadata["render_modes"] == ["rgb_array"]
+
+
+@needs_mujoco
 def test_making_one_neither_says_nor_writes_anything(tmp_path: Path) -> None:
     code = (
         "import mujoco; from amago_standard.environments import HalfCheetahVelocity\n"

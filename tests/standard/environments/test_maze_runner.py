@@ -296,13 +296,13 @@ def test_an_observation_is_nobody_elses() -> None:
 
 def test_ten_thousand_steps_take_no_second() -> None:
     env, actions = MazeRunner(), np.random.default_rng(0).integers(5, size=10_000)
-    began = time.perf_counter()
+    began = time.process_time()
     over = True
     for action in actions:
         if over:
             env.reset()
         _, _, over, _, _ = env.step(action)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_new_maze_is_seen_anew() -> None:

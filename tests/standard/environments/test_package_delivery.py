@@ -269,10 +269,10 @@ def test_the_picture_shows_right_turns_above_and_below_the_road() -> None:
 
 def test_ten_thousand_steps_take_no_second() -> None:
     env, actions = PackageDelivery(), np.random.default_rng(0).integers(8, size=10_000)
-    began = time.perf_counter()
+    began = time.process_time()
     over = True
     for action in actions:
         if over:
             env.reset()
         _, _, over, _, _ = env.step(action)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

@@ -32,7 +32,8 @@ class DarkRoom(Task):
     From Algorithm Distillation (arXiv:2210.14215). A task is one goal cell, drawn evenly from all
     ``size`` x ``size``. A trajectory is ``attempts`` attempts of ``attempt_limit`` steps each, and each
     begins in the centre of the room. A step that ends on the goal pays 1. The best that an attempt can
-    pay is ``attempt_limit + 1 - max(d, 1)``, for a goal at d moves from the centre.
+    pay is ``attempt_limit + 1 - max(d, 1)`` for a goal at d moves from the centre, and 0 for one beyond
+    reach, where that is negative.
 
     Observation: x / size, y / size, steps of the attempt / attempt_limit. What the last step of an
     attempt shows is already the next start. Actions: 0 stay, 1 right, 2 left, 3 down, 4 up; walls

@@ -43,6 +43,8 @@ class HalfCheetahVelocity(Task):
         UnavailableError: If mujoco, or what gymnasium needs beside it, cannot be imported.
     """
 
+    metadata: dict[str, Any] = {**Task.metadata, "render_fps": 20}  # A step is 0.05 seconds.
+
     def __init__(
         self,
         attempts: int = 3,
