@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -127,8 +128,11 @@ class Catalog:
     def _unknown(self, kind: str, use: str, candidates: tuple[Entry, ...]) -> str:
         names = [self.short_name(entry) for entry in candidates]
         known = [*names, *self.not_installed(kind)]
+        advice = (
+            self._offered(kind, use) or did_you_mean(use, known) or self._described(use, candidates)
+        )
         return (
-            f"no {kind} is called '{use}'.{self._offered(kind, use) or did_you_mean(use, known)} "
+            f"no {kind} is called '{use}'.{advice} "
             f"Installed: {', '.join(names) or 'none'}.{self._broken_note()}"
         )
 
@@ -152,6 +156,14 @@ class Catalog:
             f"the plugin {plugin} has no {kind} called '{name}'.{did_you_mean(name, names)} "
             f"It has: {', '.join(names) or 'none'}."
         )
+
+    def _described(self, use: str, candidates: tuple[Entry, ...]) -> str:
+        """Return the part that is known by this word, too, or is written otherwise."""
+        for entry in candidates:
+            name = self.short_name(entry)
+            if use.lower() in re.findall(r"[\w-]{3,}", f"{name} {entry.component.summary}".lower()):
+                return f" Did you mean '{name}'?"
+        return ""
 
     def _offered(self, kind: str, use: str) -> str:
         return offered_by(kind, use, {plugin.name for plugin in self.plugins})

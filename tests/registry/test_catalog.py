@@ -56,6 +56,10 @@ def test_an_unknown_name_lists_what_is_close_installed_and_broken() -> None:
     assert message(UnknownPartError, lambda: CATALOG.find("backbone", "fmm")) == (
         "no backbone is called 'fmm'. Did you mean 'ffm'? Installed: ffm, standard/gru, zoo/gru, mlp."
     )
+    for known in ("FFM", "Part"):
+        assert "Did you mean 'ffm'?" in message(
+            UnknownPartError, lambda known=known: CATALOG.find("backbone", known)
+        )
     with_broken = Catalog([STANDARD, BROKEN])
     assert message(UnknownPartError, lambda: with_broken.find("backbone", "zzz")) == (
         "no backbone is called 'zzz'. Installed: gru, mlp. Broken plugins, which may offer it: "

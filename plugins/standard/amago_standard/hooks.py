@@ -306,7 +306,7 @@ def amago_register_relabelers() -> Iterable[Component]:
             "hindsight",
             "amago_standard.relabelers.hindsight:Hindsight",
             relabelers.HindsightOptions,
-            "goals that were reached become goals that were asked for: for goals in a row",
+            "what was achieved becomes what had been asked for (HER): for goals in a row",
         ),
         Component(
             "chain",
