@@ -11,7 +11,7 @@ from torch import nn
 
 from amago_core.agent import Agent
 from amago_core.blaming import blaming
-from amago_core.environments import MakeEnvironment, make_checked, step_budget, vector_form
+from amago_core.environments import MakeEnvironment, make_checked, make_environments, step_budget
 from amago_core.initializing import Initialization, read_weights, take_over
 from amago_core.learning_data import check_learning_data
 from amago_core.masks import check_mask, check_takes_mask, shows_mask
@@ -152,8 +152,9 @@ def compose(
         evaluation_task = compose_task(spec.evaluation.environment, spec.seed)
         check_spaces(evaluation_task, task.observation_space, task.action_space, task.name)
     exploration = compose_exploration(spec, task) if spec.training.steps_per_round else None
-    if exploration is not None and task.make and spec.collector.vectorization == "native":
-        vector_form(task.make, task.name)
+    if spec.collector.vectorization == "native":
+        for acted_in in (task, evaluation_task):
+            _check_vector_form(acted_in)
     relabeler = compose_relabeler(spec, task)
     check_pieces(spec, relabeler)
     agent = compose_agent(spec.agent, task).to(device)
@@ -162,6 +163,11 @@ def compose(
     objective = compose_objective(spec.agent, agent, task).to(device)
     rehearse(agent, objective, task, spec.agent, half=spec.running.precision == "bf16")
     return Composition(task, evaluation_task, agent, objective, exploration, relabeler, dataset, taken)
+
+
+def _check_vector_form(task: Task | None) -> None:
+    if task is not None and task.make is not None:
+        make_environments(task.make, task.name, 1, "native").close()
 
 
 def device_of(spec: RunSpec) -> torch.device:

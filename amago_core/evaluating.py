@@ -143,7 +143,7 @@ def _write(
             except FileExistsError:
                 continue
         sync_folder(results)
-        if evaluation.attempts:
+        if len(evaluation.shared_attempts) > 1:
             plot_adaptation(evaluation, file.with_suffix(".png"))
     except OSError as error:
         raise AmagoError(

@@ -98,8 +98,8 @@ class Evaluation:
 
     @property
     def shared_attempts(self) -> tuple[Attempt, ...]:
-        """Attempts that all came to; where only the quick go on, later ones are no measure."""
-        return tuple(each for each in self.attempts if each.tasks == self.attempts[0].tasks)
+        """Attempts that nine in ten of the tasks with attempts came to, not only the quick ones."""
+        return tuple(each for each in self.attempts if each.tasks >= 0.9 * self.attempts[0].tasks)
 
     @property
     def adaptation(self) -> tuple[float, float] | None:

@@ -40,7 +40,7 @@ class PackedBatch:
         terminated_M: True where the task ended after the action.
         layout: Where the sequences lie, and the time of every row.
         action_mask_NA: Which actions could be taken, bool; None where the environment shows no mask.
-        relabelled: Share of the sequences that a relabeler has changed; None where none was asked.
+        relabelled: Share of the sequences whose trajectory was; None where no relabeler was asked.
     """
 
     obs: dict[str, Tensor]

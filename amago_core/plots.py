@@ -70,7 +70,7 @@ def plot_adaptation(evaluation: Evaluation, path: Path) -> None:
     if successes != returns:
         axes.plot(attempts, successes, color=_COLLECTED, marker=marker, markersize=4, label="success")
     axes.set_xlabel("attempt at the same hidden task")
-    axes.set_ylabel(f"mean over {shared[0].tasks} tasks")
+    axes.set_ylabel(f"mean over {evaluation.episodes} tasks")
     axes.legend(frameon=False)
     _tidy(axes)
     _save(figure, path)

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 COLOURS = ("#1f5fa8", "#c4524a", "#40a45c", "#9aa5b1", "#8c5fb0")
+MISSING = object()
 AXES = {"update": "updates", "env_steps": "environment steps", "cpu_seconds": "CPU seconds"}
 
 
@@ -38,35 +40,48 @@ class Run(NamedTuple):
     last: dict[str, Any]
 
 
-def read(folder: Path, by: str) -> Run:
-    """Read a run's spec and metrics.
+def read(folder: Path, group: str) -> Run:
+    """Read a run's metrics.
 
     Raises:
-        SystemExit: If there is no run, nothing to group it by, or it was never evaluated.
+        SystemExit: If it was never evaluated.
     """
-    if not (folder / "metrics.jsonl").exists():
-        raise SystemExit(f"{folder} holds no run")
-    spec = OmegaConf.load(folder / "spec.yaml")
-    group = group_of(spec, by)
-    if group is None:
-        raise SystemExit(f"{folder / 'spec.yaml'} has no part and no value at {by!r}")
     # A run that goes on may be writing its last line.
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
     records = [json.loads(line) for line in lines]
     evaluated = [record for record in records if record.get("eval/return") is not None]
     if not evaluated:
         raise SystemExit(f"{folder} has not been evaluated yet: leave it out")
-    seed = int(OmegaConf.select(spec, "seed"))
-    return Run(folder.name, group.rpartition("/")[2], seed, evaluated, records[-1])
+    seed = int(OmegaConf.select(OmegaConf.load(folder / "spec.yaml"), "seed"))
+    return Run(folder.name, group, seed, evaluated, records[-1])
 
 
-def group_of(spec: Any, by: str) -> str | None:
-    """Return the value at a key, or the name of the part that is there, or that lacks this option."""
-    for key in (by, f"{by}.use", f"{by.rpartition('.')[0]}.use".lstrip(".")):
-        found = OmegaConf.select(spec, key)
-        if found is not None and not OmegaConf.is_config(found):
-            return str(found)
-    return None
+def groups(folders: list[Path], by: str) -> list[str]:
+    """Return each run's value at a key; where only others have the option, the name of its part.
+
+    Raises:
+        SystemExit: If a folder holds no run, or no run has such a key.
+    """
+    missing = [folder for folder in folders if not (folder / "metrics.jsonl").exists()]
+    if missing:
+        raise SystemExit(f"{missing[0]} holds no run")
+    specs = [OmegaConf.load(folder / "spec.yaml") for folder in folders]
+    found = [group_of(spec, by) for spec in specs]
+    if not any(found):
+        raise SystemExit(f"no spec.yaml of these runs has a part or a value at {by!r}")
+    parent = by.rpartition(".")[0]
+    return [own or group_of(spec, parent) or "none" for own, spec in zip(found, specs, strict=True)]
+
+
+def group_of(spec: Any, key: str) -> str | None:
+    """Return a value, or the name of the part at the key; None where there is neither."""
+    try:
+        found = OmegaConf.select(spec, key, default=MISSING) if key else MISSING
+    except OmegaConfBaseException:
+        return None
+    if OmegaConf.is_dict(found):
+        found = found.get("use", MISSING)
+    return None if found is MISSING else str(found).rpartition("/")[2]
 
 
 def table(runs: list[Run]) -> str:
@@ -123,7 +138,8 @@ def main() -> None:
         help="to compare with",
     )
     given = parser.parse_args()
-    runs = sorted((read(folder, given.by) for folder in given.runs), key=lambda r: (r.group, r.seed))
+    named = zip(given.runs, groups(given.runs, given.by), strict=True)
+    runs = sorted((read(*each) for each in named), key=lambda run: (run.group, run.seed))
     print(table(runs))
     figure = Figure(figsize=(11.0, 3.4), layout="constrained")
     baselines = {name: float(value) for name, value in given.line}

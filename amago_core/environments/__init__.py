@@ -9,7 +9,7 @@ from amago_registry.lazy import lazy_exports
 if TYPE_CHECKING:
     from amago_core.environments.checked import CheckedEnv, MakeEnvironment, make_checked, step_budget
     from amago_core.environments.faults import EnvironmentFault, EnvironmentLost, check_finite
-    from amago_core.environments.making import make_environments, vector_form
+    from amago_core.environments.making import make_environments
     from amago_core.environments.native import NativeEnvironments
     from amago_core.environments.processes import ProcessEnvironments
     from amago_core.environments.sync import SyncEnvironments
@@ -28,7 +28,6 @@ __all__ = [
     "make_checked",
     "make_environments",
     "step_budget",
-    "vector_form",
 ]
 
 __getattr__ = lazy_exports(
@@ -42,7 +41,6 @@ __getattr__ = lazy_exports(
         "EnvironmentLost": "faults",
         "check_finite": "faults",
         "make_environments": "making",
-        "vector_form": "making",
         "NativeEnvironments": "native",
         "ProcessEnvironments": "processes",
         "SyncEnvironments": "sync",

@@ -50,15 +50,11 @@ def make_environments(
                 make, name, count, processes=processes, step_timeout=step_timeout
             )
         case "native":
-            return NativeEnvironments(make_native(vector_form(make, name), make, name, count), name)
+            return NativeEnvironments(make_native(_vector_form(make, name), make, name, count), name)
 
 
-def vector_form(make: MakeEnvironment, name: str) -> MakeVector:
-    """Return ``make_vector`` of the part whose ``make`` this is.
-
-    Raises:
-        EnvironmentFault: If it has none.
-    """
+def _vector_form(make: MakeEnvironment, name: str) -> MakeVector:
+    """Return ``make_vector`` of the part whose ``make`` this is."""
     found: MakeVector | None = getattr(getattr(make, "__self__", None), "make_vector", None)
     if found is None:
         raise EnvironmentFault(

@@ -296,9 +296,10 @@ class NativeEnvironments:
         if key not in infos:
             return (), np.zeros(self.count, bool)
         told_B, has_B = infos[key], self._one_each(f"info['_{key}']", infos.get(f"_{key}", mask_B))
-        if not isinstance(told_B, np.ndarray | list | tuple) or len(told_B) != self.count:
+        values_B = told_B if isinstance(told_B, list | tuple) else np.atleast_1d(np.asarray(told_B))
+        if np.ndim(told_B) == 0 or len(values_B) != self.count:
             raise self._fault(f"info[{key!r}] is {told_B!r} instead of a value for each environment")
-        return told_B, has_B.astype(bool) & mask_B
+        return values_B, has_B.astype(bool) & mask_B
 
     def _fault(self, what: str) -> EnvironmentFault:
         return EnvironmentFault(f"environment {self._name}, in its vector form: {what}.")

@@ -205,9 +205,7 @@ class Rounds:
         if self.state.learner.updates:
             self.reporter.note(f"what was trained so far is saved in {self.folder.path}")
         else:
-            self.reporter.note(
-                f"nothing was trained yet: go on with resume=true, or remove {self.folder.path}"
-            )
+            self.reporter.note(f"nothing was trained yet; resume=true goes on in {self.folder.path}")
 
     def _learn(self) -> dict[str, float]:
         try:

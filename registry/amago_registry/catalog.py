@@ -20,6 +20,9 @@ from amago_registry.errors import (
 from amago_registry.first_party import not_installed, offered_by
 from amago_registry.kinds import KINDS
 
+FEW = 3
+"""Most parts to suggest for a word that describes them."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -158,12 +161,13 @@ class Catalog:
         )
 
     def _described(self, use: str, candidates: tuple[Entry, ...]) -> str:
-        """Return the part that is known by this word, too, or is written otherwise."""
-        for entry in candidates:
-            name = self.short_name(entry)
-            if use.lower() in re.findall(r"[\w-]{3,}", f"{name} {entry.component.summary}".lower()):
-                return f" Did you mean '{name}'?"
-        return ""
+        """Return the parts that are known by this word, too, or are written otherwise; none if many."""
+        found = [
+            f"'{self.short_name(entry)}'"
+            for entry in candidates
+            if use.lower() in re.findall(r"\w+", f"{entry.name} {entry.component.summary}".lower())
+        ]
+        return f" Did you mean {' or '.join(found)}?" if 0 < len(found) <= FEW else ""
 
     def _offered(self, kind: str, use: str) -> str:
         return offered_by(kind, use, {plugin.name for plugin in self.plugins})

@@ -176,7 +176,8 @@ def form_fault(
     if lacking or odd:
         faults = [f"lacks {', '.join(lacking)}"] * bool(lacking)
         faults += [f"has {', '.join(odd)}, which the observation space has not"] * bool(odd)
-        return f"it {' and '.join(faults)}; its columns are {', '.join(sorted(trajectory.columns))}"
+        columns = ", ".join(sorted(trajectory.columns)) or "none"
+        return f"it {' and '.join(faults)}; its columns are {columns}"
     lists = [name for name, column in trajectory.columns.items() if not _is_array(column)]
     if lists:
         return f"{lists[0]} is no array with rows"

@@ -33,7 +33,7 @@ class Trajectory:
         prev_reward: Reward before the first timestep; 0 where the recording begins.
         task: Name of the task, where the environment has several; else empty.
         success: Mean outcome of its attempts; None where the environment says nothing of success.
-        relabelled: Whether a relabeler has changed it; None where none was asked.
+        relabelled: Whether a relabeler returned other arrays for it; None where none was asked.
     """
 
     columns: Mapping[str, NDArray[Any]]

@@ -88,6 +88,10 @@ def test_a_vector_form_that_is_not_there_is_missed_before_anything_starts() -> N
     with pytest.raises(EnvironmentFault, match="has no vector form of its own"):
         compose(spec, Walk)
     compose(spec)
+    elsewhere = {"every": 0, "environment": {"use": "meta-frozen-lake"}}
+    spec = load_spec(tiny(evaluation=elsewhere), ["collector.vectorization=native"])
+    with pytest.raises(AmagoError):
+        compose(spec)
 
 
 def test_the_table_has_a_row_per_part_and_leaves_the_generator_alone() -> None:

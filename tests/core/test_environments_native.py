@@ -314,6 +314,7 @@ class Wrong(VectorWrapper):
             "info": (obs, reward, terminated, truncated, 7),
             "success one": (obs, reward, terminated, truncated, {"success": 0.5}),
             "success few": (obs, reward, terminated, truncated, {"success": np.zeros(1)}),
+            "success zero": (obs, reward, terminated, truncated, {"success": np.array(0.5)}),
             "success text": (obs, reward, terminated, truncated, {"success": ["won", "lost"]}),
             "success inf": (obs, reward, terminated, truncated, {"success": [1.0, np.inf]}),
             "success who": (
@@ -346,6 +347,7 @@ class Wrong(VectorWrapper):
         ("info", "the info is 7 instead of being a dictionary"),
         ("success one", "info['success'] is 0.5 instead of a value for each environment"),
         ("success few", "info['success'] is array([0.]) instead of a value for each environment"),
+        ("success zero", "info['success'] is array(0.5) instead of a value for each environment"),
         ("success text", "info['success'] is 'won' instead of being one number"),
         ("success inf", "info['success'] is inf, which is too large"),
         ("success who", "info['_success'] has shape (3,), not (2,)"),

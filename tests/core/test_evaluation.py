@@ -99,6 +99,8 @@ def test_attempts_that_only_some_tasks_came_to_say_nothing_of_adaptation() -> No
     assert result.shared_attempts == result.attempts[:2]
     assert result.adaptation == (0.5, 1)
     assert summarize([outcome(2, (0, 1), (1, 1)), outcome(0, (0, 0))]).adaptation is None
+    nine = [outcome(1, (0, 0), (1, 1))] * 9
+    assert summarize([*nine, outcome(0, (0, 0))]).adaptation == (0, 1)
 
 
 def test_tasks_with_names_have_results_of_their_own() -> None:

@@ -338,7 +338,7 @@ def test_a_fault_in_the_first_round_is_the_one_that_is_raised(tmp_path: Path) ->
     run, listener = tmp_path / "run", Listener()
     with pytest.raises(EnvironmentFault, match="step raised RuntimeError: the arm fell off"):
         go(run, environment=lambda: Falling(3), reporter=listener)
-    assert listener.notes[-1] == f"nothing was trained yet: go on with resume=true, or remove {run}"
+    assert listener.notes[-1] == f"nothing was trained yet; resume=true goes on in {run}"
     assert go(run, environment=lambda: Falling(3), resume=True).stopped == "rounds"
 
 

@@ -89,8 +89,7 @@ SENTENCES = {
     "PaysOneLate": "it asks for [[-1], [7]], and reward is not what the environment would have made of "
     "that; ask context.with_goals.",
     "AsksForNothing": "it asks for [[-1], [-1]]: for no goal at all.",
-    "PaysAlways": "it asks for [[0], [9]], and reward is not what the environment would have made of "
-    "that; ask context.with_goals.",
+    "PaysAlways": "it asks for what had been asked for, and changes reward.",
     "RemembersBackwards": "it changes achieved, which other goals would not have changed.",
     "AsksForMore": "the return was 2 and is 0; leave alone what was better.",
     "DrawsGlobally": "it draws from a global generator, or seeds it; draw from rng.",

@@ -22,7 +22,11 @@ def curves(tmp_path: Path, *runs: Path, by: str = "relabeler.use") -> subprocess
 def stored(folder: Path, relabeler: str, *returns: float | None) -> Path:
     """Write what the script reads of a run; the last line is still being written."""
     folder.mkdir()
-    spec = {"seed": len(folder.name), "relabeler": {"use": f"standard/{relabeler}"}, "agent": {"a": 1}}
+    spec = {
+        "seed": len(folder.name),
+        "relabeler": {"use": f"standard/{relabeler}"},
+        "agent": {"dims": [8]},
+    }
     (folder / "spec.yaml").write_text(json.dumps(spec))
     lines: list[dict[str, Any]] = [
         {
@@ -63,10 +67,17 @@ def test_a_part_without_an_option_goes_by_its_name(tmp_path: Path) -> None:
     assert [line.split(" | ")[0] for line in lines[2:4]] == ["| future", "| none"]
 
 
-@pytest.mark.parametrize("by", ["relabler.use", "agent", "use"])
+def test_lists_and_nothing_are_values_too(tmp_path: Path) -> None:
+    run = stored(tmp_path / "run", "none", 1.0)
+    (run / "spec.yaml").write_text('{"seed": 0, "agent": {"dims": [8], "window": null}}')
+    for by, group in (("agent.dims", "[8]"), ("agent.window", "None")):
+        assert curves(tmp_path, run, by=by).stdout.splitlines()[2].startswith(f"| {group} | 0 |")
+
+
+@pytest.mark.parametrize("by", ["relabler.use", "relabeler.strategie", "agent", "use"])
 def test_runs_are_grouped_by_a_part_or_a_value(tmp_path: Path, by: str) -> None:
     made = curves(tmp_path, stored(tmp_path / "run", "none", 1.0), by=by)
-    assert made.stderr.endswith(f"spec.yaml has no part and no value at {by!r}\n")
+    assert made.stderr == f"no spec.yaml of these runs has a part or a value at {by!r}\n"
 
 
 def test_a_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:

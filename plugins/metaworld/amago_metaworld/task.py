@@ -22,7 +22,7 @@ WIDTH = 39
 """D: hand, gripper and things, now and one step ago, and the goal; zeros where it is hidden."""
 
 KEPT = 10
-"""Most tasks of which each keeps its arm: 20 MB, where building it anew takes 0.2 seconds."""
+"""Most tasks of which each keeps its arm: 20 MB each, where building it anew takes 0.2 seconds."""
 
 Observation = NDArray[np.float32]
 

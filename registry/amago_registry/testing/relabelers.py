@@ -311,10 +311,13 @@ def goals_rewards_and_ends_are_what_the_environment_would_have_made(trial: _Tria
             for name in names
             if name in columns and not np.array_equal(columns[name], wanted[name])
         ]
-        sentence = (
-            f"it asks for {asked}, and {_list(wrong)} is not what the environment would have made of "
-            "that; ask context.with_goals."
-        )
+        if np.array_equal(shown[0], trial.trajectory[GOALS][0]):
+            sentence = f"it asks for what had been asked for, and changes {_list(wrong)}."
+        else:
+            sentence = (
+                f"it asks for {asked}, and {_list(wrong)} is not what the environment would have made "
+                "of that; ask context.with_goals."
+            )
         trial.require(not wrong, sentence)
 
 
