@@ -71,10 +71,12 @@ def test_a_describing_command_imports_nothing_heavy(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", COMMANDS[:3], ids=" ".join)
-def test_a_describing_command_takes_less_than_a_third_of_a_second(words: list[str]) -> None:
-    """Processor time, the best of some: it does not depend on what else the machine is doing."""
-    best = min(seconds("-m", "amago_core", *words) for _ in range(4))
-    assert best < 0.3
+def test_a_describing_command_takes_little_beside_its_imports(words: list[str]) -> None:
+    """Processor time, in turns with that of the imports: a slow or busy machine is slow at both."""
+    imports = ("-c", "import click, pluggy, pydantic")
+    turns = [(seconds("-m", "amago_core", *words), seconds(*imports)) for _ in range(4)]
+    command, least = (min(times) for times in zip(*turns, strict=True))
+    assert command < 5 * least
 
 
 def seconds(*words: str) -> float:
