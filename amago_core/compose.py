@@ -153,8 +153,9 @@ def compose(
         check_spaces(evaluation_task, task.observation_space, task.action_space, task.name)
     exploration = compose_exploration(spec, task) if spec.training.steps_per_round else None
     if spec.collector.vectorization == "native":
-        for acted_in in (task, evaluation_task):
-            _check_vector_form(acted_in)
+        _check_vector_form(task)
+        if evaluation_task is not task:
+            _check_vector_form(evaluation_task)
     relabeler = compose_relabeler(spec, task)
     check_pieces(spec, relabeler)
     agent = compose_agent(spec.agent, task).to(device)

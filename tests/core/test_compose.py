@@ -12,7 +12,7 @@ from gymnasium import spaces
 from toys import Walk, tiny
 
 from amago_core.compose import Row, compose, compose_task, context_note, describe
-from amago_core.environments import EnvironmentFault
+from amago_core.environments import EnvironmentFault, make_environments
 from amago_core.errors import AmagoError
 from amago_core.spec import load_spec
 from amago_registry.errors import UnsupportedSpaceError
@@ -83,15 +83,26 @@ def test_an_environment_that_fails_is_closed_and_named() -> None:
     )
 
 
-def test_a_vector_form_that_is_not_there_is_missed_before_anything_starts() -> None:
+def test_a_vector_form_that_is_not_there_is_missed_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     spec = load_spec(tiny(), ["collector.vectorization=native"])
     with pytest.raises(EnvironmentFault, match="has no vector form of its own"):
         compose(spec, Walk)
     compose(spec)
-    elsewhere = {"every": 0, "environment": {"use": "meta-frozen-lake"}}
-    spec = load_spec(tiny(evaluation=elsewhere), ["collector.vectorization=native"])
-    with pytest.raises(AmagoError):
-        compose(spec)
+    made: list[Any] = []
+
+    def noted(make: Any, *others: Any) -> Any:
+        made.append(make)
+        return make_environments(make, *others)
+
+    monkeypatch.setattr("amago_core.compose.make_environments", noted)
+    compose(spec)
+    assert len(made) == 1
+    made.clear()
+    elsewhere = {"every": 0, "environment": {"use": "bandit", "arms": 3, "pulls": 20}}
+    compose(load_spec(tiny(evaluation=elsewhere), ["collector.vectorization=native"]))
+    assert [make().horizon for make in made] == [10, 20]
 
 
 def test_the_table_has_a_row_per_part_and_leaves_the_generator_alone() -> None:
