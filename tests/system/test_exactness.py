@@ -63,24 +63,36 @@ def test_a_run_killed_twice_ends_with_the_bits_of_one_in_one_go(case: str, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_killed_at_any_moment_ends_with_the_same_bits(
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(
     case: str, seed: int, tmp_path: Path
 ) -> None:
-    """Two hundred updates; killed again and again at moments drawn over the whole run."""
+    """Two hundred updates; killed after rounds drawn over the whole run, and as it sets out."""
     training = {**CASES[case].get("training", SMALL["training"]), "updates_per_round": 10}
     spec = write_spec(tmp_path, **{**CASES[case], "seed": seed, "training": training})
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    began = time.monotonic()
     assert amago("train", spec, f"run={whole}").returncode == 0
-    lasts = time.monotonic() - began
     chance = random.Random(f"{case} {seed}")
     hits = []
-    for _ in range(5):
-        process = start("train", spec, f"run={parts}", *(["resume=true"] * parts.exists()))
-        time.sleep(chance.uniform(0.3, 0.9) * lasts)
+    for reached in [1, *sorted(chance.sample(range(2, 18), 2))]:
+        resume = ["resume=true"] * parts.exists()
+        process = start("train", spec, f"run={parts}", *resume)
+        while process.poll() is None and recorded(parts) < reached:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0.0, 0.1))
+        hits.append(killed(process))
+        process = start("train", spec, f"run={parts}", "resume=true")
+        assert process.stderr is not None
+        process.stderr.readline()  # It begins to put the run in order.
+        time.sleep(chance.uniform(0.0, 0.1))
         hits.append(killed(process))
     assert any(hits), "every run ended before it could be killed: nothing was tried"
-    again = amago("train", spec, f"run={parts}", *(["resume=true"] * parts.exists()))
+    again = amago("train", spec, f"run={parts}", "resume=true")
     assert again.returncode == 0, again.stderr
     assert learned(parts) == learned(whole)
     assert rounds(parts) == list(range(1, 21))
+
+
+def recorded(run: Path) -> int:
+    """Return how many rounds a run at work has recorded."""
+    metrics = run / "metrics.jsonl"
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
