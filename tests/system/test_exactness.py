@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,25 +74,45 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(case: str, tmp_pat
     chance = random.Random(case)
     hits = []
     for reached in [1, *sorted(chance.sample(range(2, 18), 2))]:
-        resume = ["resume=true"] * parts.exists()
-        process = start("train", spec, f"run={parts}", *resume)
-        while process.poll() is None and recorded(parts) < reached:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0.0, 0.1))
-        hits.append(killed(process))
-        process = start("train", spec, f"run={parts}", "resume=true")
-        assert process.stderr is not None
-        process.stderr.readline()  # It begins to put the run in order.
-        time.sleep(chance.uniform(0.0, 0.1))
-        hits.append(killed(process))
+        hits += kill_twice(spec, parts, reached, chance)
     assert any(hits), "every run ended before it could be killed: nothing was tried"
     again = amago("train", spec, f"run={parts}", "resume=true")
     assert again.returncode == 0, again.stderr
+    assert "going on after round" in again.stderr
     assert learned(parts) == learned(whole)
     assert rounds(parts) == list(range(1, 21))
 
 
+def kill_twice(spec: Path, run: Path, reached: int, chance: random.Random) -> list[bool]:
+    """Kill a run that has recorded so many rounds, and again as soon as it puts itself in order."""
+    process = start("train", spec, f"run={run}", *(["resume=true"] * run.exists()))
+    wait_while(process, lambda: recorded(run) < reached)
+    time.sleep(chance.uniform(0.0, 0.1))
+    first = killed(process)
+    left = sizes(run)
+    process = start("train", spec, f"run={run}", "resume=true")
+    wait_while(process, lambda: sizes(run) == left)
+    time.sleep(chance.uniform(0.0, 0.02))
+    return [first, killed(process)]
+
+
+def wait_while(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Wait for a run that is at work, or until it has ended."""
+    while process.poll() is None and condition():
+        time.sleep(0.002)
+
+
 def recorded(run: Path) -> int:
-    """Return how many rounds a run at work has recorded."""
+    """Return how many rounds a run has recorded."""
     metrics = run / "metrics.jsonl"
     return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+
+def sizes(run: Path) -> dict[Path, int]:
+    """Return the sizes of a run's files: they change as soon as it is put in order again."""
+    found = {}
+    for folder, _, names in os.walk(run):  # It passes over folders that are removed meanwhile.
+        for path in (Path(folder, name) for name in names):
+            with suppress(FileNotFoundError):
+                found[path] = path.stat().st_size
+    return found
