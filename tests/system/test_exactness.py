@@ -32,8 +32,7 @@ def kill_after(spec: Path, run: Path, moment: float, *words: str) -> bool:
     """Train, and kill -9 so many seconds after the run's next checkpoint; say whether that hit."""
     process = start("train", spec, f"run={run}", *words)
     before = newest_checkpoint(run)
-    while process.poll() is None and newest_checkpoint(run) == before:
-        time.sleep(0.01)
+    wait_while(process, lambda: newest_checkpoint(run) == before)
     time.sleep(moment)
     return killed(process)
 
