@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from amago_core.embedding import load
     from amago_core.errors import AmagoError, SpecError
-    from amago_core.evaluating import evaluate_run as evaluate
-    from amago_core.spec.loading import load_spec
-    from amago_core.training import train
+    from amago_core.run_folder.evaluate import evaluate_run as evaluate
+    from amago_core.run_folder.inference import load
+    from amago_core.running.train import train
+    from amago_core.spec.load import load_spec
 
 __version__ = "0.1.0"
 
@@ -32,10 +32,10 @@ __getattr__ = lazy_exports(
     {
         "AmagoError": "errors",
         "SpecError": "errors",
-        "evaluate": "evaluating:evaluate_run",
-        "load": "embedding",
-        "load_spec": "spec.loading",
-        "train": "training",
+        "evaluate": "run_folder.evaluate:evaluate_run",
+        "load": "run_folder.inference",
+        "load_spec": "spec.load",
+        "train": "running.train",
     },
 )
 

@@ -1,5 +1,5 @@
 """``python -m amago_core``: the same as ``amago``."""
 
-from amago_core.cli import main
+from amago_core.cli.main import main
 
 main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from amago_core.datasets.options import ShardsOptions
+from amago_core.run_folder.dataset_options import ShardsOptions
 from amago_registry.component import Component
 from amago_registry.hookspecs import hookimpl
 
@@ -15,7 +15,7 @@ def amago_register_datasets() -> Iterable[Component]:
     return [
         Component(
             "shards",
-            "amago_core.datasets.shards:ShardsDataset",
+            "amago_core.run_folder.dataset:ShardsDataset",
             ShardsOptions,
             "what another run has collected: its replay, or any folder of shards",
         )

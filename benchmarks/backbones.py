@@ -82,7 +82,7 @@ def train(backbone: str, length: int, device: str) -> dict[str, float]:
     """Return parameters, trained timesteps per second, and the memory that training takes in MiB."""
     import torch
 
-    from amago_core.training import peak_memory
+    from amago_core.running.train import peak_memory
     from amago_registry import SequenceLayout
 
     model = _model(backbone, length, device).train()

@@ -138,8 +138,8 @@ def measure(case: Case) -> dict[str, float]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from amago_core.memory import keep_freed_memory
-    from amago_core.training import peak_memory
+    from amago_core.running.train import peak_memory
+    from amago_core.system.memory import keep_freed_memory
 
     if case.keeps_memory:
         keep_freed_memory()
@@ -213,9 +213,10 @@ def _prepare(case: Case) -> tuple[Any, list[Any], list[int]]:
     import torch
     from gymnasium import spaces
 
-    from amago_core.compose import Task, compose_agent, compose_objective
-    from amago_core.learner import Learner
-    from amago_core.packing import pack
+    from amago_core.acting.task import Task
+    from amago_core.compose.networks import compose_agent, compose_objective
+    from amago_core.learning.batch import pack
+    from amago_core.learning.learner import Learner
     from amago_core.spec import load_spec
     from amago_registry.trajectories import Trajectory
 

@@ -36,12 +36,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from amago_core.loading import make_loader
-from amago_core.memory import keep_freed_memory
-from amago_core.packing import pack
+from amago_core.learning.batch import pack
+from amago_core.learning.loader import make_loader
 from amago_core.replay import Replay, ReplayWriter, Sampler
 from amago_core.spec import load_spec
 from amago_core.spec.schema import SamplingSpec
+from amago_core.system.memory import keep_freed_memory
 from amago_registry.trajectories import Trajectory
 
 ACTIONS = spaces.Discrete(5)
@@ -124,14 +124,17 @@ def feed(folder: Path, count: int, loader: str) -> tuple[float, float]:
         },
         local_environment=True,
     )
-    parts = SimpleNamespace(
-        task=SimpleNamespace(make=None, observed=spaces.Dict(), acted=ACTIONS),
-        relabeler=SimpleNamespace(identity=True),
-        dataset=None,
-        agent=SimpleNamespace(device=torch.device("cpu")),
-    )
+    task = SimpleNamespace(make=None, observed=spaces.Dict(), acted=ACTIONS)
+    relabeler = SimpleNamespace(identity=True)
     begin = time.perf_counter()
-    made = make_loader(spec, cast(Any, parts), Replay(folder, count))
+    made = make_loader(
+        spec,
+        cast(Any, task),
+        Replay(folder, count),
+        relabeler=cast(Any, relabeler),
+        dataset=None,
+        device=torch.device("cpu"),
+    )
     try:
         list(made.round(0, 1, count))
         start = time.perf_counter() - begin

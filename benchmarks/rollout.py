@@ -29,8 +29,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amago_core.collector import Collector
-    from amago_core.compose import Task
+    from amago_core.acting.collector import Collector
+    from amago_core.acting.task import Task
     from amago_registry.trajectories import Trajectory
 
 WARM_UP, CHUNK, SECONDS = 256, 32, 6.0
@@ -81,7 +81,7 @@ def measure(task: str, count: int, vectorization: str) -> dict[str, float]:
     """Return steps per second of one case, and where the time goes."""
     import torch
 
-    from amago_core.replay.trajectory import stored_copy
+    from amago_core.replay.checks import stored_copy
 
     torch.set_num_threads(1)
     collector, made = _collector(task, count, vectorization)
@@ -114,8 +114,11 @@ def _collector(task: str, count: int, vectorization: Any) -> tuple[Collector, Ta
     import numpy as np
     import torch
 
-    from amago_core.collector import Collector, Tasks
-    from amago_core.compose import compose_agent, compose_exploration, compose_task
+    from amago_core.acting.collector import Collector
+    from amago_core.acting.task_seeds import TaskSeeds
+    from amago_core.compose.build import compose_exploration
+    from amago_core.compose.networks import compose_agent
+    from amago_core.compose.tasks import compose_task
     from amago_core.environments import make_environments
     from amago_core.spec import load_spec
 
@@ -134,7 +137,7 @@ def _collector(task: str, count: int, vectorization: Any) -> tuple[Collector, Ta
         compose_agent(spec.agent, made),
         make_environments(made.make, made.name, count, vectorization),
         made.name,
-        Tasks(spec.seed, 0, np.zeros(count, np.int64)),
+        TaskSeeds(spec.seed, 0, np.zeros(count, np.int64)),
         sample=True,
         exploration=compose_exploration(spec, made),
         rng=np.random.default_rng(spec.seed),

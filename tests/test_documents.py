@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from amago_core import train
-from amago_core.commands.train import split_words
-from amago_core.compose import describe
+from amago_core.cli.train import split_words
+from amago_core.compose.summary import describe
 from amago_core.spec import load_spec
 
 ROOT = Path(__file__).parents[1]

@@ -22,11 +22,11 @@ PACKAGES = {
 
 def light_modules() -> list[str]:
     """Modules that every command may import."""
-    found = ["amago_core.cli", "amago_core.spec.loading", "amago_registry.catalog"]
+    found = ["amago_core.cli.main", "amago_core.spec.load", "amago_registry.catalog"]
     for package, folder in PACKAGES.items():
         for file in folder.rglob("*.py"):
             parts = (package, *file.relative_to(folder).with_suffix("").parts)
-            if parts[-1] in ("__init__", "hooks", "options") or "commands" in parts:
+            if parts[-1] in ("__init__", "hooks", "options") or parts[:2] == ("amago_core", "cli"):
                 found.append(".".join(part for part in parts if part != "__init__"))
     return sorted(found)
 
@@ -45,7 +45,7 @@ def test_packages_hooks_options_and_commands_import_nothing_heavy() -> None:
         "print(sorted(set(sys.argv[1].split(',')) & set(sys.modules)))"
     )
     modules = light_modules()
-    assert {"amago_standard.hooks", "amago_core.commands.train"} <= set(modules)
+    assert {"amago_standard.hooks", "amago_core.cli.train"} <= set(modules)
     done = python(code, ",".join(HEAVY), *modules)
     assert done.stdout == "[]\n", done.stdout + done.stderr
 
@@ -62,7 +62,7 @@ COMMANDS = [
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_describing_command_imports_nothing_heavy(words: list[str]) -> None:
     code = (
-        "import sys; from amago_core.cli import cli\n"
+        "import sys; from amago_core.cli.main import cli\n"
         "cli(sys.argv[2:], standalone_mode=False)\n"
         "print(sorted(set(sys.argv[1].split(',')) & set(sys.modules)))"
     )
@@ -91,7 +91,7 @@ def test_describing_works_where_torch_is_broken(tmp_path: Path) -> None:
         "raise OSError('libcudart.so.13: cannot open shared object file')"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    code = "import sys; from amago_core.cli import cli; cli(sys.argv[1:], standalone_mode=False)"
+    code = "import sys; from amago_core.cli.main import cli; cli(sys.argv[1:], standalone_mode=False)"
     for words in COMMANDS:
         done = python(code, *words, PYTHONPATH=path)
         assert done.returncode == 0, done.stderr

@@ -8,22 +8,22 @@ from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from amago_core.environments.checked import CheckedEnv, MakeEnvironment, make_checked, step_budget
-    from amago_core.environments.faults import EnvironmentFault, EnvironmentLost, check_finite
-    from amago_core.environments.making import make_environments
-    from amago_core.environments.native import NativeEnvironments
-    from amago_core.environments.processes import ProcessEnvironments
+    from amago_core.environments.errors import EnvironmentCrashed, EnvironmentFault, check_finite
+    from amago_core.environments.gymnasium_vector import GymnasiumVectorEnvironments
+    from amago_core.environments.interface import VectorEnvironments
+    from amago_core.environments.make import make_environments
+    from amago_core.environments.subprocess_envs import SubprocessEnvironments
     from amago_core.environments.sync import SyncEnvironments
-    from amago_core.environments.vector import Environments
 
 __all__ = [
     "CheckedEnv",
+    "EnvironmentCrashed",
     "EnvironmentFault",
-    "EnvironmentLost",
-    "Environments",
+    "GymnasiumVectorEnvironments",
     "MakeEnvironment",
-    "NativeEnvironments",
-    "ProcessEnvironments",
+    "SubprocessEnvironments",
     "SyncEnvironments",
+    "VectorEnvironments",
     "check_finite",
     "make_checked",
     "make_environments",
@@ -37,14 +37,14 @@ __getattr__ = lazy_exports(
         "MakeEnvironment": "checked",
         "make_checked": "checked",
         "step_budget": "checked",
-        "EnvironmentFault": "faults",
-        "EnvironmentLost": "faults",
-        "check_finite": "faults",
-        "make_environments": "making",
-        "NativeEnvironments": "native",
-        "ProcessEnvironments": "processes",
+        "EnvironmentCrashed": "errors",
+        "EnvironmentFault": "errors",
+        "check_finite": "errors",
+        "make_environments": "make",
+        "GymnasiumVectorEnvironments": "gymnasium_vector",
+        "SubprocessEnvironments": "subprocess_envs",
         "SyncEnvironments": "sync",
-        "Environments": "vector",
+        "VectorEnvironments": "interface",
     },
 )
 

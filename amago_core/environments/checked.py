@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from amago_core.environments.faults import LARGEST, EnvironmentFault, close_quietly, one_number
+from amago_core.environments.errors import LARGEST, EnvironmentFault, close_quietly, one_number
 from amago_registry.errors import AmagoError
 from amago_registry.recordings import recorded_fault, recorded_space_of
 from amago_registry.spaces import BARE_KEY, canonical_observation, flat_observation

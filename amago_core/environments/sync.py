@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from amago_core.environments.arrays import allocate, observations, recordings, result_columns
 from amago_core.environments.checked import CheckedEnv
-from amago_core.environments.columns import allocate, observations, recordings, result_columns
-from amago_core.environments.faults import EnvironmentFault
+from amago_core.environments.errors import EnvironmentFault
 
 if TYPE_CHECKING:
-    from amago_core.environments.vector import Environments
+    from amago_core.environments.interface import VectorEnvironments
 
 
 class SyncEnvironments:
-    """Steps environments one after the other; see :class:`amago_core.environments.vector.Environments`.
+    """Steps environments one after the other; see :class:`VectorEnvironments`.
 
     Args:
         envs: At least one, all of the same kind.
-        arrays: Where to show results, as :func:`amago_core.environments.columns.result_columns` names
+        arrays: Where to show results, as :func:`amago_core.environments.arrays.result_columns` names
             them; new arrays if absent.
     """
 
@@ -108,5 +108,5 @@ def task_name(given: object) -> str:
 
 if TYPE_CHECKING:
 
-    def _satisfies_the_protocol(environments: SyncEnvironments) -> Environments:
+    def _satisfies_the_protocol(environments: SyncEnvironments) -> VectorEnvironments:
         return environments

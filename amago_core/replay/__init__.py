@@ -14,11 +14,11 @@ if TYPE_CHECKING:
         TrajectoryError,
         TrajectoryGoneError,
     )
-    from amago_core.replay.protecting import protect
-    from amago_core.replay.reader import Replay
+    from amago_core.replay.inspection import verify
+    from amago_core.replay.protected import protect
+    from amago_core.replay.replay import Replay
     from amago_core.replay.sampler import Sampler
-    from amago_core.replay.verifying import verify
-    from amago_core.replay.views import View
+    from amago_core.replay.view import ReplayView
     from amago_core.replay.writer import ReplayWriter
 
 __all__ = [
@@ -26,11 +26,11 @@ __all__ = [
     "NothingStoredError",
     "Replay",
     "ReplayError",
+    "ReplayView",
     "ReplayWriter",
     "Sampler",
     "TrajectoryError",
     "TrajectoryGoneError",
-    "View",
     "protect",
     "verify",
 ]
@@ -40,15 +40,15 @@ __getattr__ = lazy_exports(
     {
         "DamagedShardError": "errors",
         "NothingStoredError": "errors",
-        "Replay": "reader",
+        "Replay": "replay",
         "ReplayError": "errors",
         "ReplayWriter": "writer",
         "Sampler": "sampler",
         "TrajectoryError": "errors",
         "TrajectoryGoneError": "errors",
-        "View": "views",
-        "protect": "protecting",
-        "verify": "verifying",
+        "ReplayView": "view",
+        "protect": "protected",
+        "verify": "inspection",
     },
 )
 

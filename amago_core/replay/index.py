@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from amago_core.replay.naming import ShardName
+from amago_core.replay.shard_name import ShardName
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amago_core.replay.cutting import cut, places
 from amago_core.replay.errors import NothingStoredError, TrajectoryGoneError
+from amago_core.replay.slicing import cut, places
 from amago_core.spec.schema import SamplingSpec
 from amago_registry.errors import RecordingError
 from amago_registry.trajectories import Trajectory
 
 if TYPE_CHECKING:
-    from amago_core.replay.reader import Replay
-    from amago_core.replay.views import View
+    from amago_core.replay.replay import Replay
+    from amago_core.replay.view import ReplayView
     from amago_registry.protocols import Dataset, Relabeler
 
 _PATIENCE = 1000
@@ -33,7 +33,7 @@ class _For(IntEnum):
 
 
 class Sampler:
-    """Draws slices: first trajectories, then a place in each; see :mod:`amago_core.replay.cutting`.
+    """Draws slices: first trajectories, then a place in each; see :mod:`amago_core.replay.slicing`.
 
     What is drawn for an update depends on the seed, the update and the visible trajectories alone, not
     on earlier draws: batches may be drawn ahead, again, and by several threads, which share the
@@ -134,7 +134,7 @@ class Sampler:
             return 0, length
         return cut(how, _below(places(how, length, window), number), length, window)
 
-    def _wanted(self, view: View | None, update: int, count: int, number: int) -> int:
+    def _wanted(self, view: ReplayView | None, update: int, count: int, number: int) -> int:
         """Return how many trajectories are the dataset's."""
         if self._dataset is None:
             return 0
@@ -149,7 +149,7 @@ class Sampler:
         return list(self._dataset.sample(rng, count, update))
 
     def _from_replay(
-        self, view: View | None, update: int, first: int, numbers: list[int]
+        self, view: ReplayView | None, update: int, first: int, numbers: list[int]
     ) -> list[Trajectory]:
         """Draw what is wanted beside the first trajectories, which are another source's."""
         assert view is not None
@@ -164,7 +164,7 @@ class Sampler:
                 drawn.append(self._another(view, update, n))
         return drawn
 
-    def _another(self, view: View, update: int, n: int) -> Trajectory:
+    def _another(self, view: ReplayView, update: int, n: int) -> Trajectory:
         philox = self._philox(update, _For.ANOTHER, n)
         for _ in range(_PATIENCE):
             try:
@@ -176,7 +176,7 @@ class Sampler:
             f"the trajectories of {self._replay.folder} are gone (0 of {len(view)} left)"
         )
 
-    def _position(self, view: View, number: int) -> int:
+    def _position(self, view: ReplayView, number: int) -> int:
         if self._spec.by == "trajectories":
             return _below(len(view), number)
         step = _below(int(view.ends[-1]), number)

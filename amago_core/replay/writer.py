@@ -6,10 +6,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from amago_core.durability import SET_ASIDE, name_new, sync_folder, write_file
-from amago_core.replay.encoding import Totals, difference, encode, schema
+from amago_core.replay.checks import stored_copy
 from amago_core.replay.errors import DamagedShardError, ReplayError, TrajectoryError
-from amago_core.replay.naming import (
+from amago_core.replay.shard import Shard
+from amago_core.replay.shard_format import WriterTotals, difference, encode, schema
+from amago_core.replay.shard_name import (
     MOST_TRAJECTORIES,
     QUARANTINE,
     ShardName,
@@ -18,8 +19,7 @@ from amago_core.replay.naming import (
     moved_shards,
     shards_in,
 )
-from amago_core.replay.shards import Shard
-from amago_core.replay.trajectory import stored_copy
+from amago_core.system.atomic_files import SET_ASIDE, name_new, sync_folder, write_file
 from amago_registry.trajectories import Trajectory
 
 _TOKEN_BYTES = 16
@@ -127,7 +127,7 @@ class ReplayWriter:
         data = encode(self._pending, name, self._before)
         self._write(data, name)
         steps = sum(trajectory.length for trajectory in self._pending)
-        self._before = Totals(self._before.timesteps + steps, self._before.bytes + len(data))
+        self._before = WriterTotals(self._before.timesteps + steps, self._before.bytes + len(data))
         self._number, self._update, self._stored = name.number + 1, update, name.end
         self._pending.clear()
         self._unsynced = name
@@ -188,14 +188,14 @@ class ReplayWriter:
         moved = moved_shards(files_in(self._folder / folder))
         return [name for name in moved if name.writer == self._writer]
 
-    def _totals(self, own: list[ShardName]) -> Totals:
+    def _totals(self, own: list[ShardName]) -> WriterTotals:
         """Return what was stored up to the newest shard that can still be read."""
         for name in reversed(own):
             try:
                 return Shard.open(self._folder / name.file, name).after
             except (FileNotFoundError, DamagedShardError):
                 continue
-        return Totals()
+        return WriterTotals()
 
 
 def _trajectories(count: int) -> str:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from amago_core.replay import Replay
+
 if TYPE_CHECKING:
-    from amago_core.replay import Replay
-    from amago_core.tensor_trees import TensorTree
+    from amago_core.run_folder.run_dir import RunDir
+    from amago_core.spec import RunSpec
+    from amago_core.system.tensor_tree import TensorTree
+
 
 Metrics = dict[str, float | int | str | None]
+
 Tick = Callable[[str, int, int], None]
 
 
-class Experience(Protocol):
+class ExperienceSource(Protocol):
     """What a learner asks of the source of its trajectories."""
 
     @property
@@ -56,7 +61,8 @@ class Experience(Protocol):
 
         Args:
             rounds: Rounds done.
-            slots: Slots of the present round done; see :class:`amago_core.running.pace.Pace`.
+            slots: Slots of the present round done; see
+                :class:`amago_core.running.processes.rate_limit.RateLimiter`.
             update: Updates done.
         """
 
@@ -75,3 +81,57 @@ class Experience(Protocol):
 
     def close(self) -> None:
         """Close the environments."""
+
+
+class NoExperience:
+    """Steps no environment and stores nothing."""
+
+    def __init__(self) -> None:
+        self.replay = None
+        self.env_steps, self.stored, self.cpu_seconds = 0, 0, 0.0
+        self.limit: int | None = 0
+
+    def begin(self) -> None:
+        """Nothing to begin."""
+
+    def state(self, *, acting: bool) -> tuple[TensorTree | None, dict[str, Any]]:
+        """Return nothing."""
+        return None, {}
+
+    def restore(self, acting: Mapping[str, Any] | None, facts: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+    def collect(self, tick: Tick) -> None:
+        """Nothing to collect."""
+
+    def fault(self) -> None:
+        """Nothing to store."""
+
+    def turn(self, rounds: int, slots: int, update: int) -> bool:
+        """Return that there is something to learn from: the dataset."""
+        return True
+
+    def updated(self, rounds: int, slots: int, update: int) -> None:
+        """Nobody waits for the learner."""
+
+    def metrics(self) -> Metrics:
+        """Return no numbers: no trajectory ends."""
+        return {"return": None, "success": None, "length": None}
+
+    def evict(self, oldest: int) -> None:
+        """Nothing to remove."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+if TYPE_CHECKING:
+
+    def _satisfies_the_protocol(experience: NoExperience) -> ExperienceSource:
+        return experience
+
+
+def open_replay(spec: RunSpec, folder: RunDir, note: Callable[[str], None]) -> Replay:
+    """Return the replay of a run, with the limits of its spec."""
+    limits = spec.replay
+    return Replay(folder.replay, limits.capacity, limits.timesteps, limits.bytes, note=note)

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from amago_core.going_on import check_same
-from amago_core.interruption import Interruption
-from amago_core.running.learning import compose_run, own_experience
-from amago_core.running.locks import FolderLock
-from amago_core.running.rounds import Rounds
-from amago_core.running.together import LeadingExperience, dismiss, follow, lead, together
-from amago_core.threads import thread_count
-from amago_core.training import Result
+import torch
+
+from amago_core.compose.build import Composition, compose
+from amago_core.run_folder.checkpoints import has_checkpoint
+from amago_core.run_folder.lock import FolderLock
+from amago_core.run_folder.resume import check_resumable
+from amago_core.run_folder.run_dir import RunDir
+from amago_core.run_folder.transfer import WeightTransfer, compose_from
+from amago_core.running.experience import NoExperience
+from amago_core.running.loop import TrainingLoop
+from amago_core.running.result import Result
+from amago_core.running.sync_experience import SyncExperience
+from amago_core.running.torchrun import (
+    announce_updates,
+    process_group,
+    run_rank,
+    start_ranks,
+    stop_ranks,
+)
+from amago_core.spec import RunSpec
+from amago_core.system.memory import keep_freed_memory
+from amago_core.system.stopping import Interruption
+from amago_core.system.threads import thread_count
 
 if TYPE_CHECKING:
-    from amago_core.compose import Composition
     from amago_core.environments import MakeEnvironment
-    from amago_core.progress import Reporter
-    from amago_core.run_dir import RunDir
-    from amago_core.running.experience import Experience
-    from amago_core.spec import RunSpec
+    from amago_core.running.experience import ExperienceSource
+    from amago_core.running.progress import Reporter
 
 
-def take_turns(
+def train_interleaved(
     spec: RunSpec,
     folder: RunDir,
     environment: MakeEnvironment | None,
@@ -32,39 +45,47 @@ def take_turns(
     ranks: int = 1,
 ) -> Result:
     """Train in this process, and in the others that torchrun has started where ``ranks`` is above 1."""
-    with together(ranks) as rank, ExitStack() as held:
+    with process_group(ranks) as rank, ExitStack() as held:
         if ranks > 1 and rank == 0:
-            held.callback(dismiss)
+            held.callback(stop_ranks)
         if resume and rank == 0:
             held.callback(FolderLock(folder).close)
-            for consequence in check_same(folder, spec):
+            for consequence in check_resumable(folder, spec):
                 reporter.note(consequence)
         threads = thread_count(spec.running.threads)
-        parts = compose_run(spec, folder, environment, resume or rank > 0, threads)
+        parts, transfer = compose_run(spec, folder, environment, resume or rank > 0, threads)
         if rank > 0:
-            updates = follow(spec, folder, parts, reporter.note)
+            updates = run_rank(spec, folder, parts, reporter.note)
             return Result(folder.path, None, updates, 0, 0.0, 0.0, 0, "rounds")
-        return _lead(spec, folder, parts, reporter, resume, ranks, held)
+        experience = sync_experience(spec, folder, parts, reporter.note)
+        announce = announce_updates if ranks > 1 else None
+        loop = TrainingLoop(spec, folder, parts, experience, reporter, transfer, announce)
+        held.callback(loop.close)
+        if not resume:
+            folder.create(spec, parts.task)
+            held.callback(FolderLock(folder).close)
+        loop.prepare(resume)
+        if ranks > 1:
+            start_ranks()
+        return loop.go(resume, Interruption)
 
 
-def _lead(
-    spec: RunSpec,
-    folder: RunDir,
-    parts: Composition,
-    reporter: Reporter,
-    resume: bool,
-    ranks: int,
-    held: ExitStack,
-) -> Result:
-    experience: Experience = own_experience(spec, folder, parts, reporter.note)
-    if ranks > 1:
-        experience = LeadingExperience(experience, spec.training.updates_per_round)
-    rounds = Rounds(spec, folder, parts, experience, reporter)
-    held.callback(rounds.close)
-    if not resume:
-        folder.create(spec, parts.task)
-        held.callback(FolderLock(folder).close)
-    rounds.prepare(resume)
-    if ranks > 1:
-        lead()
-    return Result(run=folder.path, **vars(rounds.go(resume, Interruption)))
+def compose_run(
+    spec: RunSpec, folder: RunDir, environment: MakeEnvironment | None, resume: bool, threads: int
+) -> tuple[Composition, WeightTransfer | None]:
+    """Set this process up for learning and build the parts of a run."""
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    torch.manual_seed(spec.seed)
+    if resume and has_checkpoint(folder):
+        return compose(spec, environment), None  # Its weights come from the checkpoint.
+    return compose_from(spec, environment)
+
+
+def sync_experience(
+    spec: RunSpec, folder: RunDir, parts: Composition, note: Callable[[str], None]
+) -> ExperienceSource:
+    """Return what collects in this process, by turns with learning; nothing where no step is taken."""
+    if not spec.training.steps_per_round:
+        return NoExperience()
+    return SyncExperience(spec, folder, parts, note)

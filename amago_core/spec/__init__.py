@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from amago_core.spec.dumping import dump_spec, spec_yaml
-    from amago_core.spec.loading import load_spec
+    from amago_core.spec.load import load_spec
     from amago_core.spec.schema import AgentSpec, RunSpec
+    from amago_core.spec.yaml_files import dump_spec, spec_yaml
 
 __all__ = ["AgentSpec", "RunSpec", "dump_spec", "load_spec", "spec_yaml"]
 
@@ -22,9 +22,9 @@ __getattr__ = lazy_exports(
     {
         "AgentSpec": "schema",
         "RunSpec": "schema",
-        "dump_spec": "dumping",
-        "load_spec": "loading",
-        "spec_yaml": "dumping",
+        "dump_spec": "yaml_files",
+        "load_spec": "load",
+        "spec_yaml": "yaml_files",
     },
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from amago_core.spec.containers import Path
+from amago_core.spec.paths import Path
 from amago_core.spec.problems import Problem
 
 _RESOLVER = re.compile(r"\$\{[^}]*:")

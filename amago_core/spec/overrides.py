@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from amago_core.spec.layers import Layer
+from amago_core.spec.merge import Layer
 from amago_core.spec.problems import Problem
-from amago_core.spec.reading import read_value
+from amago_core.spec.yaml_files import read_value
 
 _KEY = re.compile(r"[^.\s]+(\.[^.\s]+)*")
 _INDEX = re.compile(r"\[(\d+)\]")

@@ -12,9 +12,9 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from amago_core.spec.containers import Path
-from amago_core.spec.places import Place, places
+from amago_core.spec.paths import Path
 from amago_core.spec.schema import RunSpec
+from amago_core.spec.schema_tree import SchemaNode, schema_nodes
 from amago_registry.catalog import Catalog
 from amago_registry.errors import did_you_mean
 
@@ -46,7 +46,7 @@ def report(spec: str, problems: Sequence[Problem]) -> str:
 
 def translate(error: ValidationError, written: object, catalog: Catalog) -> list[Problem]:
     """Return pydantic's findings about ``written`` as problems, one per key."""
-    found: dict[Path, list[tuple[ErrorDetails, Place | None]]] = {}
+    found: dict[Path, list[tuple[ErrorDetails, SchemaNode | None]]] = {}
     for detail in _without_echoes(error.errors(include_url=False)):
         path, parent = _locate(detail["loc"], written, catalog)
         found.setdefault(path, []).append((detail, parent))
@@ -55,12 +55,12 @@ def translate(error: ValidationError, written: object, catalog: Catalog) -> list
 
 def _without_echoes(details: list[ErrorDetails]) -> list[ErrorDetails]:
     """Leave out that a list is too short where pydantic only did not count the items that are wrong."""
-    places = [detail["loc"] for detail in details]
+    schema_nodes = [detail["loc"] for detail in details]
     return [
         detail
         for detail in details
         if detail["type"] != "too_short"
-        or not any(detail["loc"] == place[: len(detail["loc"])] != place for place in places)
+        or not any(detail["loc"] == place[: len(detail["loc"])] != place for place in schema_nodes)
     ]
 
 
@@ -86,10 +86,10 @@ def show(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _locate(loc: Path, written: Any, catalog: Catalog) -> tuple[Path, Place | None]:
+def _locate(loc: Path, written: Any, catalog: Catalog) -> tuple[Path, SchemaNode | None]:
     """Return the keys in a location, without pydantic's tags, and the last key's parent place."""
-    place: Place | None = Place(RunSpec)
-    parent: Place | None = None
+    place: SchemaNode | None = SchemaNode(RunSpec)
+    parent: SchemaNode | None = None
     path: list[str | int] = []
     for item in loc:
         if place is not None and len(place.alternatives) > 1:
@@ -112,7 +112,7 @@ def _at(written: Any, key: str | int) -> Any:
 
 def _problem(
     path: Path,
-    details: list[tuple[ErrorDetails, Place | None]],
+    details: list[tuple[ErrorDetails, SchemaNode | None]],
     written: object,
     catalog: Catalog,
 ) -> Problem:
@@ -125,7 +125,7 @@ def _problem(
             written = _at(written, key)
         if detail["type"] == "missing":
             return Problem(path, _missing_key(str(path[-1]), parent, written, catalog))
-        elsewhere = _elsewhere(str(path[-1]), Place(RunSpec), whole, catalog)
+        elsewhere = _elsewhere(str(path[-1]), SchemaNode(RunSpec), whole, catalog)
         return Problem(path, _unknown_key(path, parent, written, elsewhere, catalog))
     wanted = [_expectation(each) for each, _ in details]
     if any(words is None for words in wanted):
@@ -134,11 +134,11 @@ def _problem(
 
 
 def _unknown_key(
-    path: Path, parent: Place | None, written: object, elsewhere: Sequence[str], catalog: Catalog
+    path: Path, parent: SchemaNode | None, written: object, elsewhere: Sequence[str], catalog: Catalog
 ) -> str:
     key = str(path[-1])
     model = parent.model(written, catalog) if parent is not None else None
-    known = list(places(model)) if model is not None else []
+    known = list(schema_nodes(model)) if model is not None else []
     if parent is not None and parent.kind is not None:
         text, none = f"{parent.use(written)} has no such option.", "It has none."
     else:
@@ -150,17 +150,19 @@ def _unknown_key(
     return f"{text}{did_you_mean(key, known) or f' {everything}'}".rstrip()
 
 
-def _elsewhere(key: str, place: Place, written: object, catalog: Catalog, path: str = "") -> list[str]:
+def _elsewhere(
+    key: str, place: SchemaNode, written: object, catalog: Catalog, path: str = ""
+) -> list[str]:
     """Return the paths below ``place`` where the schema has ``key``: it was written elsewhere."""
     model = place.model(written, catalog)
     found = []
-    for name, child in places(model).items() if model is not None else ():
+    for name, child in schema_nodes(model).items() if model is not None else ():
         found += [f"{path}{name}"] if name == key else []
         found += _elsewhere(key, child, _at(written, name), catalog, f"{path}{name}.")
     return found
 
 
-def _missing_key(key: str, parent: Place | None, written: object, catalog: Catalog) -> str:
+def _missing_key(key: str, parent: SchemaNode | None, written: object, catalog: Catalog) -> str:
     model = parent.model(written, catalog) if parent is not None else None
     field = None if model is None else model.model_fields.get(key)
     who = parent.use(written) if parent is not None and parent.kind is not None else "the spec"

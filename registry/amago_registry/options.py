@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from types import MappingProxyType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError, core_schema
@@ -31,7 +42,13 @@ class Options(BaseModel):
     """Base of every options model: strict, frozen, closed, without NaN, defaults validated.
 
     Give every field a default, a range and one sentence of consequence.
+
+    Attributes:
+        renamed_keys: Old names of options and the new ones. A spec may use an old name for one more
+            version; it is logged once.
     """
+
+    renamed_keys: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     model_config = ConfigDict(
         strict=True,

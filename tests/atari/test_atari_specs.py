@@ -12,7 +12,7 @@ import yaml
 
 from amago_atari.ids import GAMES
 from amago_core import train
-from amago_core.compose import describe
+from amago_core.compose.summary import describe
 from amago_core.errors import SpecError
 from amago_core.spec import load_spec
 from amago_registry import UnavailableError

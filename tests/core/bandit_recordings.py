@@ -8,9 +8,9 @@ from typing import Any
 
 import gymnasium
 
-from amago_core.compose import compose_task
+from amago_core.compose.tasks import compose_task
 from amago_core.replay import ReplayWriter
-from amago_core.space_json import space_to_json
+from amago_core.run_folder.spaces_json import space_to_json
 from amago_core.spec import RunSpec
 from amago_registry.recordings import recorded_trajectory
 from amago_registry.trajectories import Trajectory

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from toys import tiny
 
-from amago_core.checkpoints import STATE, CheckpointStore, _seal, read_checkpoint
-from amago_core.compose import compose_agent, compose_task
-from amago_core.run_dir import RunDir
+from amago_core.compose.networks import compose_agent
+from amago_core.compose.tasks import compose_task
+from amago_core.run_folder.checkpoints import STATE, CheckpointStore, _seal, read_checkpoint
+from amago_core.run_folder.run_dir import RunDir
 from amago_core.spec import load_spec
-from amago_core.tensor_trees import TensorTree
+from amago_core.system.tensor_tree import TensorTree
 
 
 def ready(run: Path, rounds: tuple[int, ...] = (0, 2, 4), **changes: Any) -> Path:

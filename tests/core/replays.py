@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from amago_core.replay import Replay, ReplayWriter, TrajectoryGoneError
-from amago_core.replay.encoding import CHECKSUM, FACTS
+from amago_core.replay.shard_format import CHECKSUM, FACTS
 from amago_registry.trajectories import Trajectory
 
 CODES = {"bool": "BOOL", "uint8": "U8", "int64": "I64", "float32": "F32", "float64": "F64"}

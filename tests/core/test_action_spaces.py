@@ -15,14 +15,18 @@ from hypothesis import strategies as st
 from toys import Choosy, Listener, Walk, tiny
 
 import amago_core
-from amago_core.agent import Agent
-from amago_core.collector import Collector, Tasks
-from amago_core.compose import Task, compose_agent, compose_exploration, compose_task
-from amago_core.embedding import EmbeddedAgent
+from amago_core.acting.agent import Agent
+from amago_core.acting.collector import Collector
+from amago_core.acting.evaluator import Evaluator
+from amago_core.acting.task import Task
+from amago_core.acting.task_seeds import TaskSeeds
+from amago_core.compose.build import compose_exploration
+from amago_core.compose.networks import compose_agent
+from amago_core.compose.tasks import compose_task
 from amago_core.environments import make_environments
 from amago_core.errors import AmagoError
-from amago_core.evaluation import Evaluator
-from amago_core.replay.trajectory import stored_copy
+from amago_core.replay.checks import stored_copy
+from amago_core.run_folder.inference import TrainedAgent
 from amago_core.spec import RunSpec, load_spec
 from amago_registry.trajectories import Trajectory
 
@@ -50,7 +54,7 @@ def collect(spec: RunSpec, task: Task, agent: Agent, seed: int) -> list[Trajecto
         agent,
         make_environments(task.make, task.name, 2),
         task.name,
-        Tasks(seed, 0, np.zeros(2, np.int64)),
+        TaskSeeds(seed, 0, np.zeros(2, np.int64)),
         sample=True,
         exploration=compose_exploration(spec, task),
         rng=np.random.default_rng(seed),
@@ -95,7 +99,7 @@ def test_an_embedded_agent_never_takes_an_action_that_is_forbidden(
 ) -> None:
     torch.manual_seed(seed)
     _, task, agent = choosy(space)
-    embedded = EmbeddedAgent(agent.eval(), task.observation_space, task.action_space)
+    embedded = TrainedAgent(agent.eval(), task.observation_space, task.action_space)
     env = Choosy(space)
     obs, _ = env.reset(seed=seed)
     for _ in range(10):
@@ -130,8 +134,8 @@ def test_a_blind_exploration_is_refused_where_actions_are_forbidden(
 
 
 def weights(run: Path) -> torch.Tensor:
-    from amago_core.embedding import load_agent
-    from amago_core.run_dir import RunDir
+    from amago_core.run_folder.inference import load_agent
+    from amago_core.run_folder.run_dir import RunDir
 
     return torch.cat(
         [value.flatten().double() for value in load_agent(RunDir(run)).state_dict().values()]

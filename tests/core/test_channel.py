@@ -10,25 +10,26 @@ from typing import Any
 
 import pytest
 
-from amago_core.running.channel import (
-    Channel,
+from amago_core.running.processes.messages import (
     ChannelReporter,
-    HaltedError,
-    Job,
-    Lifeline,
-    OrphanedError,
-    Told,
+    CommandPipe,
+    EventPipe,
+    PipeStopRequest,
+    ProcessJob,
+)
+from amago_core.system.stopping import HaltedError, OrphanedError
+
+JOB = ProcessJob(
+    name="collector_3", folder="runs/x", spec={"seed": 1}, resume=True, path=("a",), local=0
 )
 
-JOB = Job(name="collector_3", folder="runs/x", spec={"seed": 1}, resume=True, path=("a",), local=0)
 
-
-def line() -> tuple[Lifeline, Any]:
+def line() -> tuple[CommandPipe, Any]:
     """Return a lifeline that has got its job, and the end that speaks."""
     reading, writing = os.pipe()
     speaker = os.fdopen(writing, "wb", buffering=0)
     speaker.write(JOB.encode(b""))
-    lifeline = Lifeline(os.fdopen(reading, "rb"), grace=1000.0)
+    lifeline = CommandPipe(os.fdopen(reading, "rb"), grace=1000.0)
     lifeline.watch()
     return lifeline, speaker
 
@@ -51,7 +52,7 @@ def test_the_job_comes_first() -> None:
 
 def test_words_come_after_it() -> None:
     lifeline, speaker = line()
-    with Told(lifeline) as told:
+    with PipeStopRequest(lifeline) as told:
         assert not told.requested
         speaker.write(b"stop\n")
         until(lambda: told.requested)
@@ -70,15 +71,15 @@ def test_an_orphan_knows_that_it_is_one() -> None:
     with pytest.raises(OrphanedError):
         lifeline.check()
     with pytest.raises(OrphanedError):
-        Lifeline(io.BytesIO(b""))
+        CommandPipe(io.BytesIO(b""))
 
 
 def test_a_function_travels_behind_the_job() -> None:
     import cloudpickle
 
     made = cloudpickle.dumps(lambda: 7)
-    job = Job(**{**vars(JOB), "local": len(made)})
-    lifeline = Lifeline(io.BytesIO(job.encode(made) + b"stop\n"))
+    job = ProcessJob(**{**vars(JOB), "local": len(made)})
+    lifeline = CommandPipe(io.BytesIO(job.encode(made) + b"stop\n"))
     make: Any = lifeline.environment()
     assert make() == 7
 
@@ -86,7 +87,7 @@ def test_a_function_travels_behind_the_job() -> None:
 def test_progress_goes_back_as_lines() -> None:
     sent = io.BytesIO()
     clock = iter([0.0, 0.01, 0.02, 1.0])
-    reporter = ChannelReporter(Channel(sent), clock=lambda: next(clock))
+    reporter = ChannelReporter(EventPipe(sent), clock=lambda: next(clock))
     reporter.start("maze", 4, 0)
     for done in (1, 2, 3):
         reporter.tick("updating", done, 3)  # The second is too soon after the first; the third is last.
@@ -108,4 +109,4 @@ def test_with_nobody_to_read_it_the_speaker_is_an_orphan() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb", buffering=0) as file, pytest.raises(OrphanedError):
-        Channel(file).send("note", text="hello")
+        EventPipe(file).send("note", text="hello")

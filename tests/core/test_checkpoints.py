@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-import amago_core.checkpoints
-from amago_core.checkpoints import CheckpointError, CheckpointStore
-from amago_core.tensor_trees import TensorTree, decode_tree, encode_tree
+import amago_core.run_folder.checkpoints
+from amago_core.run_folder.checkpoints import CheckpointError, CheckpointStore
+from amago_core.system.tensor_tree import TensorTree, decode_tree, encode_tree
 
 
 def flat(tree: TensorTree, prefix: str = "") -> dict[str, tuple[torch.dtype, Any] | None]:
@@ -207,7 +207,7 @@ def test_a_checkpoint_that_is_replaced_stays_until_the_new_one_is_finished(
     def refuse(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(amago_core.checkpoints, "write_file", refuse)
+    monkeypatch.setattr(amago_core.run_folder.checkpoints, "write_file", refuse)
     with pytest.raises(CheckpointError):
         store.save(1, 200, tensors(1), {})
     assert latest_round(store) == 1
@@ -286,7 +286,7 @@ def test_a_part_cannot_lead_out_of_the_checkpoint(tmp_path: Path) -> None:
     store = saved(tmp_path / "store", [1])
     (tmp_path / "secret.safetensors").write_bytes(b"")
     state = {"format": 1, "round": 1, "update": 0, "parts": {"../../secret": 0}, "facts": {}}
-    sealed = amago_core.checkpoints._seal(state)
+    sealed = amago_core.run_folder.checkpoints._seal(state)
     (tmp_path / "store" / "round-00000001" / "state.json").write_bytes(sealed)
     checkpoint, reasons = store.survey()
     assert checkpoint is None
@@ -338,7 +338,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(
         path.write_bytes(data[:3])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(amago_core.checkpoints, "write_file", refuse)
+    monkeypatch.setattr(amago_core.run_folder.checkpoints, "write_file", refuse)
     with pytest.raises(CheckpointError) as caught:
         store.save(2, 2, tensors(2), {})
     assert str(caught.value) == (
@@ -403,7 +403,7 @@ def test_a_crash_before_the_old_best_is_removed_leaves_the_better_one_to_be_foun
     store = CheckpointStore(tmp_path, keep=1)
     keep_best(store, 50, first)
     with monkeypatch.context() as patch:
-        patch.setattr(amago_core.checkpoints._BestStore, "_tidy", lambda self, newest: None)
+        patch.setattr(amago_core.run_folder.checkpoints._BestStore, "_tidy", lambda self, newest: None)
         assert keep_best(store, 45, first + 0.5)
     assert names(tmp_path / "best") == ["round-00000045", "round-00000050"]
     assert best_round(store) == 45
@@ -465,7 +465,7 @@ SAVE = """
 import sys
 from pathlib import Path
 import torch
-from amago_core.checkpoints import CheckpointStore
+from amago_core.run_folder.checkpoints import CheckpointStore
 
 store = CheckpointStore(Path(sys.argv[1]), keep=2)
 begin = int(sys.argv[2])

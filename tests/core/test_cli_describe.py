@@ -8,12 +8,13 @@ import yaml
 from click.testing import CliRunner, Result
 from fake_catalog import CATALOG, CATALOG_WITH_BROKEN, GRUOptions
 
-from amago_core import __version__, threads
-from amago_core.cli import cli
-from amago_core.commands import check, train
+from amago_core import __version__
+from amago_core.cli import check, train
+from amago_core.cli.main import cli
+from amago_core.cli.tables import table
 from amago_core.errors import SpecError
 from amago_core.spec.schema import TrainingSpec
-from amago_core.tables import table
+from amago_core.system import threads
 from amago_registry import Catalog, Component, Field, Options, Plugin
 from amago_registry import catalog as registry_catalog
 from amago_registry.kinds import KINDS
@@ -27,7 +28,7 @@ def amago(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(*words: str, catalog: Catalog = CATALOG) -> Result:
         for command in ("components", "explain", "plugins"):
-            monkeypatch.setattr(f"amago_core.commands.{command}.installed", lambda: catalog)
+            monkeypatch.setattr(f"amago_core.cli.{command}.installed", lambda: catalog)
         return CliRunner().invoke(cli, words)
 
     return run
@@ -336,7 +337,7 @@ def test_a_wrong_spec_is_one_message_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry_catalog, "installed", lambda: CATALOG)
-    monkeypatch.setattr("amago_core.spec.loading.installed", lambda: CATALOG)
+    monkeypatch.setattr("amago_core.spec.load.installed", lambda: CATALOG)
     Path("maze.yaml").write_text("environment: t-maze\nsed: 1\n")
     result = amago(command, "maze.yaml", "agent.backbone=grux")
     assert (result.exit_code, result.stdout) == (2, "")

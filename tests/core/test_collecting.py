@@ -11,18 +11,21 @@ import pytest
 from test_run_dir import create
 from toys import tiny
 
-from amago_core.checkpoints import CheckpointStore
-from amago_core.collector import task_seed
-from amago_core.compose import compose, compose_agent, compose_task
-from amago_core.evaluation import EVALUATION_STREAM, FRESH_STREAM
+from amago_core.acting.evaluator import EVALUATION_STREAM, FRESH_STREAM
+from amago_core.acting.task_seeds import task_seed
+from amago_core.compose.build import compose
+from amago_core.compose.collector import TRAINING_STREAM
+from amago_core.compose.networks import compose_agent
+from amago_core.compose.tasks import compose_task
 from amago_core.replay import Replay
-from amago_core.run_dir import RunDir
-from amago_core.running.channel import HaltedError
-from amago_core.running.collecting import COLLECTOR_STREAMS, TRAINING_STREAM, CollectorProcess
-from amago_core.running.exchange import Collected, Exchange
-from amago_core.running.gathered import GatheredExperience
-from amago_core.saving import RunState
+from amago_core.run_folder.checkpoints import CheckpointStore
+from amago_core.run_folder.run_dir import RunDir
+from amago_core.running.processes.async_experience import AsyncExperience
+from amago_core.running.processes.collector_process import COLLECTOR_STREAMS, CollectorProcess
+from amago_core.running.processes.shared_files import CollectorProgress, SharedFiles
+from amago_core.running.state import RunState
 from amago_core.spec import RunSpec, load_spec
+from amago_core.system.stopping import HaltedError
 
 # 20 steps a round in 2 environments, tasks of 10 steps; 2 updates a round.
 SPEC = tiny()
@@ -54,7 +57,7 @@ def folder(tmp_path: Path) -> RunDir:
     made = create(tmp_path / "run")
     made.exchange.mkdir()
     spec = spec_of()
-    Exchange(made.exchange).publish(parts_of(spec).agent, 5)
+    SharedFiles(made.exchange).publish(parts_of(spec).agent, 5)
     return made
 
 
@@ -66,11 +69,11 @@ def collector(folder: RunDir, *overrides: str, number: int = 0) -> CollectorProc
 
 def learner(
     folder: RunDir, *overrides: str, checks: int = 3, notes: list[str] | None = None
-) -> GatheredExperience:
+) -> AsyncExperience:
     spec = spec_of(*overrides)
     lifeline: Any = Patience(checks)
     note = ([] if notes is None else notes).append
-    seen = GatheredExperience(spec, folder, parts_of(spec), note, lifeline)
+    seen = AsyncExperience(spec, folder, parts_of(spec), note, lifeline)
     seen.begin()
     return seen
 
@@ -81,9 +84,9 @@ def test_a_collector_waits_for_the_learner_once_it_is_ahead_by_the_slack(folder:
     while acting.go_on():
         taken += acting.pace.chunk
     assert taken == acting.collector.steps == 20
-    Exchange(folder.exchange).tell_learned(0.5, 1)
+    SharedFiles(folder.exchange).tell_learned(0.5, 1)
     assert acting.go_on()
-    known = Exchange(folder.exchange).collector("collector_0")
+    known = SharedFiles(folder.exchange).collector("collector_0")
     assert known is not None
     assert (known.life, known.steps, known.begun) == (1, 25, 6)
     acting.close()
@@ -115,18 +118,18 @@ def test_a_new_life_goes_on_with_the_counters_and_begins_no_task_again(folder: R
     first = collector(folder)
     for _ in range(3):
         first.go_on()
-    told = Exchange(folder.exchange).collector("collector_0")
+    told = SharedFiles(folder.exchange).collector("collector_0")
     assert told is not None
     assert (told.steps, told.started) == (15, 2)
     first.go_on()  # Ended tasks and began others; then it was killed before it could say so.
-    Exchange(folder.exchange).tell_collected("collector_0", told)
+    SharedFiles(folder.exchange).tell_collected("collector_0", told)
     first.collector.environments.close()
     begun = first.collector.tasks.begun
     second = collector(folder)
     assert second.collector.steps == 15
     assert int(second.collector.tasks.number_B.min()) >= begun
     second.close()
-    known = Exchange(folder.exchange).collector("collector_0")
+    known = SharedFiles(folder.exchange).collector("collector_0")
     assert known is not None
     assert (known.life, known.dropped) == (2, 2)
     assert known.totals[""]["ended"] == told.totals[""]["ended"]
@@ -145,8 +148,8 @@ def test_no_life_and_no_collector_repeats_what_another_drew(folder: RunDir) -> N
 
 
 def test_with_nothing_stored_the_learner_passes_slots_as_steps_are_taken(folder: RunDir) -> None:
-    seen, exchange = learner(folder, checks=5), Exchange(folder.exchange)
-    exchange.tell_collected("collector_0", Collected(steps=10))
+    seen, exchange = learner(folder, checks=5), SharedFiles(folder.exchange)
+    exchange.tell_collected("collector_0", CollectorProgress(steps=10))
     assert not seen.turn(0, 0, 0)  # Half a round of steps is the first of two slots.
     with pytest.raises(HaltedError):
         seen.turn(0, 1, 0)
@@ -155,8 +158,8 @@ def test_with_nothing_stored_the_learner_passes_slots_as_steps_are_taken(folder:
 
 def test_a_round_with_nothing_to_learn_from_is_told_once(folder: RunDir) -> None:
     notes: list[str] = []
-    seen, exchange = learner(folder, checks=9, notes=notes), Exchange(folder.exchange)
-    exchange.tell_collected("collector_0", Collected(steps=60))
+    seen, exchange = learner(folder, checks=9, notes=notes), SharedFiles(folder.exchange)
+    exchange.tell_collected("collector_0", CollectorProgress(steps=60))
     assert not any(seen.turn(0, slot, 0) for slot in range(2))
     assert notes == []
     assert not any(seen.turn(1, slot, 0) for slot in range(2))
@@ -180,12 +183,12 @@ def test_the_learner_waits_once_it_is_ahead_by_the_slack(folder: RunDir) -> None
 
 
 def test_metrics_tell_each_trajectory_once_also_after_going_on(folder: RunDir) -> None:
-    seen, exchange = learner(folder), Exchange(folder.exchange)
+    seen, exchange = learner(folder), SharedFiles(folder.exchange)
 
     def ended(count: float, steps: float) -> None:
         totals = {"": dict.fromkeys(("return", "judged", "success"), 0.0)}
         totals[""] |= {"ended": count, "length": steps}
-        exchange.tell_collected("collector_0", Collected(steps=10, totals=totals))
+        exchange.tell_collected("collector_0", CollectorProgress(steps=10, totals=totals))
 
     ended(2, 20)
     assert (seen.metrics()["length"], seen.metrics()["length"]) == (10.0, None)
@@ -198,13 +201,13 @@ def test_metrics_tell_each_trajectory_once_also_after_going_on(folder: RunDir) -
 
 
 def test_what_a_power_cut_took_from_the_files_comes_back_from_the_checkpoint(folder: RunDir) -> None:
-    seen, exchange = learner(folder), Exchange(folder.exchange)
-    exchange.tell_collected("collector_0", Collected(steps=50, begun=9))
-    exchange.tell_collected("collector_1", Collected(steps=60))
+    seen, exchange = learner(folder), SharedFiles(folder.exchange)
+    exchange.tell_collected("collector_0", CollectorProgress(steps=50, begun=9))
+    exchange.tell_collected("collector_1", CollectorProgress(steps=60))
     seen.metrics()
     _, facts = seen.state(acting=False)
     (folder.exchange / "collector_0.json").write_text("")
-    exchange.tell_collected("collector_1", Collected(steps=70))
+    exchange.tell_collected("collector_1", CollectorProgress(steps=70))
     seen.restore(None, json.loads(json.dumps(facts)))
     known = exchange.collectors()
     assert (known["collector_0"].steps, known["collector_0"].begun) == (50, 9)
@@ -213,7 +216,7 @@ def test_what_a_power_cut_took_from_the_files_comes_back_from_the_checkpoint(fol
 
 
 def test_weights_are_published_and_progress_is_said_at_the_ends_of_rounds(folder: RunDir) -> None:
-    seen, exchange = learner(folder), Exchange(folder.exchange)
+    seen, exchange = learner(folder), SharedFiles(folder.exchange)
     before = exchange.weights.stat().st_ino
     seen.updated(3, 2, 8)
     assert exchange.weights.stat().st_ino != before

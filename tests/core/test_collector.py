@@ -18,18 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Broken, Choosy, Forgetful, SpyAgent, Walk, policy
 
-from amago_core.collector import Collector, Tasks, task_seed
+from amago_core.acting.collector import Collector
+from amago_core.acting.episode_stats import EpisodeStats
+from amago_core.acting.recorder import SegmentLengths
+from amago_core.acting.task_seeds import TaskSeeds, task_seed
 from amago_core.environments import (
+    EnvironmentCrashed,
     EnvironmentFault,
-    EnvironmentLost,
     SyncEnvironments,
     make_checked,
     make_environments,
 )
-from amago_core.outcomes import Outcome
-from amago_core.recording import Pieces
-from amago_core.replay.trajectory import stored_copy
-from amago_core.tensor_trees import decode_tree, encode_tree
+from amago_core.replay.checks import stored_copy
+from amago_core.system.tensor_tree import decode_tree, encode_tree
 from amago_registry.spaces import action_to_environment
 from amago_registry.trajectories import Trajectory
 
@@ -48,14 +49,16 @@ def collector(
     space = vector.action_space
     width = 2 if isinstance(space, spaces.Box) else 0
     sizes = {spaces.MultiBinary: [2] * 4, spaces.MultiDiscrete: [3, 300]}.get(type(space), [])
-    tasks = Tasks(seed, 0, np.zeros(environments, np.int64))
+    tasks = TaskSeeds(seed, 0, np.zeros(environments, np.int64))
     settings = {"sample": True, **settings}
     return Collector(SpyAgent(width, sizes), vector, "walk", tasks, **settings)  # type: ignore[arg-type]
 
 
-def collect(collector: Collector, steps: int, parts: int = 1) -> tuple[list[Trajectory], list[Outcome]]:
+def collect(
+    collector: Collector, steps: int, parts: int = 1
+) -> tuple[list[Trajectory], list[EpisodeStats]]:
     trajectories: list[Trajectory] = []
-    outcomes: list[Outcome] = []
+    outcomes: list[EpisodeStats] = []
     for _ in range(parts):
         collector.run(steps, lambda one: trajectories.append(stored_copy(one)), outcomes)
     return trajectories, outcomes
@@ -496,8 +499,8 @@ def test_collecting_draws_nothing_from_global_generators() -> None:
     assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
 
 
-def pieces(length: int, jitter: float = 0.0) -> Pieces:
-    return Pieces(length, jitter, np.random.default_rng(8))
+def pieces(length: int, jitter: float = 0.0) -> SegmentLengths:
+    return SegmentLengths(length, jitter, np.random.default_rng(8))
 
 
 def whole(parts: Sequence[Trajectory]) -> dict[str, np.ndarray]:
@@ -648,7 +651,7 @@ class Fragile(SyncEnvironments):
     def _count(self, call: str) -> None:
         self._calls[call] += 1
         if self._calls[call] in self._lost_at[call]:
-            raise EnvironmentLost(f"environment walk: lost in {call} {self._calls[call]}.")
+            raise EnvironmentCrashed(f"environment walk: lost in {call} {self._calls[call]}.")
 
 
 def fragile(vector: Fragile, max_restarts: int = 3, **settings: Any) -> tuple[Collector, list[str]]:
@@ -702,7 +705,7 @@ def test_environments_that_are_lost_while_they_begin_again_are_started_once_more
 def test_after_the_last_restart_the_loss_itself_is_raised() -> None:
     fast, notes = fragile(Fragile(2, steps=[3, 6, 9]), max_restarts=2)
     fast.start()
-    with pytest.raises(EnvironmentLost) as caught:
+    with pytest.raises(EnvironmentCrashed) as caught:
         collect(fast, 20)
     assert str(caught.value) == "environment walk: lost in step 9."
     assert caught.traceback[-1].name == "_count"
@@ -712,7 +715,7 @@ def test_after_the_last_restart_the_loss_itself_is_raised() -> None:
 def test_without_leave_to_restart_a_loss_ends_collecting() -> None:
     fast, notes = fragile(Fragile(2, steps=[3]), max_restarts=0)
     fast.start()
-    with pytest.raises(EnvironmentLost):
+    with pytest.raises(EnvironmentCrashed):
         collect(fast, 20)
     assert notes == []
 

@@ -11,7 +11,9 @@ import torch
 from gymnasium import spaces
 from toys import Walk, tiny
 
-from amago_core.compose import Row, compose, compose_task, context_note, describe
+from amago_core.compose.build import compose
+from amago_core.compose.summary import Row, context_note, describe
+from amago_core.compose.tasks import compose_task
 from amago_core.environments import EnvironmentFault, make_environments
 from amago_core.errors import AmagoError
 from amago_core.spec import load_spec
@@ -96,7 +98,7 @@ def test_a_vector_form_that_is_not_there_is_missed_before_anything_starts(
         made.append(make)
         return make_environments(make, *others)
 
-    monkeypatch.setattr("amago_core.compose.make_environments", noted)
+    monkeypatch.setattr("amago_core.compose.build.make_environments", noted)
     compose(spec)
     assert len(made) == 1
     made.clear()
@@ -146,7 +148,7 @@ def test_the_table_says_what_an_action_consists_of() -> None:
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
-    from amago_core.compose import compose_agent
+    from amago_core.compose.networks import compose_agent
 
     spec = load_spec(tiny())
     task = compose_task(spec.environment, 0)

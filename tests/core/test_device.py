@@ -6,7 +6,7 @@ import pytest
 import torch
 from toys import tiny
 
-from amago_core.compose import check_precision, device_of
+from amago_core.compose.networks import check_precision, device_of
 from amago_core.errors import AmagoError
 from amago_core.spec import load_spec
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from amago_core import durability
-from amago_core.durability import copy_file, name_new, replace_file, set_aside
-from amago_core.foreign_files import read_ordinary
+from amago_core.system import atomic_files
+from amago_core.system.atomic_files import copy_file, name_new, replace_file, set_aside
+from amago_core.system.untrusted_files import read_ordinary
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -43,7 +43,7 @@ def test_a_file_that_cannot_be_replaced_stays_and_leaves_nothing_beside_it(
         path.write_bytes(data[:1])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(durability, "write_file", full)
+    monkeypatch.setattr(atomic_files, "write_file", full)
     with pytest.raises(OSError, match="No space left on device"):
         replace_file(path, b"after")
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a", "before")]

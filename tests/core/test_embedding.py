@@ -13,10 +13,10 @@ from gymnasium import spaces
 from toys import Listener, Walk, tiny
 
 import amago_core
-from amago_core.collector import task_seed
-from amago_core.embedding import EmbeddedAgent
+from amago_core.acting.evaluator import FRESH_STREAM
+from amago_core.acting.task_seeds import task_seed
 from amago_core.errors import AmagoError
-from amago_core.evaluation import FRESH_STREAM
+from amago_core.run_folder.inference import TrainedAgent
 from amago_registry.spaces import BARE_KEY
 
 SHIFTED = spaces.Discrete(3, start=4)
@@ -108,14 +108,14 @@ def test_a_done_makes_one_environment_forget_and_not_its_neighbour(tmp_path: Pat
 
 
 @pytest.fixture(scope="module")
-def named(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedAgent:
+def named(tmp_path_factory: pytest.TempPathFactory) -> TrainedAgent:
     """An agent that sees ``seen`` (2,) float32 and ``cell`` (2, 2) uint8."""
     run = trained(tmp_path_factory.mktemp("named") / "run", lambda: Walk(9, named=True))
     return amago_core.load(run)
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedAgent:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> TrainedAgent:
     """An agent that sees an array (2,) float32."""
     return amago_core.load(trained(tmp_path_factory.mktemp("bare") / "run", Walk))
 
@@ -164,7 +164,7 @@ SEEN, CELL = [[0.5, 1]], [[[0, 1], [2, 255]]]
     ],
 )
 def test_an_observation_that_the_environment_could_not_give_is_refused(
-    named: EmbeddedAgent, observation: Any, message: str
+    named: TrainedAgent, observation: Any, message: str
 ) -> None:
     with pytest.raises(AmagoError) as caught:
         named.act(observation)
@@ -172,7 +172,7 @@ def test_an_observation_that_the_environment_could_not_give_is_refused(
 
 
 @pytest.fixture(scope="module")
-def nested(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedAgent:
+def nested(tmp_path_factory: pytest.TempPathFactory) -> TrainedAgent:
     """An agent that sees a dictionary in a dictionary, with a tuple in it."""
     run = trained(tmp_path_factory.mktemp("nested") / "run", lambda: Walk(9, nested=True))
     return amago_core.load(run)
@@ -193,20 +193,20 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedAgent:
     ],
 )
 def test_what_is_wrong_deep_in_an_observation_is_named_by_its_flat_key(
-    nested: EmbeddedAgent, observation: Any, message: str
+    nested: TrainedAgent, observation: Any, message: str
 ) -> None:
     with pytest.raises(AmagoError) as caught:
         nested.act(observation)
     assert str(caught.value) == message
 
 
-def test_a_nested_observation_may_also_be_given_flat(nested: EmbeddedAgent) -> None:
+def test_a_nested_observation_may_also_be_given_flat(nested: TrainedAgent) -> None:
     deep = nested.act({"eye": {"cell": CELL, "pair": (SEEN, [[0, 1]])}})
     nested.reset()
     assert nested.act({"eye/cell": CELL, "eye/pair/0": SEEN, "eye/pair/1": [[0, 1]]}) == deep
 
 
-def test_a_bare_observation_goes_by_a_name_in_messages(bare: EmbeddedAgent) -> None:
+def test_a_bare_observation_goes_by_a_name_in_messages(bare: TrainedAgent) -> None:
     with pytest.raises(AmagoError) as caught:
         bare.act([0.5, 1.0])
     assert str(caught.value) == (
@@ -235,7 +235,7 @@ def test_a_bare_observation_goes_by_a_name_in_messages(bare: EmbeddedAgent) -> N
     ],
 )
 def test_reward_and_done_are_one_per_environment(
-    bare: EmbeddedAgent, given: dict[str, Any], message: str
+    bare: TrainedAgent, given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(AmagoError) as caught:
         bare.act(SEEN, **given)
@@ -243,7 +243,7 @@ def test_reward_and_done_are_one_per_environment(
 
 
 @pytest.mark.parametrize("batch", [0, -1, 2.5])
-def test_a_batch_is_a_number_of_environments(bare: EmbeddedAgent, batch: Any) -> None:
+def test_a_batch_is_a_number_of_environments(bare: TrainedAgent, batch: Any) -> None:
     with pytest.raises(AmagoError) as caught:
         bare.reset(batch)
     assert str(caught.value) == f"reset(batch={batch}): batch is how many environments are acted in."
@@ -259,7 +259,7 @@ def test_nothing_is_remembered_of_a_call_that_is_refused(tmp_path: Path) -> None
     assert np.array_equal(agent.act(SEEN, 0.5), other.act(SEEN, 0.5))
 
 
-def test_plain_lists_are_as_good_as_arrays(named: EmbeddedAgent) -> None:
+def test_plain_lists_are_as_good_as_arrays(named: TrainedAgent) -> None:
     arrays = {"seen": np.array(SEEN, np.float32), "cell": np.array(CELL, np.uint8)}
     shown: list[dict[str, torch.Tensor]] = []
     act = named.agent.act
@@ -275,7 +275,7 @@ def test_plain_lists_are_as_good_as_arrays(named: EmbeddedAgent) -> None:
 
 
 def test_the_acting_state_is_reset_only_where_a_task_is_done(
-    bare: EmbeddedAgent, monkeypatch: pytest.MonkeyPatch
+    bare: TrainedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     masks: list[list[bool]] = []
     reset = bare.agent.reset

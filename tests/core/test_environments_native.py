@@ -14,8 +14,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from toys import Walk
 
-from amago_core.environments import EnvironmentFault, NativeEnvironments, make_environments
-from amago_core.environments.native import make_native
+from amago_core.environments import EnvironmentFault, GymnasiumVectorEnvironments, make_environments
+from amago_core.environments.gymnasium_vector import make_gymnasium_vector
 from amago_registry.contexts import EnvironmentContext
 
 MODES = list(AutoresetMode)
@@ -73,9 +73,9 @@ class CountingPart:
         return SyncVectorEnv(firsts, autoreset_mode=self.mode)
 
 
-def native(part: Any, number: int) -> NativeEnvironments:
+def native(part: Any, number: int) -> GymnasiumVectorEnvironments:
     environments = make_environments(part.make, "counting", number, "native")
-    assert isinstance(environments, NativeEnvironments)
+    assert isinstance(environments, GymnasiumVectorEnvironments)
     return environments
 
 
@@ -207,7 +207,7 @@ def test_with_masks_and_seeds_every_number_is_that_of_environments_one_by_one() 
             return SyncVectorEnv([self.make] * number, autoreset_mode=AutoresetMode.DISABLED)
 
     part = Part()
-    environments = NativeEnvironments(part.make_vector(3), "walk")
+    environments = GymnasiumVectorEnvironments(part.make_vector(3), "walk")
     alone = make_environments(part.make, "walk", 3)
     for side in (alone, environments):
         side.reset([1, 2, 3])
@@ -281,7 +281,9 @@ def test_a_final_observation_may_come_as_one_batch() -> None:
             return obs, reward, terminated, truncated, infos
 
     inner = CountingPart(AutoresetMode.SAME_STEP).make_vector(2)
-    for index, trajectories in enumerate(recorded(NativeEnvironments(Batched(inner), "c"), 20)):
+    for index, trajectories in enumerate(
+        recorded(GymnasiumVectorEnvironments(Batched(inner), "c"), 20)
+    ):
         assert trajectories == [expected(2 + index, k, "bare") for k in range(len(trajectories))]
 
 
@@ -358,7 +360,7 @@ class Wrong(VectorWrapper):
 def test_what_is_wrong_in_a_vector_form_is_named(how: str, message: str) -> None:
     mode = AutoresetMode.SAME_STEP if "final" in how else AutoresetMode.DISABLED
     vector = Wrong(CountingPart(mode).make_vector(2), how)
-    environments = NativeEnvironments(vector, "counting")
+    environments = GymnasiumVectorEnvironments(vector, "counting")
 
     def act() -> None:
         environments.reset([1, 2])
@@ -457,7 +459,7 @@ class Repeating(VectorWrapper):
 
 def test_a_step_that_was_not_played_pays_and_ends_nothing_whatever_is_said() -> None:
     inner = CountingPart(AutoresetMode.NEXT_STEP).make_vector(2)
-    environments = NativeEnvironments(Repeating(inner), "counting")
+    environments = GymnasiumVectorEnvironments(Repeating(inner), "counting")
     for index, trajectories in enumerate(recorded(environments, 20)):
         assert len(trajectories) >= 3
         assert trajectories == [expected(2 + index, k, "bare") for k in range(len(trajectories))]
@@ -471,11 +473,11 @@ def test_a_vector_form_that_cannot_be_closed_is_told_and_hides_nothing(
             raise RuntimeError("the window is gone")
 
     vector = Clinging(CountingPart(AutoresetMode.DISABLED).make_vector(2))
-    NativeEnvironments(vector, "counting").close()
+    GymnasiumVectorEnvironments(vector, "counting").close()
     told = "environment counting: close raised RuntimeError: the window is gone."
     assert caplog.messages == [told]
     with pytest.raises(EnvironmentFault) as caught:
-        make_native(lambda _: vector, partial(Counting, 2), "counting", 3)
+        make_gymnasium_vector(lambda _: vector, partial(Counting, 2), "counting", 3)
     assert str(caught.value) == "environment counting: the number of its vector form is 2 instead of 3."
     assert caplog.messages == [told, told]
 
@@ -494,6 +496,6 @@ def test_tasks_are_seeded_where_each_begins_with_a_seed_of_its_own(mode: Autores
     environments = native(CountingPart(mode), 2)
     environments.reset([1, 2])
     assert environments.seeded == (mode is AutoresetMode.DISABLED)
-    one_for_all = NativeEnvironments(OneSeed(CountingPart(mode).make_vector(2)), "counting")
+    one_for_all = GymnasiumVectorEnvironments(OneSeed(CountingPart(mode).make_vector(2)), "counting")
     one_for_all.reset([1, 2])
     assert one_for_all.seeded is False

@@ -27,14 +27,14 @@ from hypothesis import strategies as st
 from toys import Broken, Choosy, Fragile, Walk
 
 from amago_core.environments import (
+    EnvironmentCrashed,
     EnvironmentFault,
-    EnvironmentLost,
-    ProcessEnvironments,
+    SubprocessEnvironments,
     make_environments,
-    wire,
 )
-from amago_core.environments.columns import Column, attach, shared_file
-from amago_core.environments.processes import shares
+from amago_core.environments.arrays import Column, attach, shared_file
+from amago_core.environments.subprocess_envs import shares
+from amago_core.system import sockets
 from amago_registry.contexts import EnvironmentContext
 
 # The module itself imports torch, which would make every process of these tests slow to start.
@@ -45,16 +45,16 @@ NOTHING, RAISE, HANG, EXIT, KILL, CRASH, SHAPE = range(len(Fragile.HARM))
 
 
 @contextmanager
-def running(make: Make, count: int, **words: Any) -> Iterator[ProcessEnvironments]:
+def running(make: Make, count: int, **words: Any) -> Iterator[SubprocessEnvironments]:
     environments = make_environments(make, "walk", count, "async", **words)
-    assert isinstance(environments, ProcessEnvironments)
+    assert isinstance(environments, SubprocessEnvironments)
     try:
         yield environments
     finally:
         environments.close()
 
 
-def pids(environments: ProcessEnvironments) -> list[int]:
+def pids(environments: SubprocessEnvironments) -> list[int]:
     return [worker.process.pid for worker in environments._workers]
 
 
@@ -219,7 +219,7 @@ def play(environments: Any, steps: int) -> None:
 def test_what_an_environment_raises_is_a_loss_with_its_own_traceback(at: int, call: str) -> None:
     with (
         running(lambda: Broken(at, "raise"), 2, processes=1) as environments,
-        pytest.raises(EnvironmentLost) as caught,
+        pytest.raises(EnvironmentCrashed) as caught,
     ):
         play(environments, 5)
     assert str(caught.value) == (
@@ -243,7 +243,7 @@ def test_a_process_that_ends_is_a_loss_that_says_how(action: int, message: str, 
     with running(Fragile, 4, processes=2) as environments:
         environments.reset([1, 2, 3, 4])
         ended = pids(environments)
-        with pytest.raises(EnvironmentLost) as caught:
+        with pytest.raises(EnvironmentCrashed) as caught:
             environments.step(harm(0, 0, 0, action))
         assert all(is_gone(pid) for pid in ended)
     assert str(caught.value) == f"environment walk: {message}"
@@ -259,7 +259,7 @@ def test_an_environment_that_hangs_is_a_loss_that_says_where() -> None:
         environments.reset([1, 2])
         environments._timeout = 0.5  # Not before: a busy machine may be slow to start and to reset.
         ended = pids(environments)
-        with pytest.raises(EnvironmentLost) as caught:
+        with pytest.raises(EnvironmentCrashed) as caught:
             environments.step(harm(HANG, NOTHING))
         assert all(is_gone(pid) for pid in ended)
     assert str(caught.value) == (
@@ -276,7 +276,7 @@ def test_a_process_killed_from_outside_in_the_middle_of_a_step_is_a_loss() -> No
         victim = pids(environments)[1]
         killing = threading.Timer(0.2, os.kill, (victim, signal.SIGKILL))
         killing.start()
-        with pytest.raises(EnvironmentLost) as caught:
+        with pytest.raises(EnvironmentCrashed) as caught:
             environments.step(harm(NOTHING, HANG))
         killing.join()
     assert str(caught.value) == "environment walk: the process of environment 1 was killed by SIGKILL."
@@ -287,7 +287,7 @@ def test_a_process_killed_between_steps_is_a_loss_found_with_the_next() -> None:
         environments.reset([1, 2])
         os.kill(pids(environments)[0], signal.SIGKILL)
         environments._workers[0].process.wait()
-        with pytest.raises(EnvironmentLost, match="environment 0 was killed by SIGKILL"):
+        with pytest.raises(EnvironmentCrashed, match="environment 0 was killed by SIGKILL"):
             environments.reset([3, 4])
 
 
@@ -296,7 +296,7 @@ def test_a_restart_makes_all_anew_in_the_same_arrays() -> None:
     with running(Fragile, 3, processes=2) as environments:
         environments.reset([1, 2, 3])
         before = {id(x) for x in (*environments.obs.values(), environments.reward_B)}
-        with pytest.raises(EnvironmentLost):
+        with pytest.raises(EnvironmentCrashed):
             environments.step(harm(RAISE, 0, 0))
         environments.restart()
         assert environments.task_B == ["", "", ""]
@@ -325,7 +325,7 @@ def test_random_losses_are_survived_one_after_the_other(losses: int) -> None:
             ended = pids(environments)
             # Honest steps and starts, before this one, may take long on a busy machine.
             environments._timeout = 0.5 if HANG in action else 30.0
-            with pytest.raises(EnvironmentLost):
+            with pytest.raises(EnvironmentCrashed):
                 environments.step(action)
             environments._timeout = 30.0
             assert all(is_gone(pid) for pid in ended)
@@ -340,7 +340,7 @@ def test_a_process_that_ends_while_it_makes_its_environments_is_a_loss() -> None
             os._exit(7)
         return Walk()
 
-    with pytest.raises(EnvironmentLost) as caught:
+    with pytest.raises(EnvironmentCrashed) as caught:
         make_environments(make, "walk", 2, "async", processes=1)
     assert str(caught.value) == (
         "environment walk: the process of environments 0 to 1 ended with exit code 7."
@@ -373,7 +373,7 @@ def test_what_cannot_be_made_at_all_is_found_before_a_process_starts() -> None:
 
 
 def test_processes_that_are_never_ready_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amago_core.environments.processes.STARTING", 0.5)
+    monkeypatch.setattr("amago_core.environments.subprocess_envs.STARTING", 0.5)
     parent = os.getpid()
 
     def make() -> gymnasium.Env[Any, Any]:
@@ -381,7 +381,7 @@ def test_processes_that_are_never_ready_are_given_up(monkeypatch: pytest.MonkeyP
             time.sleep(0.1)
         return Walk()
 
-    with pytest.raises(EnvironmentLost) as caught:
+    with pytest.raises(EnvironmentCrashed) as caught:
         make_environments(make, "walk", 1, "async", step_timeout=0.1)
     assert str(caught.value) == (
         "environment walk: the process of environment 0 did not make them within 0.5 seconds."
@@ -462,7 +462,7 @@ def test_parts_run_in_processes_as_they_do_here(environment: Any) -> None:
 def test_auto_takes_a_process_per_core_but_no_more_than_environments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("amago_core.environments.processes.cores", lambda: 3)
+    monkeypatch.setattr("amago_core.environments.subprocess_envs.cores", lambda: 3)
     counts = {}
     for count in (2, 4):
         with running(Walk, count) as environments:
@@ -492,7 +492,7 @@ def test_closing_lets_environments_close_themselves(tmp_path: Path) -> None:
 
 def test_forgotten_environments_end_their_processes() -> None:
     environments = make_environments(Walk, "walk", 1, "async")
-    assert isinstance(environments, ProcessEnvironments)
+    assert isinstance(environments, SubprocessEnvironments)
     (pid,) = pids(environments)
     seen = weakref.ref(environments)
     del environments
@@ -511,7 +511,7 @@ def test_no_descriptor_is_left_open_after_losses_and_the_end() -> None:
     with running(Fragile, 2, processes=2) as environments:
         for _ in range(3):
             environments.reset([1, 2])
-            with pytest.raises(EnvironmentLost):
+            with pytest.raises(EnvironmentCrashed):
                 environments.step(harm(NOTHING, EXIT))
             environments.restart()
     del environments
@@ -617,7 +617,7 @@ def test_a_process_in_the_middle_of_a_step_ends_soon_after_the_one_that_started_
 def test_the_end_of_a_process_is_noticed_though_one_that_it_forked_lives_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("amago_core.environments.processes._LOOK", 0.1)
+    monkeypatch.setattr("amago_core.environments.subprocess_envs._LOOK", 0.1)
 
     class Forking(Walk):
         def step(self, action: Any) -> Any:
@@ -629,7 +629,7 @@ def test_the_end_of_a_process_is_noticed_though_one_that_it_forked_lives_on(
 
     with running(Forking, 1) as environments:
         environments.reset([1])
-        with pytest.raises(EnvironmentLost) as caught:
+        with pytest.raises(EnvironmentCrashed) as caught:
             environments.step(harm(0))
     assert str(caught.value) == "environment walk: the process of environment 0 was killed by SIGKILL."
     os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)  # It was still there.
@@ -691,7 +691,7 @@ def test_a_signal_without_a_name_is_told_by_its_number() -> None:
 
     with running(Signalled, 1) as environments:
         environments.reset([1])
-        with pytest.raises(EnvironmentLost) as caught:
+        with pytest.raises(EnvironmentCrashed) as caught:
             environments.step(harm(0))
     assert str(caught.value) == (
         f"environment walk: the process of environment 0 was killed by signal {number}."
@@ -708,7 +708,7 @@ def test_what_is_no_exception_but_raised_is_a_loss_with_its_traceback() -> None:
 
     with running(Panicking, 1) as environments:
         environments.reset([1])
-        with pytest.raises(EnvironmentLost) as caught:
+        with pytest.raises(EnvironmentCrashed) as caught:
             environments.step(harm(0))
     assert str(caught.value) == "environment walk: Panic: a library has given up."
     (note,) = caught.value.__notes__
@@ -724,7 +724,9 @@ def test_after_an_interruption_no_answer_is_taken_for_another(monkeypatch: pytes
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr("amago_core.environments.processes.Worker.answer", interrupted)
+            patched.setattr(
+                "amago_core.environments.subprocess_envs.EnvironmentProcess.answer", interrupted
+            )
             with pytest.raises(KeyboardInterrupt):
                 environments.step(harm(0, 0))
         assert all(is_gone(pid) for pid in ended)
@@ -743,11 +745,11 @@ def test_long_messages_arrive_whole_and_broken_ones_are_an_end() -> None:
     ours, theirs = socket.socketpair()
     content = bytes(range(256)) * 8192
     with ours, theirs:
-        sending = threading.Thread(target=wire.send_bytes, args=(theirs, content))
+        sending = threading.Thread(target=sockets.send_bytes, args=(theirs, content))
         sending.start()
-        assert wire.receive_bytes(ours) == content
+        assert sockets.receive_bytes(ours) == content
         sending.join()
         theirs.sendall(b"\x05\0\0\0\0\0\0\0abc")
         theirs.close()
         with pytest.raises(EOFError):
-            wire.receive_bytes(ours)
+            sockets.receive_bytes(ours)

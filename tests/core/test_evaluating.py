@@ -14,15 +14,14 @@ from ready_runs import checkpoint, ready, store, truncate, weights
 from toys import Walk
 
 import amago_core
-from amago_core.cli import cli
-from amago_core.commands.evaluate import evaluation_rows
+from amago_core.acting.evaluation_result import Evaluation, TaskResult
+from amago_core.cli.evaluate import evaluation_rows
+from amago_core.cli.main import cli
 from amago_core.errors import AmagoError
-from amago_core.evaluation import Evaluation, TaskResult
 
 OF_TRAINING = (
-    "amago_core.training", "amago_core.running", "amago_core.saving", "amago_core.learner",
-    "amago_core.optimizer", "amago_core.collector", "amago_core.replay", "amago_core.loading",
-    "amago_core.evaluation", "amago_core.plots", "amago_core.progress",
+    "amago_core.running", "amago_core.learning", "amago_core.acting.collector", "amago_core.replay",
+    "amago_core.acting.evaluator", "amago_core.run_folder.plots",
     "amago_standard.objectives.amago", "amago_standard.objectives.filters",
     "amago_standard.exploration.epsilon", "amago_standard.exploration.bilevel",
     "amago_standard.environments.bandit", "amago_standard.relabelers.none",
@@ -45,7 +44,7 @@ print(sorted(name for name in sys.modules if name.startswith(tuple(sys.argv[2:])
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Draw no pictures; forget afterwards what commands say about threads."""
-    monkeypatch.setattr("amago_core.plots.plot_adaptation", lambda evaluation, path: None)
+    monkeypatch.setattr("amago_core.run_folder.plots.plot_adaptation", lambda evaluation, path: None)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
     return iter([None])
@@ -177,7 +176,7 @@ def test_results_are_numbered_and_a_full_disk_still_tells_the_return(
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("amago_core.evaluating.write_file", full)
+    monkeypatch.setattr("amago_core.run_folder.evaluate.write_file", full)
     with pytest.raises(AmagoError) as caught:
         amago_core.evaluate(run)
     assert str(caught.value) == (

@@ -17,34 +17,28 @@ from hypothesis import strategies as st
 from toys import Listener, SpyAgent, Walk, policy, tiny
 
 import amago_core
-from amago_core.collector import task_seed
-from amago_core.compose import Task, compose_task
+from amago_core.acting.episode_stats import EpisodeStats
+from amago_core.acting.evaluation_result import Attempt, Evaluation, TaskResult, summarize
+from amago_core.acting.evaluator import EVALUATION_STREAM, FRESH_STREAM, Evaluator
+from amago_core.acting.task import Task
+from amago_core.acting.task_seeds import task_seed
+from amago_core.compose.tasks import compose_task
 from amago_core.environments import (
+    EnvironmentCrashed,
     EnvironmentFault,
-    EnvironmentLost,
-    NativeEnvironments,
+    GymnasiumVectorEnvironments,
     SyncEnvironments,
     make_checked,
 )
 from amago_core.errors import AmagoError
-from amago_core.evaluation import (
-    EVALUATION_STREAM,
-    FRESH_STREAM,
-    Attempt,
-    Evaluation,
-    Evaluator,
-    TaskResult,
-    summarize,
-)
-from amago_core.outcomes import Outcome
-from amago_core.run_dir import RunDir
+from amago_core.run_folder.load_agent import load_agent
+from amago_core.run_folder.run_dir import RunDir
 from amago_core.spec import load_spec
-from amago_core.trained_agent import load_agent
 
 
-def outcome(total: float, *attempts: tuple[float, float], length: int = 4) -> Outcome:
+def outcome(total: float, *attempts: tuple[float, float], length: int = 4) -> EpisodeStats:
     successes, returns = ([attempt[side] for attempt in attempts] for side in (0, 1))
-    return Outcome(0, length, total, np.array(successes, float), np.array(returns, float))
+    return EpisodeStats(0, length, total, np.array(successes, float), np.array(returns, float))
 
 
 def test_a_summary_has_means_over_tasks_and_their_standard_error() -> None:
@@ -173,7 +167,7 @@ class Fragile(SyncEnvironments):
     def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
         self._steps += 1
         if self._steps in self._lost_at:
-            raise EnvironmentLost(f"environment walk: lost in step {self._steps}.")
+            raise EnvironmentCrashed(f"environment walk: lost in step {self._steps}.")
         super().step(action, active_B)
 
     def restart(self) -> None:
@@ -208,7 +202,7 @@ def test_restarts_are_counted_over_all_evaluations() -> None:
         for _ in range(30):
             evaluator(SpyAgent())  # type: ignore[arg-type]
 
-    with pytest.raises(EnvironmentLost) as caught:
+    with pytest.raises(EnvironmentCrashed) as caught:
         evaluate_often()
     assert str(caught.value) == "environment walk: lost in step 101."
     assert len(notes) == 1
@@ -216,7 +210,7 @@ def test_restarts_are_counted_over_all_evaluations() -> None:
 
 def test_a_task_longer_than_what_is_kept_of_it_is_counted_whole(monkeypatch: Any) -> None:
     whole = evaluate(SpyAgent(), 3, 2, longest=200)
-    monkeypatch.setattr("amago_core.evaluation._ROWS", 16)
+    monkeypatch.setattr("amago_core.acting.evaluator._ROWS", 16)
     assert evaluate(SpyAgent(), 3, 2, longest=200) == whole
     assert whole.length > 100
 
@@ -253,7 +247,7 @@ def test_a_step_limit_leaves_shorter_tasks_as_they_are() -> None:
 def test_a_task_that_never_ends_is_a_fault_that_says_what_to_type(
     monkeypatch: pytest.MonkeyPatch, horizon: int | None, patience: int
 ) -> None:
-    monkeypatch.setattr("amago_core.evaluation.PATIENCE", 40)
+    monkeypatch.setattr("amago_core.acting.evaluator.MAX_TASK_STEPS", 40)
     with pytest.raises(EnvironmentFault) as caught:
         endless(None, horizon)(SpyAgent())  # type: ignore[arg-type]
     assert str(caught.value) == (
@@ -376,9 +370,9 @@ def test_an_evaluation_is_on_the_same_tasks_however_a_vector_form_begins_them(
 ) -> None:
     made: list[Any] = []
 
-    def many(count: int) -> NativeEnvironments:
+    def many(count: int) -> GymnasiumVectorEnvironments:
         vector = SyncVectorEnv([OfItsOwn] * count, autoreset_mode=mode)
-        made.append(NativeEnvironments(vector, "walk"))
+        made.append(GymnasiumVectorEnvironments(vector, "walk"))
         return made[-1]
 
     task = Task("walk", OfItsOwn, OfItsOwn().observation_space, OfItsOwn().action_space, None)

@@ -8,14 +8,15 @@ import pytest
 import torch
 from toys import tiny
 
-from amago_core.compose import compose_agent, compose_task
-from amago_core.running.exchange import Collected, Exchange, Follower
+from amago_core.compose.networks import compose_agent
+from amago_core.compose.tasks import compose_task
+from amago_core.running.processes.shared_files import CollectorProgress, SharedFiles, WeightFollower
 from amago_core.spec import load_spec
 
 
 @pytest.fixture
-def exchange(tmp_path: Path) -> Exchange:
-    return Exchange(tmp_path)
+def exchange(tmp_path: Path) -> SharedFiles:
+    return SharedFiles(tmp_path)
 
 
 def agent(seed: int) -> torch.nn.Module:
@@ -24,11 +25,11 @@ def agent(seed: int) -> torch.nn.Module:
     return compose_agent(spec.agent, compose_task(spec.environment, 0))
 
 
-def test_what_a_collector_told_is_read_by_all(exchange: Exchange) -> None:
+def test_what_a_collector_told_is_read_by_all(exchange: SharedFiles) -> None:
     ended = {"ended": 1.0, "return": 2.0, "length": 9.0, "judged": 0.0, "success": 0.0}
-    known = Collected(pid=7, life=2, steps=30, begun=5, totals={"": ended})
+    known = CollectorProgress(pid=7, life=2, steps=30, begun=5, totals={"": ended})
     exchange.tell_collected("collector_3", known)
-    exchange.tell_collected("collector_10", Collected(steps=1))
+    exchange.tell_collected("collector_10", CollectorProgress(steps=1))
     assert exchange.collector("collector_3") == known
     assert list(exchange.collectors()) == ["collector_10", "collector_3"]
 
@@ -45,7 +46,9 @@ def test_what_a_collector_told_is_read_by_all(exchange: Exchange) -> None:
         '{"totals": {"": {"ended": 1}}}',
     ],
 )
-def test_a_file_that_says_nothing_is_as_if_it_were_not_there(exchange: Exchange, content: str) -> None:
+def test_a_file_that_says_nothing_is_as_if_it_were_not_there(
+    exchange: SharedFiles, content: str
+) -> None:
     (exchange.folder / "collector_0.json").write_text(content)
     (exchange.folder / "collector_x.json").write_text("{}")
     assert exchange.collector("collector_0") is None
@@ -53,17 +56,17 @@ def test_a_file_that_says_nothing_is_as_if_it_were_not_there(exchange: Exchange,
     assert exchange.learned() == 0.0
 
 
-def test_no_name_leads_out_of_the_folder(exchange: Exchange, tmp_path: Path) -> None:
+def test_no_name_leads_out_of_the_folder(exchange: SharedFiles, tmp_path: Path) -> None:
     for name in (f"{tmp_path}/collector_0", "../collector_0", "collector_0/x", "learner", ""):
         with pytest.raises(ValueError, match="is no name of a collector"):
-            exchange.tell_collected(name, Collected())
+            exchange.tell_collected(name, CollectorProgress())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_follower_takes_over_what_is_published_and_only_what_is_new(exchange: Exchange) -> None:
+def test_a_follower_takes_over_what_is_published_and_only_what_is_new(exchange: SharedFiles) -> None:
     first, second, acting = agent(1), agent(2), agent(3)
     exchange.publish(first, 10)
-    follower = Follower(exchange, acting)
+    follower = WeightFollower(exchange, acting)
     assert follower.follow()
     assert not follower.follow()
     assert all(torch.equal(mine, acting.state_dict()[k]) for k, mine in first.state_dict().items())

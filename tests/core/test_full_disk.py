@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from amago_core.checkpoints import CheckpointError, CheckpointStore
-from amago_core.tensor_trees import TensorTree
+from amago_core.run_folder.checkpoints import CheckpointError, CheckpointStore
+from amago_core.system.tensor_tree import TensorTree
 
 
 def tensors(size: int = 4) -> dict[str, TensorTree]:

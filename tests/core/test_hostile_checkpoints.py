@@ -28,20 +28,19 @@ from ready_runs import checkpoint, forge, ready, store
 from safetensors.torch import save as save_tensors
 
 import amago_core
-from amago_core.checkpoints import (
+from amago_core.errors import AmagoError, RunDirError
+from amago_core.run_folder.checkpoints import (
     STATE,
     CheckpointError,
     CheckpointStore,
     _seal,
+    checkpoint_errors,
     read_checkpoint,
-    restoring,
 )
-from amago_core.errors import AmagoError
-from amago_core.foreign_files import crc32_ordinary, memory_share, read_ordinary
-from amago_core.initializing import read_weights
-from amago_core.run_dir import RunDirError
-from amago_core.space_json import read_spaces
-from amago_core.tensor_trees import decode_tree
+from amago_core.run_folder.spaces_json import read_spaces
+from amago_core.run_folder.transfer import read_weights
+from amago_core.system.tensor_tree import decode_tree
+from amago_core.system.untrusted_files import crc32_ordinary, memory_share, read_ordinary
 
 
 @pytest.fixture(scope="module")
@@ -365,7 +364,7 @@ def test_a_description_of_anything_is_a_space_or_refused(tmp_path: Path, describ
 )
 def test_facts_that_are_not_what_a_run_stored_are_one_sentence(run: Path, error: Exception) -> None:
     found = read_checkpoint(checkpoint(run, 4))
-    with pytest.raises(CheckpointError) as caught, restoring(found):
+    with pytest.raises(CheckpointError) as caught, checkpoint_errors(found):
         raise error
     assert str(caught.value).startswith(
         f"the checkpoint {found.path} does not hold what this run needs: {type(error).__name__}"

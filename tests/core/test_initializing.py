@@ -15,10 +15,15 @@ from torch import Tensor, nn
 from toys import Listener, tiny
 
 from amago_core import train
-from amago_core.checkpoints import Checkpoint, CheckpointError, CheckpointStore
-from amago_core.cli import cli
-from amago_core.compose import compose
-from amago_core.initializing import InitFromError, Weights, read_weights, take_over
+from amago_core.cli.main import cli
+from amago_core.run_folder.checkpoints import Checkpoint, CheckpointError, CheckpointStore
+from amago_core.run_folder.transfer import (
+    InitFromError,
+    Weights,
+    compose_from,
+    read_weights,
+    transfer_weights,
+)
 from amago_core.spec import load_spec
 
 
@@ -26,7 +31,7 @@ from amago_core.spec import load_spec
 def without_pictures() -> Iterator[None]:
     """Leave out the pictures, which take longer than everything else in these runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("amago_core.plots.plot_run", lambda folder, evaluation: None)
+        patch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
         yield
 
 
@@ -52,18 +57,18 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def test_an_agent_of_the_same_shape_is_taken_over_whole_statistics_included(trained: Path) -> None:
-    parts = compose(load_spec(tiny(init_from=str(trained), seed=5)))
+    parts, transfer = compose_from(load_spec(tiny(init_from=str(trained), seed=5)))
     stored = newest(trained)[1]["model"]
     assert same(dict(parts.agent.state_dict()), stored)
     assert any(name.endswith("steps") and tensor > 0 for name, tensor in stored.items())
-    assert str(parts.initialization) == (
+    assert str(transfer) == (
         f"weights from {trained} (round 2): {len(stored)} of {len(stored)} tensors\n"
         "  whole: encoder, backbone, actor, critic"
     )
 
 
 def test_the_targets_begin_as_copies_of_what_was_taken_over(trained: Path) -> None:
-    parts = compose(load_spec(tiny(init_from=str(trained))))
+    parts, _ = compose_from(load_spec(tiny(init_from=str(trained))))
     agent, targets = parts.agent, parts.objective.state_dict()
     for part, online in (("actor", agent.actor), ("critic", agent.critic)):
         prefix = f"target_{part}."
@@ -140,8 +145,8 @@ def test_what_fits_is_taken_and_the_rest_is_named_and_begins_anew(
 
 def test_tensors_without_a_place_here_are_named(trained: Path, tmp_path: Path) -> None:
     go(tmp_path / "deep", "agent.backbone.layers=2", "training.rounds=1")
-    parts = compose(load_spec(tiny(init_from=str(tmp_path / "deep"))))
-    assert str(parts.initialization).splitlines()[1:] == [
+    _, transfer = compose_from(load_spec(tiny(init_from=str(tmp_path / "deep"))))
+    assert str(transfer).splitlines()[1:] == [
         "  whole: encoder, backbone, actor, critic",
         "  not used: backbone.gru.bias_hh_l1; backbone.gru.bias_ih_l1; "
         "backbone.gru.weight_hh_l1; and 1 more",
@@ -168,11 +173,11 @@ def weights(module: nn.Module) -> Weights:
 
 def test_statistics_are_taken_together_or_not_at_all() -> None:
     module = nn.ModuleDict({"encoder": Centred(3)})
-    taken = take_over(module, weights(nn.ModuleDict({"encoder": Centred(3)})), "new")
+    taken = transfer_weights(module, weights(nn.ModuleDict({"encoder": Centred(3)})), "new")
     assert float(module["encoder"].steps) == 1
     assert taken.fresh == {}
     module = nn.ModuleDict({"encoder": Centred(3)})
-    taken = take_over(module, weights(nn.ModuleDict({"encoder": Centred(4)})), "new")
+    taken = transfer_weights(module, weights(nn.ModuleDict({"encoder": Centred(4)})), "new")
     assert float(module["encoder"].steps) == 0
     assert taken.matched == ("encoder.layer.bias",)
     assert taken.fresh == {
@@ -187,7 +192,7 @@ def test_an_agent_of_which_nothing_fits_is_an_error_that_names_what_is_closest()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     there = nn.ModuleDict({"small": nn.Linear(9, 9), "large": nn.Linear(4, 5)})
     with pytest.raises(InitFromError) as caught:
-        take_over(module, weights(there), "new")
+        transfer_weights(module, weights(there), "new")
     assert str(caught.value) == (
         "init_from: no weight of runs/other (round 7) fits the agent of run 'new'. The closest is "
         "large.weight: (5, 4) there, (4, 4) here. Compare the agent in its spec.yaml with this one, "
@@ -195,7 +200,7 @@ def test_an_agent_of_which_nothing_fits_is_an_error_that_names_what_is_closest()
     )
     assert same(dict(module.state_dict()), before)
     with pytest.raises(InitFromError) as caught:
-        take_over(module, weights(nn.ModuleDict({"other": nn.Linear(2, 2)})), "new")
+        transfer_weights(module, weights(nn.ModuleDict({"other": nn.Linear(2, 2)})), "new")
     assert str(caught.value) == (
         "init_from: no weight of runs/other (round 7) fits the agent of run 'new'. They share no name: "
         "it has other.bias, here is large.bias. Compare the agent in its spec.yaml with this one, "
@@ -208,20 +213,20 @@ def test_statistics_alone_are_not_enough() -> None:
     there = weights(module)
     only = Weights("x", 0, 0, {k: t for k, t in there.tensors.items() if "running" in k or "num" in k})
     with pytest.raises(InitFromError):
-        take_over(module, only, "new")
+        transfer_weights(module, only, "new")
 
 
 def test_an_agent_of_which_hardly_anything_fits_is_a_warning() -> None:
     module = nn.ModuleDict({"small": nn.Linear(2, 2), "large": nn.Linear(9, 9)})
     there = nn.ModuleDict({"small": nn.Linear(2, 2), "large": nn.Linear(9, 8)})
-    taken = take_over(module, weights(there), "new")
+    taken = transfer_weights(module, weights(there), "new")
     assert taken.share == 6 / (6 + 90)
     assert str(taken).splitlines()[:2] == [
         "weights from runs/other (round 7): 2 of 4 tensors",
         "  WARNING: only 6.2% of the trained numbers come from there, nearly all of the agent is new; "
         "compare its spec.yaml with this one.",
     ]
-    again = take_over(module, weights(module), "new")
+    again = transfer_weights(module, weights(module), "new")
     assert again.share == 1
     assert "WARNING" not in str(again)
 
@@ -231,7 +236,7 @@ def test_weights_that_are_not_finite_are_not_taken_over() -> None:
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     there["a"].bias.data[1] = torch.inf
     with pytest.raises(InitFromError) as caught:
-        take_over(module, weights(there), "new")
+        transfer_weights(module, weights(there), "new")
     assert str(caught.value) == "init_from is runs/other, whose a.bias is not finite."
     assert same(dict(module.state_dict()), before)
 
@@ -240,7 +245,7 @@ def test_a_tensor_of_another_kind_of_numbers_does_not_fit() -> None:
     module = nn.ModuleDict({"a": nn.Linear(2, 2)})
     found = dict(weights(module).tensors)
     found |= {"a.bias": torch.ones(2, dtype=torch.int64), "a.weight": torch.ones(2, 2).half()}
-    taken = take_over(module, Weights("x", 0, 0, found), "new")
+    taken = transfer_weights(module, Weights("x", 0, 0, found), "new")
     assert taken.fresh == {"a.bias": "torch.int64 there, torch.float32 here"}
     assert taken.matched == ("a.weight",)
 
@@ -335,6 +340,6 @@ def test_check_shows_what_would_be_taken_over(
     shutil.copy(trained / "spec.yaml", "again.yaml")
     shown = CliRunner().invoke(cli, ["check", "again.yaml", f"init_from={trained}"])
     assert shown.exit_code == 0
-    parts = compose(load_spec("again.yaml", [f"init_from={trained}"]))
-    assert shown.stdout.endswith(f"\n\n{parts.initialization}\n")
+    _, transfer = compose_from(load_spec("again.yaml", [f"init_from={trained}"]))
+    assert shown.stdout.endswith(f"\n\n{transfer}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["again.yaml"]

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amago_core.inputs import Inputs
+from amago_core.acting.policy_inputs import PolicyInputs
 from amago_registry.actions import action_vector
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def test_the_previous_action_is_always_the_vector_of_the_last_one_that_was_playe
     space: Any, seed: int
 ) -> None:
     space.seed(seed)
-    rng, inputs = np.random.default_rng(seed), Inputs(space, 4, CPU)
+    rng, inputs = np.random.default_rng(seed), PolicyInputs(space, 4, CPU)
     shown = torch.zeros_like(torch.from_numpy(inputs.prev_action_BA))
     for _ in range(5):
         action = np.stack([space.sample() for _ in range(4)])
@@ -40,7 +40,7 @@ def test_the_previous_action_is_always_the_vector_of_the_last_one_that_was_playe
 
 
 def test_the_previous_reward_is_in_single_precision_and_of_the_last_step_that_was_played() -> None:
-    inputs = Inputs(spaces.Discrete(2), 2, CPU)
+    inputs = PolicyInputs(spaces.Discrete(2), 2, CPU)
     inputs.act(np.array([1, 1]), np.array([0.1, 2]), BOTH)
     inputs.act(np.array([0, 0]), np.array([7.0, 4]), np.array([False, True]))
     _, _, prev_reward_B, time_B = inputs.tensors({}, np.array([3, 5]))
@@ -50,7 +50,7 @@ def test_the_previous_reward_is_in_single_precision_and_of_the_last_step_that_wa
 
 
 def test_where_a_task_begins_nothing_led_to_it() -> None:
-    inputs = Inputs(spaces.Discrete(2), 2, CPU)
+    inputs = PolicyInputs(spaces.Discrete(2), 2, CPU)
     inputs.act(np.array([1, 1]), np.array([5.0, 5]), BOTH)
     inputs.forget(np.array([True, False]))
     _, prev_action_BA, prev_reward_B, _ = inputs.tensors({}, np.zeros(2, np.int64))
@@ -61,7 +61,7 @@ def test_where_a_task_begins_nothing_led_to_it() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 def test_what_crosses_to_a_gpu_is_what_was_to_be_shown() -> None:
-    inputs = Inputs(spaces.Discrete(2), 2, torch.device("cuda"))
+    inputs = PolicyInputs(spaces.Discrete(2), 2, torch.device("cuda"))
     for step in range(3):
         inputs.act(np.array([step % 2, 1]), np.array([float(step), 2]), BOTH)
         seen = np.full((2, 3), step, np.float32)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from amago_core.cli import cli
-from amago_core.interruption import Interruption
+from amago_core.cli.main import cli
+from amago_core.system.stopping import Interruption
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -72,7 +72,7 @@ def test_a_second_ctrl_c_says_what_is_left(
     run = tmp_path / "run"
     if there:
         run.mkdir()
-    monkeypatch.setattr("amago_core.training.train", interrupted)
+    monkeypatch.setattr("amago_core.running.train.train", interrupted)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
     spec = tmp_path / "spec.yaml"

@@ -12,12 +12,13 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from toys import Walk
 
-from amago_core.agent import Agent
-from amago_core.compose import Task, compose_agent, compose_objective
-from amago_core.learner import PATIENCE, DivergedError, Learner
-from amago_core.packing import PackedBatch, pack
+from amago_core.acting.agent import Agent
+from amago_core.acting.task import Task
+from amago_core.compose.networks import compose_agent, compose_objective
+from amago_core.learning.batch import PackedBatch, pack
+from amago_core.learning.learner import MAX_SKIPPED_UPDATES, DivergedError, Learner
 from amago_core.spec import RunSpec, load_spec
-from amago_core.tensor_trees import decode_tree, encode_tree
+from amago_core.system.tensor_tree import decode_tree, encode_tree
 from amago_registry.errors import AmagoError
 from amago_registry.trajectories import Trajectory
 
@@ -140,10 +141,10 @@ def test_after_a_skipped_update_learning_goes_on_as_if_it_had_not_been() -> None
 
 def test_too_many_skipped_updates_in_a_row_stop_with_what_is_not_finite() -> None:
     trained = learner()
-    for _ in range(PATIENCE - 1):
+    for _ in range(MAX_SKIPPED_UPDATES - 1):
         trained.update(batch(0, spoil="reward"))
     trained.update(batch(0))  # One that works, and the count begins anew.
-    for _ in range(PATIENCE - 1):
+    for _ in range(MAX_SKIPPED_UPDATES - 1):
         metrics = trained.update(batch(0, spoil="reward"))
     broken = ", ".join(name for name, value in metrics.items() if not value.isfinite().all())
     with pytest.raises(DivergedError) as caught:
@@ -227,7 +228,7 @@ def test_a_learner_goes_on_from_its_state_to_the_bit() -> None:
 
 def test_skipped_updates_in_a_row_are_counted_across_a_state() -> None:
     before = learner()
-    for _ in range(PATIENCE - 1):
+    for _ in range(MAX_SKIPPED_UPDATES - 1):
         before.update(batch(0, spoil="reward"))
     tensors, facts = before.state()
     again = learner()
@@ -357,7 +358,7 @@ def test_a_rank_whose_own_terms_are_finite_says_that_another_rank_is_to_blame(
 ) -> None:
     trained = learner()
     monkeypatch.setattr(trained, "_finite_everywhere", lambda metrics: False)
-    for update in range(PATIENCE - 1):
+    for update in range(MAX_SKIPPED_UPDATES - 1):
         trained.update(batch(update))
     with pytest.raises(DivergedError, match="The first term that is not: the loss of another rank"):
         trained.update(batch(0))

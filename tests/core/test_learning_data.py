@@ -13,12 +13,13 @@ from click.testing import CliRunner
 from gymnasium import spaces
 from toys import Walk, tiny
 
-from amago_core.cli import cli
-from amago_core.compose import Row, compose, describe
-from amago_core.datasets import ShardsDataset
+from amago_core.cli.main import cli
+from amago_core.compose.build import compose
+from amago_core.compose.summary import Row, describe
 from amago_core.errors import AmagoError, SpecError
-from amago_core.learning_data import data_notes
+from amago_core.run_folder.dataset import ShardsDataset
 from amago_core.spec import load_spec
+from amago_core.spec.checks import data_notes
 from amago_registry.errors import DatasetError
 from amago_registry.trajectories import Trajectory
 
@@ -234,7 +235,7 @@ def test_a_dataset_that_does_not_work_says_so_now(
 
 
 def test_a_dataset_without_spaces_says_so_now(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amago_core.compose.compose_dataset", lambda *_: object())
+    monkeypatch.setattr("amago_core.compose.tasks.compose_dataset", lambda *_: object())
     assert refused(offline(run), ALONE) == (
         "the dataset core/shards cannot be used: asking for its spaces raised AttributeError: 'object' "
         "object has no attribute 'observation_space'"

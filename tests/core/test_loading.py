@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import loader_parts
@@ -21,11 +20,12 @@ import torch
 from gymnasium import spaces
 from loader_parts import WrongError, recording, relabeling
 
-from amago_core.compose import Composition, Task
-from amago_core.errors import AmagoError
-from amago_core.loading import Loader, LoaderError, loader, make_loader, source
-from amago_core.loading.worker import sendable
-from amago_core.packing import PackedBatch
+from amago_core.acting.task import Task
+from amago_core.errors import AmagoError, LoaderError
+from amago_core.learning import batch_source, loader
+from amago_core.learning.batch import PackedBatch
+from amago_core.learning.loader import Loader, make_loader
+from amago_core.learning.loader_process_main import sendable
 from amago_core.replay import NothingStoredError, Replay, ReplayWriter
 from amago_core.spec import RunSpec, load_spec
 from amago_registry.contexts import DatasetContext, RelabelerContext
@@ -69,7 +69,7 @@ def written(
     return spec.model_copy(update=named)
 
 
-def composed(spec: RunSpec) -> Composition:
+def composed(spec: RunSpec) -> dict[str, Any]:
     """Return what a loader needs of a composition."""
     seen, acted = spaces.Box(-np.inf, np.inf, (2,), np.float32), spaces.Discrete(3)
     task = Task("walk", cast(Any, object), seen, acted, None)
@@ -84,14 +84,13 @@ def composed(spec: RunSpec) -> Composition:
                 build=lambda part, context: part.build(context),
             )
         )
-    agent = SimpleNamespace(device=torch.device("cpu"))
-    parts = SimpleNamespace(task=task, relabeler=relabeler, dataset=dataset, agent=agent)
-    return cast(Composition, parts)
+    device = torch.device("cpu")
+    return {"task": task, "relabeler": relabeler, "dataset": dataset, "device": device}
 
 
 @contextmanager
 def loading(spec: RunSpec, replay: Replay | None, **more: Any) -> Iterator[Loader]:
-    made = make_loader(spec, composed(spec), replay, **more)
+    made = make_loader(spec, replay=replay, **composed(spec), **more)
     try:
         yield made
     finally:
@@ -166,7 +165,7 @@ def test_a_dataset_alone_needs_no_replay() -> None:
 def test_without_a_limit_new_trajectories_are_seen_before_long(
     name: str, replay: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "REFRESH_SECONDS", 0.0)  # Processes keep to a second.
+    monkeypatch.setattr(batch_source, "REFRESH_SECONDS", 0.0)  # Processes keep to a second.
     begun = time.monotonic()
     with loading(written(name), replay) as made:
         update = 0
@@ -339,7 +338,7 @@ def test_parts_that_cannot_be_sent_to_a_process_are_refused(replay: Replay) -> N
     here = type("Local", (type(local.options(how="")),), {})
     part = loader_parts.Part("relabeler", spec.relabeler.entry, here(how=""))
     with pytest.raises(LoaderError) as caught:
-        make_loader(spec.model_copy(update={"relabeler": part}), composed(written()), replay)
+        make_loader(spec.model_copy(update={"relabeler": part}), replay=replay, **composed(written()))
     words = str(caught.value)
     assert words.startswith("loader processes cannot be given their work (PicklingError: ")
     assert words.endswith("): write sampling.loader=thread.")
@@ -393,7 +392,7 @@ def children(pid: int) -> list[int]:
 def test_closing_ends_a_process_that_is_busy(replay: Replay, tmp_path: Path) -> None:
     busy = tmp_path / "busy"
     spec = written("process", f"sleep {busy}", workers=2)
-    made = make_loader(spec, composed(spec), replay)
+    made = make_loader(spec, replay=replay, **composed(spec))
     workers = cast(Any, made)._close.__self__._workers
     threading.Thread(target=lambda: suppressed(made), daemon=True).start()
     assert eventually(busy.exists)
@@ -411,7 +410,7 @@ def suppressed(made: Loader) -> None:
 def test_a_thread_in_which_a_part_hangs_does_not_keep_the_learner_from_ending(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loader, "_GRACE", 0.01)
+    monkeypatch.setattr(loader, "_STOP_TIMEOUT_S", 0.01)
     hanging, stuck = threading.Event(), threading.Event()
 
     def hang(update: int, limit: int | None) -> Any:
@@ -435,20 +434,20 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import numpy as np
 from gymnasium import spaces
-from amago_core.loading.source import Facts, Recipe
-from amago_core.loading.workers import Workers
+from amago_core.learning.batch_source import BatchShape, SourceConfig
+from amago_core.learning.loader_process import LoaderPool
 from amago_core.spec.schema import ReplaySpec, SamplingSpec
 from loader_parts import relabeling
 
-recipe = Recipe(
+config = SourceConfig(
     folder=Path(sys.argv[1]), replay=ReplaySpec(), seed=0, sampling=SamplingSpec(),
     relabeler=relabeling("sleep " + sys.argv[2]), dataset=None, context_length=5,
     observation_space=None, action_space=None,
-    facts=Facts(
+    shape=BatchShape(
         observation_space=spaces.Dict(), action_space=spaces.Discrete(3), batch=3, accumulate=1
     ),
 )
-workers = Workers(recipe, 2, print)
+workers = LoaderPool(config, 2, print)
 try:
     workers.streams(0, 8)
 finally:
@@ -504,7 +503,7 @@ def test_a_batch_smaller_than_the_number_of_ranks_is_refused(
 ) -> None:
     monkeypatch.setattr(loader, "ranks", lambda: 4)
     with pytest.raises(AmagoError) as caught:
-        make_loader(written(), composed(written()), replay)
+        make_loader(written(), replay=replay, **composed(written()))
     assert str(caught.value) == (
         "training.batch is 3, and 4 processes train together: each needs at least one sequence, so "
         "write training.batch=4 or more."

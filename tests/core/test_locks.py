@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from test_run_dir import create
 
-from amago_core.run_dir import RunDirError
-from amago_core.running.locks import FolderLock, join
+from amago_core.errors import RunDirError
+from amago_core.run_folder.lock import FolderLock, join_run
 
 
 def test_one_training_at_a_time(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_orphans_are_waited_for(tmp_path: Path) -> None:
     folder = create(tmp_path / "run")
-    orphan = join(folder)
+    orphan = join_run(folder)
     ending = threading.Timer(0.2, os.close, (orphan,))
     ending.start()
     began = time.monotonic()
@@ -48,7 +48,7 @@ def test_orphans_are_waited_for(tmp_path: Path) -> None:
 
 def test_orphans_that_do_not_end_are_refused_and_the_folder_is_let_go(tmp_path: Path) -> None:
     folder = create(tmp_path / "run")
-    orphan = join(folder)
+    orphan = join_run(folder)
     with pytest.raises(RunDirError) as caught:
         FolderLock(folder, patience=0.1)
     assert str(caught.value) == (
@@ -61,6 +61,6 @@ def test_orphans_that_do_not_end_are_refused_and_the_folder_is_let_go(tmp_path: 
 
 def test_members_of_one_training_share_its_folder(tmp_path: Path) -> None:
     folder = create(tmp_path / "run")
-    members = [join(folder), join(folder)]
+    members = [join_run(folder), join_run(folder)]
     for member in members:
         os.close(member)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from toys import Choosy, Listener, Walk, tiny
 
 import amago_core
-from amago_core.compose import compose_task
+from amago_core.acting.action_masks import action_mask, check_mask, check_takes_mask, shows_mask
+from amago_core.compose.tasks import compose_task
 from amago_core.errors import AmagoError
-from amago_core.masks import action_mask, check_mask, check_takes_mask, shows_mask
 from amago_registry.errors import UnsupportedSpaceError
 
 MOVES, DIALS = spaces.Discrete(3), spaces.MultiDiscrete([3, 2])
@@ -132,7 +132,7 @@ def test_a_mask_of_numbers_that_count_to_two_is_obeyed_in_training_and_evaluatio
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The environment refuses what is forbidden; ten steps pay 10."""
-    monkeypatch.setattr("amago_core.plots.plot_run", lambda folder, evaluation: None)
+    monkeypatch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
     spec, run = tiny(environment=None), tmp_path / "run"
     amago_core.train(spec, environment=Counting, run=run, reporter=Listener())
     assert amago_core.evaluate(run, environment=Counting).mean_return == 10

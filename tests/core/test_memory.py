@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from amago_core.memory import peak_memory
+from amago_core.system.memory import peak_memory
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody says")
 def test_the_peak_of_a_process_does_not_begin_with_that_of_its_parent() -> None:
     held = np.ones(40 * 2**20)
     assert peak_memory() > held.nbytes
-    code = "from amago_core.memory import peak_memory; print(peak_memory())"
+    code = "from amago_core.system.memory import peak_memory; print(peak_memory())"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 2**20 < int(child.stdout) < 100 * 2**20

@@ -10,9 +10,9 @@ import pytest
 from ready_runs import ready
 
 import amago_core
-from amago_core.evaluated_spec import evaluated_spec
-from amago_core.missing_plugins import MissingPluginError, check_plugins, lacking
-from amago_core.run_dir import RunDir
+from amago_core.run_folder.evaluation_spec import evaluation_spec
+from amago_core.run_folder.missing_plugins import MissingPluginError, check_plugins, lacking
+from amago_core.run_folder.run_dir import RunDir
 from amago_registry import Catalog, Plugin
 
 ZOO = {"agent": {"backbone": {"use": "memory-zoo/traces", "layers": 2}}}
@@ -114,7 +114,7 @@ def test_an_evaluation_needs_none_of_the_parts_that_only_train(tmp_path: Path) -
     for part in ("amago", "epsilon-greedy", "jsonl"):
         text = text.replace(f"standard/{part}", f"gone/{part}")
     (run / "spec.yaml").write_text(text)
-    spec = evaluated_spec(RunDir(run), ["evaluation.episodes=7"])
+    spec = evaluation_spec(RunDir(run), ["evaluation.episodes=7"])
     assert (spec.evaluation.episodes, spec.agent.context_length) == (7, 8)
     (run / "spec.yaml").write_text(text.replace("standard/bandit", "gone/bandit"))
     with pytest.raises(MissingPluginError) as caught:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amago_core.errors import SpecError
 from amago_core.spec import load_spec
-from amago_core.spec.monsters import _measure
+from amago_core.spec.yaml_files import _measure
 
 LAUGHS = "a0: &a0 [1, 1]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)

@@ -10,8 +10,8 @@ import pytest
 from toys import Listener, tiny
 
 from amago_core import train
-from amago_core.checkpoints import CheckpointStore
 from amago_core.replay import Replay
+from amago_core.run_folder.checkpoints import CheckpointStore
 
 TASKS: dict[str, dict[str, Any]] = {
     "t-maze": {"length": 5, "active": True},
@@ -23,7 +23,7 @@ TASKS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amago_core.plots.plot_run", lambda folder, evaluation: None)
+    monkeypatch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
 
 
 def stored(run: Path) -> list[tuple[int, float | None, dict[str, np.ndarray]]]:

@@ -13,9 +13,9 @@ from toys import Listener, tiny
 
 import amago_core
 from amago_core import train
-from amago_core.evaluating import evaluate_run
+from amago_core.run_folder.evaluate import evaluate_run
+from amago_core.running.result import Result
 from amago_core.spec import load_spec
-from amago_core.training import Result
 
 BANDIT = {"use": "bandit", "arms": 3, "pulls": 12, "gaussian": True, "sigma": 0.1}
 ALONE = "training.steps_per_round=0"
@@ -25,8 +25,8 @@ ALONE = "training.steps_per_round=0"
 def without_pictures() -> Iterator[None]:
     """Leave out the pictures, which take longer than everything else in these runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("amago_core.plots.plot_run", lambda folder, evaluation: None)
-        patch.setattr("amago_core.plots.plot_adaptation", lambda evaluation, path: None)
+        patch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
+        patch.setattr("amago_core.run_folder.plots.plot_adaptation", lambda evaluation, path: None)
         yield
 
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 from toys import tiny
 
-from amago_core.agent import Agent
-from amago_core.compose import compose_agent, compose_task
+from amago_core.acting.agent import Agent
+from amago_core.compose.networks import compose_agent
+from amago_core.compose.tasks import compose_task
 from amago_core.errors import SpecError
-from amago_core.optimizer import build_optimizer, is_decayed, rate_factor
+from amago_core.learning.optimizer import build_optimizer, is_decayed, rate_factor
 from amago_core.spec import load_spec
 from amago_core.spec.schema import TrainingSpec
 from amago_standard.layers.ensemble import EnsembleLinear

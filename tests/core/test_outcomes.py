@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amago_core.outcomes import Outcome, outcome_metrics
+from amago_core.acting.episode_stats import EpisodeStats, episode_metrics
 
 
 class Fact(NamedTuple):
@@ -20,16 +20,16 @@ class Fact(NamedTuple):
 
 def test_metrics_are_means_over_the_trajectories_that_know_the_number() -> None:
     facts = [Fact(1, 4, 1.0), Fact(2, 6), Fact(6, 5, 0.5)]
-    assert outcome_metrics(facts) == {"return": 3, "success": 0.75, "length": 5}
+    assert episode_metrics(facts) == {"return": 3, "success": 0.75, "length": 5}
 
 
 def test_where_nothing_ended_nothing_is_known() -> None:
-    assert outcome_metrics([]) == {"return": None, "success": None, "length": None}
+    assert episode_metrics([]) == {"return": None, "success": None, "length": None}
 
 
 def test_tasks_with_names_have_metrics_of_their_own_beside_those_of_all() -> None:
     facts = [Fact(1, 4, task="maze"), Fact(5, 2, 0.0, "bandit"), Fact(3, 8, task="maze")]
-    assert list(outcome_metrics(facts).items()) == [
+    assert list(episode_metrics(facts).items()) == [
         ("return", 3),
         ("success", 0),
         ("length", 14 / 3),
@@ -43,7 +43,7 @@ def test_tasks_with_names_have_metrics_of_their_own_beside_those_of_all() -> Non
 
 
 def test_what_the_collector_saw_and_what_the_replay_knows_give_the_same_metrics() -> None:
-    seen = Outcome(7, 4, 2.5, np.array([1.0, 0.0]), np.array([2.0, 0.5]), "maze")
-    assert outcome_metrics([seen]) == outcome_metrics([Fact(2.5, 4, 0.5, "maze")])
-    silent = Outcome(7, 4, 2.5, np.array([]), np.array([]), "maze")
-    assert outcome_metrics([silent]) == outcome_metrics([Fact(2.5, 4, None, "maze")])
+    seen = EpisodeStats(7, 4, 2.5, np.array([1.0, 0.0]), np.array([2.0, 0.5]), "maze")
+    assert episode_metrics([seen]) == episode_metrics([Fact(2.5, 4, 0.5, "maze")])
+    silent = EpisodeStats(7, 4, 2.5, np.array([]), np.array([]), "maze")
+    assert episode_metrics([silent]) == episode_metrics([Fact(2.5, 4, None, "maze")])

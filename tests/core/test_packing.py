@@ -12,7 +12,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_core.packing import PackedBatch, pack
+from amago_core.learning.batch import PackedBatch, pack
 from amago_registry.actions import choices
 from amago_registry.errors import AmagoError, UnsupportedSpaceError
 from amago_registry.layout import SequenceLayout

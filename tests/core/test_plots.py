@@ -9,9 +9,9 @@ from typing import Any
 import matplotlib.figure
 import pytest
 
-from amago_core.evaluation import Attempt, Evaluation
-from amago_core.plots import plot_adaptation, plot_learning, plot_run
-from amago_core.run_dir import RunDir
+from amago_core.acting.evaluation_result import Attempt, Evaluation
+from amago_core.run_folder.plots import plot_adaptation, plot_learning, plot_run
+from amago_core.run_folder.run_dir import RunDir
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from amago_core import progress
-from amago_core.progress import LiveReporter, PlainReporter, make_reporter
+from amago_core.running import progress
+from amago_core.running.progress import LiveReporter, PlainReporter, make_reporter
 
 
 def metrics(round_: int, **more: Any) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from test_learner import SPACE, exact, gradients, slices
 
-from amago_core.packing import pack
+from amago_core.learning.batch import pack
 
 
 def train_one_rank(rank: int, port: int, folder: str) -> None:

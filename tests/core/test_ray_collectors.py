@@ -18,19 +18,19 @@ from test_run_dir import create
 from toys import Listener, Walk, tiny
 
 from amago_core import train
-from amago_core.compose import compose_agent, compose_task
+from amago_core.compose.networks import compose_agent
+from amago_core.compose.tasks import compose_task
+from amago_core.errors import ClusterError
 from amago_core.replay import Replay
-from amago_core.run_dir import RunDir
-from amago_core.running import actors, cluster, remote
-from amago_core.running.actors import ActorWorker
-from amago_core.running.board import Board
-from amago_core.running.channel import HALT, STOP, Job
-from amago_core.running.cluster import LostActorError
-from amago_core.running.errors import ClusterError
-from amago_core.running.exchange import Exchange
-from amago_core.running.remote import RemoteCollector
+from amago_core.run_folder.run_dir import RunDir
+from amago_core.running.processes import ray_cluster, ray_collector, ray_worker
+from amago_core.running.processes.messages import HALT, STOP, ProcessJob
+from amago_core.running.processes.ray_cluster import LostActorError
+from amago_core.running.processes.ray_collector import RemoteCollector
+from amago_core.running.processes.ray_worker import RayHub, RayProcess
+from amago_core.running.processes.shared_files import SharedFiles
 from amago_core.spec import RunSpec, load_spec
-from amago_core.spec.dumping import dump_spec
+from amago_core.spec.yaml_files import dump_spec
 
 
 class Here:
@@ -49,7 +49,7 @@ class Here:
         self.published.append(value)
         return value
 
-    def collector(self, job: Job, local: bytes) -> Any:
+    def collector(self, job: ProcessJob, local: bytes) -> Any:
         acting = RemoteCollector(job.number, job.spec, local, "0.1.0")
 
         def ask(method: str, *values: Any, check: Callable[[], None]) -> Any:
@@ -82,18 +82,20 @@ def folder(tmp_path: Path) -> RunDir:
 
 def publish(spec: RunSpec, folder: RunDir, update: int) -> None:
     task = compose_task(spec.environment, spec.seed)
-    Exchange(folder.exchange).publish(compose_agent(spec.agent, task), update)
+    SharedFiles(folder.exchange).publish(compose_agent(spec.agent, task), update)
 
 
-def worker(spec: RunSpec, folder: RunDir, here: Any) -> ActorWorker:
+def worker(spec: RunSpec, folder: RunDir, here: Any) -> RayProcess:
     if not (folder.exchange / "weights.safetensors").exists():
         publish(spec, folder, 5)
-    return ActorWorker("collector_0", Board(spec, folder, here), here)
+    return RayProcess("collector_0", RayHub(spec, folder, here), here)
 
 
-def begin(acting: ActorWorker, spec: RunSpec, folder: RunDir, local: bytes = b"") -> None:
+def begin(acting: RayProcess, spec: RunSpec, folder: RunDir, local: bytes = b"") -> None:
     path = str(folder.path)
-    acting.start(Job("collector_0", path, dump_spec(spec), True, tuple(sys.path), len(local)), local)
+    acting.start(
+        ProcessJob("collector_0", path, dump_spec(spec), True, tuple(sys.path), len(local)), local
+    )
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -104,11 +106,11 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def steps(folder: RunDir) -> int:
-    known = Exchange(folder.exchange).collector("collector_0")
+    known = SharedFiles(folder.exchange).collector("collector_0")
     return 0 if known is None else known.steps
 
 
-def stop(acting: ActorWorker) -> None:
+def stop(acting: RayProcess) -> None:
     acting.tell(STOP)
     acting.end(time.monotonic() + 60)
 
@@ -125,10 +127,10 @@ def test_a_collector_keeps_the_pace_and_its_trajectories_are_stored_beside_the_l
     begin(acting, spec, folder)
     until(lambda: steps(folder) == 20 and stored(folder).stored == 4)
     publish(spec, folder, 7)
-    Exchange(folder.exchange).tell_learned(1.0, 7)
+    SharedFiles(folder.exchange).tell_learned(1.0, 7)
     until(lambda: steps(folder) == 40)
     stop(acting)
-    known = Exchange(folder.exchange).collector("collector_0")
+    known = SharedFiles(folder.exchange).collector("collector_0")
     assert known is not None
     assert (known.life, known.steps, known.totals[""]["ended"]) == (1, 40, 8)
     assert stored(folder).stored == 8
@@ -139,7 +141,7 @@ def test_a_collector_keeps_the_pace_and_its_trajectories_are_stored_beside_the_l
 
 def test_weights_are_put_into_the_cluster_once_however_many_ask(spec: RunSpec, folder: RunDir) -> None:
     here: Any = Here()
-    board = Board(spec, folder, here)
+    board = RayHub(spec, folder, here)
     publish(spec, folder, 5)
     assert [board.edition().number for _ in range(3)] == [1, 1, 1]
     publish(spec, folder, 5)  # By a learner that was started again.
@@ -171,7 +173,7 @@ def test_a_lost_actor_loses_nothing_that_it_sent_and_a_new_one_goes_on(
     begin(acting, long, folder)
     until(lambda: steps(folder) == 60)
     stop(acting)
-    known = Exchange(folder.exchange).collector("collector_0")
+    known = SharedFiles(folder.exchange).collector("collector_0")
     assert known is not None
     assert (known.life, known.dropped, acting.starts) == (2, 2, 2)
     assert stored(folder).stored == known.totals[""]["ended"] == 4 + 6  # 36 steps of tasks of 10.
@@ -198,7 +200,7 @@ def test_a_fault_of_an_environment_is_told_and_what_ended_before_is_stored(
 ) -> None:
     monkeypatch.setattr(Breaks, "steps", 0)
     task = compose_task(None, spec.seed, Breaks)
-    Exchange(folder.exchange).publish(compose_agent(spec.agent, task), 5)
+    SharedFiles(folder.exchange).publish(compose_agent(spec.agent, task), 5)
     local = spec.model_copy(update={"environment": None})
     acting = worker(local, folder, Here())
     begin(acting, local, folder, cloudpickle.dumps(Breaks))
@@ -229,7 +231,7 @@ def test_an_error_of_ours_is_told_as_a_crash(spec: RunSpec, folder: RunDir) -> N
 def test_who_waits_for_a_machine_says_so_once_and_ends_when_told(
     spec: RunSpec, folder: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors, "_SLOW_START", 0.02)
+    monkeypatch.setattr(ray_worker, "_SLOW_START", 0.02)
 
     def ask(method: str, *values: Any, check: Callable[[], None]) -> Any:
         while True:
@@ -256,7 +258,7 @@ def test_a_collector_that_does_not_answer_is_not_waited_for(spec: RunSpec, folde
     here: Any = Here()
     slow, collector = [False], here.collector
 
-    def stuck(job: Job, local: bytes) -> Any:
+    def stuck(job: ProcessJob, local: bytes) -> Any:
         actor = collector(job, local)
 
         def ask(method: str, *values: Any, check: Callable[[], None]) -> Any:
@@ -290,7 +292,7 @@ def joined_here(address: str | None) -> Iterator[Any]:
 def test_a_run_with_collectors_in_a_cluster_has_the_folder_of_any_run(
     tmp_path: Path, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "joined", joined_here)
+    monkeypatch.setattr(ray_cluster, "join_cluster", joined_here)
     run, listener = tmp_path / "run", Listener()
     result = train(dump_spec(spec), ["evaluation.every=0"], run=run, reporter=listener)
     assert (result.stopped, listener.notes) == ("rounds", [])
@@ -321,7 +323,7 @@ def test_a_cluster_that_does_not_answer_is_named(
     ray: Any = ModuleType("ray")
     ray.init, ray.is_initialized = init, lambda: False
     monkeypatch.setitem(sys.modules, "ray", ray)
-    with pytest.raises(ClusterError) as caught, cluster.joined("10.0.0.1:6379"):
+    with pytest.raises(ClusterError) as caught, ray_cluster.join_cluster("10.0.0.1:6379"):
         pass
     assert str(caught.value) == (
         "running.ray_address=10.0.0.1:6379: this Ray cluster cannot be joined (ConnectionError: nobody "
@@ -343,7 +345,7 @@ def test_an_actor_that_is_gone_is_told_from_one_that_met_an_error() -> None:
         exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
         ray = SimpleNamespace(exceptions=exceptions, get=get, wait=lambda refs, timeout: (refs, []))
         handle = SimpleNamespace(close=SimpleNamespace(remote=lambda: "answer"))
-        cluster.Actor(ray, handle).ask("close", check=lambda: None)
+        ray_cluster.RayActorHandle(ray, handle).ask("close", check=lambda: None)
 
     with pytest.raises(LostActorError, match=r"^its node died$"):
         ask(RayError("its node died"))
@@ -352,10 +354,10 @@ def test_an_actor_that_is_gone_is_told_from_one_that_met_an_error() -> None:
 
 
 def test_a_machine_with_another_version_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote.metadata, "version", lambda name: "0.2.0")
-    monkeypatch.setattr(remote.platform, "node", lambda: "node-7")
+    monkeypatch.setattr(ray_collector.metadata, "version", lambda name: "0.2.0")
+    monkeypatch.setattr(ray_collector.platform, "node", lambda: "node-7")
     with pytest.raises(ClusterError) as caught:
-        remote.check_version("0.1.0")
+        ray_collector.check_version("0.1.0")
     assert str(caught.value) == (
         "amago-core is 0.1.0 where the learner runs and 0.2.0 on node-7, a machine of the Ray cluster. "
         "There: pip install 'amago-core==0.1.0'"
@@ -370,7 +372,7 @@ def test_an_environment_whose_module_a_machine_lacks_says_what_to_do(
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "far_away", module)
         local = cloudpickle.dumps(module.make)
-    monkeypatch.setattr(remote.platform, "node", lambda: "node-7")
+    monkeypatch.setattr(ray_collector.platform, "node", lambda: "node-7")
     acting = RemoteCollector(0, dump_spec(spec), local, "0.1.0")
     report = acting.begin(np.zeros(0, np.uint8), None)
     assert (report.progress, report.trajectories) == (None, [])

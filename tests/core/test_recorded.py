@@ -18,23 +18,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import Kept, Seeker, SpyAgent, Walk
 
-from amago_core.collector import Collector, Tasks
-from amago_core.compose import compose_task
+from amago_core.acting.collector import Collector
+from amago_core.acting.episode_stats import EpisodeStats
+from amago_core.acting.evaluator import Evaluator
+from amago_core.acting.recorder import RolloutRecorder, SegmentLengths
+from amago_core.acting.task_seeds import TaskSeeds
+from amago_core.compose.tasks import compose_task
 from amago_core.environments import (
     CheckedEnv,
     EnvironmentFault,
-    NativeEnvironments,
+    GymnasiumVectorEnvironments,
     make_environments,
 )
-from amago_core.environments.native import make_native
-from amago_core.evaluation import Evaluator
-from amago_core.outcomes import Outcome
-from amago_core.packing import pack
-from amago_core.recording import Pieces, Recorder
+from amago_core.environments.gymnasium_vector import make_gymnasium_vector
+from amago_core.learning.batch import pack
 from amago_core.replay import Replay, ReplayWriter
-from amago_core.replay.encoding import RESERVED
-from amago_core.replay.trajectory import REQUIRED, stored_copy
-from amago_core.tensor_trees import decode_tree, encode_tree
+from amago_core.replay.checks import REQUIRED, stored_copy
+from amago_core.replay.shard_format import RESERVED
+from amago_core.system.tensor_tree import decode_tree, encode_tree
 from amago_registry.recordings import TAKEN
 from amago_registry.trajectories import Trajectory
 
@@ -261,7 +262,7 @@ def test_a_vector_form_records_whole_trajectories_however_it_begins_the_next(
         SpyAgent(),  # type: ignore[arg-type]
         vector,
         "noting",
-        Tasks(0, 0, np.zeros(3, np.int64)),
+        TaskSeeds(0, 0, np.zeros(3, np.int64)),
         sample=True,
     )
     fast.start()
@@ -283,7 +284,7 @@ def test_a_vector_form_records_whole_trajectories_however_it_begins_the_next(
     ],
 )
 def test_a_fault_of_a_vector_form_says_what_its_infos_lack(how: str, message: str) -> None:
-    environments = NativeEnvironments(Vector(2, AutoresetMode.DISABLED, how), "noting")
+    environments = GymnasiumVectorEnvironments(Vector(2, AutoresetMode.DISABLED, how), "noting")
     environments.reset([1, 2])
     with pytest.raises(EnvironmentFault) as caught:
         environments.step(np.zeros(2, np.int64))
@@ -292,7 +293,7 @@ def test_a_fault_of_a_vector_form_says_what_its_infos_lack(how: str, message: st
 
 def test_how_a_task_ended_must_be_recorded_where_the_next_one_begins_with_the_same_step() -> None:
     vector = Vector(2, AutoresetMode.SAME_STEP, "lacks the end")
-    environments = NativeEnvironments(vector, "noting")
+    environments = GymnasiumVectorEnvironments(vector, "noting")
     environments.reset([1, 2])
     environments.step(np.zeros(2, np.int64))
     with pytest.raises(EnvironmentFault) as caught:
@@ -308,7 +309,7 @@ def test_a_vector_form_records_what_one_environment_does() -> None:
         return Vector(number, AutoresetMode.DISABLED).env
 
     with pytest.raises(EnvironmentFault) as caught:
-        make_native(undeclared, partial(Noting, 2), "noting", 2)
+        make_gymnasium_vector(undeclared, partial(Noting, 2), "noting", 2)
     assert str(caught.value) == (
         "environment noting: the recorded space of its vector form is Dict() instead of "
         f"{Noting(2).recorded_space}."
@@ -322,7 +323,7 @@ def test_what_a_vector_form_cannot_record_is_refused() -> None:
             self.single_recorded_space = spaces.Dict(task=spaces.Discrete(2))
 
     with pytest.raises(EnvironmentFault) as caught:
-        make_native(Odd, partial(Noting, 2), "noting", 2)
+        make_gymnasium_vector(Odd, partial(Noting, 2), "noting", 2)
     assert str(caught.value) == (
         "environment noting, in its vector form: its single_recorded_space has the key 'task', which "
         "means something else in a trajectory or an info: choose another name."
@@ -335,25 +336,25 @@ def test_a_vector_form_below_gymnasiums_wrappers_is_asked_what_it_records() -> N
 
     inner = Vector(2, AutoresetMode.DISABLED).env
     inner.single_recorded_space = Noting(2).recorded_space  # type: ignore[attr-defined]
-    environments = NativeEnvironments(Passing(inner), "noting")
+    environments = GymnasiumVectorEnvironments(Passing(inner), "noting")
     assert environments.recorded_space == Noting(2).recorded_space
 
 
 def collector(make: Callable[[], Any], environments: int = 3, **settings: Any) -> Collector:
     vector = make_environments(make, "walk", environments)
-    tasks = Tasks(5, 0, np.zeros(environments, np.int64))
+    tasks = TaskSeeds(5, 0, np.zeros(environments, np.int64))
     return Collector(SpyAgent(), vector, "walk", tasks, sample=True, **settings)  # type: ignore[arg-type]
 
 
-def collect(collector: Collector, steps: int) -> tuple[list[Trajectory], list[Outcome]]:
+def collect(collector: Collector, steps: int) -> tuple[list[Trajectory], list[EpisodeStats]]:
     trajectories: list[Trajectory] = []
-    outcomes: list[Outcome] = []
+    outcomes: list[EpisodeStats] = []
     collector.run(steps, lambda one: trajectories.append(stored_copy(one)), outcomes)
     return trajectories, outcomes
 
 
-def pieces(length: int) -> Pieces:
-    return Pieces(length, 0.0, np.random.default_rng(0))
+def pieces(length: int) -> SegmentLengths:
+    return SegmentLengths(length, 0.0, np.random.default_rng(0))
 
 
 def test_what_is_recorded_has_a_row_for_every_observation() -> None:
@@ -384,7 +385,7 @@ def test_pieces_end_to_end_record_what_whole_trajectories_do(length: int, enviro
 
 
 def test_columns_of_long_tasks_grow() -> None:
-    columns = Recorder(spaces.Dict(), spaces.Discrete(2), 2, recorded_space=ACHIEVED)
+    columns = RolloutRecorder(spaces.Dict(), spaces.Discrete(2), 2, recorded_space=ACHIEVED)
     achieved, no = np.zeros((2, 1), np.int64), np.zeros(2, bool)
     columns.begin({}, np.ones(2, bool), {"achieved": achieved - 1})
     for time in range(600):

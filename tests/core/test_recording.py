@@ -10,20 +10,20 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amago_core.acting.recorder import RolloutRecorder, SegmentLengths
 from amago_core.errors import SpecError
-from amago_core.recording import Pieces, Recorder
 from amago_core.spec import load_spec
 
 NAN = np.nan
 
 
-def recorder(environments: int = 1, pieces: Pieces | None = None) -> Recorder:
+def recorder(environments: int = 1, pieces: SegmentLengths | None = None) -> RolloutRecorder:
     observed = spaces.Dict(place=spaces.Box(-9, 9, (2,), np.float64), key=spaces.Discrete(5))
-    return Recorder(observed, spaces.Discrete(3), environments, pieces)
+    return RolloutRecorder(observed, spaces.Discrete(3), environments, pieces)
 
 
-def pieces(length: int, jitter: float = 0.0) -> Pieces:
-    return Pieces(length, jitter, np.random.default_rng(0))
+def pieces(length: int, jitter: float = 0.0) -> SegmentLengths:
+    return SegmentLengths(length, jitter, np.random.default_rng(0))
 
 
 def observation(*values: float) -> dict[str, np.ndarray]:
@@ -32,7 +32,7 @@ def observation(*values: float) -> dict[str, np.ndarray]:
 
 
 def record(
-    recorder: Recorder, time: int, reward: list[float], success: list[float] | None = None
+    recorder: RolloutRecorder, time: int, reward: list[float], success: list[float] | None = None
 ) -> None:
     nothing, no = np.full(len(reward), NAN), np.zeros(len(reward), bool)
     recorder.step(
@@ -87,7 +87,7 @@ def test_observations_in_double_precision_are_kept_in_single_precision() -> None
 def test_actions_are_kept_in_the_smallest_type_that_holds_them_all(
     space: Any, greatest: Any, dtype: Any
 ) -> None:
-    columns, no = Recorder(spaces.Dict(key=spaces.Discrete(5)), space, 1), np.zeros(1)
+    columns, no = RolloutRecorder(spaces.Dict(key=spaces.Discrete(5)), space, 1), np.zeros(1)
     columns.begin({"key": no}, np.ones(1, bool))
     fields = {"reward": no, "terminated": no, "truncated": no, "success": no}
     columns.step({"key": no}, np.ones(1, bool), action=np.array([greatest]), **fields)

@@ -11,10 +11,12 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from toys import Choosy, tiny
 
-from amago_core.agent import Agent
-from amago_core.compose import Task, compose_agent, compose_objective, compose_task
+from amago_core.acting.agent import Agent
+from amago_core.acting.task import Task
+from amago_core.compose.dry_run import dry_run
+from amago_core.compose.networks import compose_agent, compose_objective
+from amago_core.compose.tasks import compose_task
 from amago_core.errors import AmagoError
-from amago_core.rehearsal import rehearse
 from amago_core.spec import RunSpec, load_spec
 
 Composed = tuple[RunSpec, Task, Agent, nn.Module]
@@ -28,7 +30,7 @@ def composed(**changes: Any) -> Composed:
 
 
 def rehearsed(spec: RunSpec, task: Task, agent: Agent, objective: nn.Module) -> None:
-    rehearse(agent, objective, task, spec.agent)
+    dry_run(agent, objective, task, spec.agent)
 
 
 def test_a_rehearsal_leaves_no_trace() -> None:
@@ -149,6 +151,6 @@ def test_the_actor_is_shown_a_mask_while_learning_and_while_acting(
     monkeypatch.setattr(
         agent.actor, "forward", lambda state, mask: (shown.append(mask), forward(state, mask))[1]
     )
-    rehearse(agent, objective, task, spec.agent)
+    dry_run(agent, objective, task, spec.agent)
     assert len(shown) >= 3  # Alone, in the loss, and when acting.
     assert all(mask.dtype == torch.bool and mask.shape[-1] == 4 for mask in shown)

@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +16,13 @@ from loader_parts import relabeling
 from toys import Seeker, tiny
 
 import amago_core
-from amago_core.compose import Composition, Task, compose, compose_relabeler, compose_task
-from amago_core.errors import AmagoError
-from amago_core.loading import Loader, LoaderError, make_loader
-from amago_core.loading.relabeling import Offer, offered
-from amago_core.loading.watched import Forms, WatchedRelabeler
+from amago_core.acting.task import Task
+from amago_core.compose.build import compose, compose_relabeler
+from amago_core.compose.tasks import compose_task
+from amago_core.errors import AmagoError, LoaderError
+from amago_core.learning.checked_parts import CheckedRelabeler, TrajectoryChecker
+from amago_core.learning.loader import Loader, make_loader
+from amago_core.learning.relabeling import find_with_goals
 from amago_core.replay import Replay, ReplayWriter
 from amago_core.spec import RunSpec, load_spec
 from amago_registry.goals import with_goals
@@ -76,20 +77,20 @@ def spec_of(how: str, loader: str = "none", **more: Any) -> RunSpec:
 
 
 def test_a_part_offers_with_goals_by_its_method_make() -> None:
-    found = offered(SeekerPart().make, "seeker")
-    assert found == Offer("seeker", with_goals)
+    found = find_with_goals(SeekerPart().make)
+    assert found == with_goals
 
 
 def test_a_function_offers_with_goals_by_an_attribute() -> None:
     def of_function(columns: Columns, goals: Any) -> Columns:
         return columns
 
-    assert offered(seeking(with_goals=of_function), "seeker") == Offer("seeker", of_function)
+    assert find_with_goals(seeking(with_goals=of_function)) == of_function
 
 
 @pytest.mark.parametrize("make", [None, seeking(), Seeker().reset, seeking(with_goals=None)])
 def test_most_environments_offer_nothing(make: Any) -> None:
-    assert offered(make, "seeker") is None
+    assert find_with_goals(make) is None
 
 
 class SeekerItself(Seeker):
@@ -106,9 +107,9 @@ class SeekerClass(Seeker):
 
 
 def test_a_class_offers_what_can_be_called_without_an_instance() -> None:
-    assert offered(SeekerClass, "seeker") == Offer("seeker", with_goals)
-    assert offered(SeekerItself, "seeker") is None
-    assert offered(SeekerItself(), "seeker") is not None
+    assert find_with_goals(SeekerClass) == with_goals
+    assert find_with_goals(SeekerItself) is None
+    assert find_with_goals(SeekerItself()) is not None
 
 
 def test_a_relabeler_is_given_what_the_environment_offers() -> None:
@@ -134,7 +135,7 @@ def test_composing_and_checking_refuse_what_a_relabeler_refuses(
     with pytest.raises(AmagoError) as caught:
         compose(spec_of("goals"), seeking())
     assert str(caught.value) == "goals of make cannot be changed"
-    from amago_core.commands import check
+    from amago_core.cli import check
 
     spec = load_spec(tiny()).model_copy(update={"relabeler": relabeling("goals")})
     monkeypatch.setattr(check, "load_spec", lambda *_: spec)
@@ -156,13 +157,8 @@ def replay(tmp_path: Path) -> Replay:
 @contextmanager
 def loading(spec: RunSpec, replay: Replay, make: Callable[[], Any]) -> Iterator[Loader]:
     task = compose_task(None, 0, make)
-    parts = SimpleNamespace(
-        task=task,
-        relabeler=compose_relabeler(spec, task),
-        dataset=None,
-        agent=SimpleNamespace(device=torch.device("cpu")),
-    )
-    made = make_loader(spec, cast(Composition, parts), replay)
+    relabeler, device = compose_relabeler(spec, task), torch.device("cpu")
+    made = make_loader(spec, task, replay, relabeler=relabeler, dataset=None, device=device)
     try:
         yield made
     finally:
@@ -280,8 +276,10 @@ def test_what_the_environment_answers_is_not_blamed_on_the_relabeler(
     how: str, answer: Any, message: str
 ) -> None:
     task = compose_task(None, 0, seeking(with_goals=answer))
-    relabeler = WatchedRelabeler(
-        compose_relabeler(spec_of(how), task), "tests/relabeler", Forms(task.observed, task.acted)
+    relabeler = CheckedRelabeler(
+        compose_relabeler(spec_of(how), task),
+        "tests/relabeler",
+        TrajectoryChecker(task.observed, task.acted),
     )
     with pytest.raises(AmagoError) as caught:
         relabeler(walked(0).columns, np.random.default_rng(0))
@@ -411,8 +409,8 @@ def test_a_column_that_a_relabeler_misses_is_named_with_those_there_are() -> Non
     columns = dict(walked(0).columns)
     del columns["achieved"]
     task = compose_task(None, 0, seeking())
-    forms = Forms(task.observed, task.acted)
-    relabeler = WatchedRelabeler(compose_relabeler(spec_of("achieved"), task), "tests/hindsight", forms)
+    forms = TrajectoryChecker(task.observed, task.acted)
+    relabeler = CheckedRelabeler(compose_relabeler(spec_of("achieved"), task), "tests/hindsight", forms)
     with pytest.raises(AmagoError) as caught:
         relabeler(columns, np.random.default_rng(0))
     assert str(caught.value) == (

@@ -27,11 +27,11 @@ from amago_core.replay import (
     ReplayWriter,
     TrajectoryError,
     TrajectoryGoneError,
-    reader,
     verify,
 )
-from amago_core.replay.naming import ShardName
-from amago_core.replay.surveying import survey
+from amago_core.replay import replay as replay_module
+from amago_core.replay.inspection import summarize_replay
+from amago_core.replay.shard_name import ShardName
 from amago_registry.trajectories import Trajectory
 
 
@@ -200,7 +200,7 @@ def test_a_listing_that_lacks_a_file_is_made_again(
         names = {file: ShardName.parse(file) for file in listings.pop(0)}
         return {file: name for file, name in names.items() if name is not None}
 
-    monkeypatch.setattr(reader, "shards_in", listed)
+    monkeypatch.setattr(replay_module, "shards_in", listed)
     assert (replay.refresh(), numbers(replay), listings) == (3, [0, 1, 2], [])
 
 
@@ -266,7 +266,7 @@ def test_what_is_known_of_a_trajectory_always_comes_back(
     writer.flush(0)
     replay = Replay(folder, 9)
     assert [same(replay.trajectory(index), expected[index]) for index in range(2)] == [True, True]
-    tasks = {found.task: found for found in survey(folder).tasks}
+    tasks = {found.task: found for found in summarize_replay(folder).tasks}
     assert tasks.keys() == {"", facts["task"]}
     found = tasks[facts["task"]]
     assert (found.returns[-1], found.lengths[-1]) == (0 + 1 + 2 + 3 + 4 + 5 * 2, 5)
@@ -692,8 +692,8 @@ def test_files_that_cannot_be_removed_for_good_or_moved_are_said(
     def refuse(*_: object) -> None:
         raise OSError(13, "Permission denied")
 
-    monkeypatch.setattr(reader, "sync_folder", refuse)
-    monkeypatch.setattr(reader, "set_aside", refuse)
+    monkeypatch.setattr(replay_module, "sync_folder", refuse)
+    monkeypatch.setattr(replay_module, "set_aside", refuse)
     with pytest.raises(ReplayError) as caught:
         replay.evict(1)
     assert str(caught.value) == f"{tmp_path} cannot be synced: Permission denied"

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from replays import edited, recording, store
 
-from amago_core.cli import cli
+from amago_core.cli.main import cli
 from amago_core.replay import Replay, ReplayWriter, TrajectoryGoneError
 
 

@@ -19,20 +19,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replays import drawn, edited, present, put_together, recording, same, store, taken_apart
 
-from amago_core.commands.replay import summary
+from amago_core.cli.replay import summary
 from amago_core.replay import (
     DamagedShardError,
     Replay,
     ReplayError,
     ReplayWriter,
     TrajectoryGoneError,
-    files,
-    shards,
+    shard,
+    shard_cache,
     verify,
 )
-from amago_core.replay.naming import ShardName
-from amago_core.replay.shards import Shard
-from amago_core.replay.surveying import survey
+from amago_core.replay.inspection import summarize_replay
+from amago_core.replay.shard import Shard
+from amago_core.replay.shard_name import ShardName
 
 
 def flip(path: Path, wanted: bytes) -> None:
@@ -143,7 +143,7 @@ def test_a_shard_that_another_reader_is_moving_is_told_of_by_that_one(
     def too_late(path: Path, folder: Path) -> Path:
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(files, "set_aside", too_late)
+    monkeypatch.setattr(shard_cache, "set_aside", too_late)
     assert (drawn(replay), notes, replay.quarantined) == ([None, None], [], 0)
 
 
@@ -158,7 +158,7 @@ def test_a_damaged_shard_that_cannot_be_moved_is_left_out(
     def refuse(path: Path, folder: Path) -> Path:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(files, "set_aside", refuse)
+    monkeypatch.setattr(shard_cache, "set_aside", refuse)
     for _ in range(2):
         assert (drawn(replay), replay.quarantined) == ([None, None], 1)
         replay.refresh()
@@ -215,9 +215,9 @@ def test_a_shard_larger_than_memory_is_refused_unread(
 ) -> None:
     path = store(ReplayWriter(tmp_path), range(2))
     size = path.stat().st_size
-    monkeypatch.setattr(shards, "memory_share", lambda parts: size)
+    monkeypatch.setattr(shard, "memory_share", lambda parts: size)
     assert drawn(Replay(tmp_path, 9)) == [0, 1]
-    monkeypatch.setattr(shards, "memory_share", lambda parts: size - 1)
+    monkeypatch.setattr(shard, "memory_share", lambda parts: size - 1)
     assert reason(path) == f"it has {size:,} bytes, too many for this machine"
 
 
@@ -483,7 +483,7 @@ def read_all(folder: Path) -> None:
                     rows = trajectory.length + (len(column) != trajectory.length)
                     assert len(column) == rows, name
                     column.tobytes()
-        summary(survey(folder))
+        summary(summarize_replay(folder))
         verify(folder)
         ReplayWriter(folder)
         assert tracemalloc.get_traced_memory()[1] < 2**22

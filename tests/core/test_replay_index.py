@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amago_core.replay.index import Index
-from amago_core.replay.naming import MOST_TRAJECTORIES, ShardName
+from amago_core.replay.shard_name import MOST_TRAJECTORIES, ShardName
 
 EVENTS = st.lists(
     st.one_of(

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from replays import drawn, numbers, recording, same, store
 
-from amago_core.replay import Replay, ReplayError, ReplayWriter, protect, protecting
+from amago_core.replay import Replay, ReplayError, ReplayWriter, protect, protected
 from amago_registry.trajectories import Trajectory
 
 
@@ -199,7 +199,7 @@ def test_a_copy_that_is_not_the_same_gets_no_name(
 ) -> None:
     path = store(ReplayWriter(tmp_path / "source"), range(2))
     monkeypatch.setattr(
-        protecting, "copy_file", lambda source, copy: copy.write_bytes(source.read_bytes()[:-1] + b"?")
+        protected, "copy_file", lambda source, copy: copy.write_bytes(source.read_bytes()[:-1] + b"?")
     )
     with pytest.raises(ReplayError) as caught:
         protect(tmp_path / "source", tmp_path / "own")
@@ -240,14 +240,14 @@ def test_two_processes_may_protect_the_same_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(ReplayWriter(tmp_path / "source"), range(2))
-    copy = protecting.copy_file
+    copy = protected.copy_file
 
     def slow(source: Path, path: Path) -> None:
         copy(source, path)
         monkeypatch.undo()
         protect(tmp_path / "source", tmp_path / "own")
 
-    monkeypatch.setattr(protecting, "copy_file", slow)
+    monkeypatch.setattr(protected, "copy_file", slow)
     protect(tmp_path / "source", tmp_path / "own")
     assert drawn(Replay(tmp_path / "own", 9)) == [0, 1]
     assert len(list((tmp_path / "own" / "protected").iterdir())) == 1

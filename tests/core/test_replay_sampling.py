@@ -16,10 +16,10 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_core.packing import pack
-from amago_core.replay import NothingStoredError, Replay, ReplayWriter, Sampler, cutting
-from amago_core.replay.cutting import Slices, cut
+from amago_core.learning.batch import pack
+from amago_core.replay import NothingStoredError, Replay, ReplayWriter, Sampler, slicing
 from amago_core.replay.sampler import dataset_share
+from amago_core.replay.slicing import Slices, cut
 from amago_core.spec.schema import SamplingSpec
 from amago_registry.errors import RecordingError
 from amago_registry.trajectories import Trajectory
@@ -143,7 +143,7 @@ REACHED: dict[Slices, list[int]] = {
 
 
 def reached(slices: Slices, length: int, window: int) -> list[int]:
-    spans = [cut(slices, n, length, window) for n in range(cutting.places(slices, length, window))]
+    spans = [cut(slices, n, length, window) for n in range(slicing.places(slices, length, window))]
     return [sum(start <= time < stop for start, stop in spans) for time in range(length)]
 
 
@@ -158,7 +158,7 @@ def test_every_way_of_cutting_reaches_each_transition_as_often_as_it_says(slices
 def test_a_slice_is_always_inside_and_never_longer_than_the_context(
     slices: Slices, length: int, window: int
 ) -> None:
-    for place in range(cutting.places(slices, length, window)):
+    for place in range(slicing.places(slices, length, window)):
         start, stop = cut(slices, place, length, window)
         assert 0 <= start < stop <= length
         assert stop - start <= window
@@ -181,7 +181,7 @@ def test_places_are_drawn_alike(slices: Slices, tmp_path: Path) -> None:
     spec = SamplingSpec(slices=slices)
     pieces = places(Sampler(replay, 0, context_length=3, spec=spec).sample(0, 6000))
     drawn = Counter((piece[0], piece[-1]) for piece in pieces)
-    count = cutting.places(slices, 7, 3)
+    count = slicing.places(slices, 7, 3)
     likely = Counter(cut(slices, place, 7, 3) for place in range(count))
     assert drawn.keys() == likely.keys()
     # Five standard deviations of 6000 draws are at most 194.

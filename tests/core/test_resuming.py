@@ -10,13 +10,13 @@ import pytest
 from toys import Listener, tiny
 
 from amago_core import train
-from amago_core.checkpoints import STATE, CheckpointError, _seal
+from amago_core.run_folder.checkpoints import STATE, CheckpointError, _seal
 
 
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the pictures, which take longer than everything else in these runs."""
-    monkeypatch.setattr("amago_core.plots.plot_run", lambda folder, evaluation: None)
+    monkeypatch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
 
 
 def go(run: Path, *overrides: str, resume: bool = False) -> tuple[Any, list[str]]:
@@ -47,7 +47,7 @@ def test_a_run_that_is_complete_says_so_and_is_not_evaluated_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: list[str], reason: str
 ) -> None:
     first, _ = go(tmp_path / "run", *limits)
-    monkeypatch.setattr("amago_core.evaluation.Evaluator.__call__", no_evaluation)
+    monkeypatch.setattr("amago_core.acting.evaluator.Evaluator.__call__", no_evaluation)
     again, notes = go(tmp_path / "run", *limits, resume=True)
     done = first.updates // 2
     assert notes == [

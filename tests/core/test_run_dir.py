@@ -11,8 +11,9 @@ import pytest
 import torch
 from toys import tiny
 
-from amago_core.compose import compose_task
-from amago_core.run_dir import RunDir, RunDirError
+from amago_core.compose.tasks import compose_task
+from amago_core.errors import RunDirError
+from amago_core.run_folder.run_dir import RunDir
 from amago_core.spec import load_spec
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from amago_core.datasets import ShardsDataset
-from amago_core.datasets.options import ShardsOptions
 from amago_core.hooks import amago_register_datasets
 from amago_core.replay import ReplayWriter
-from amago_core.space_json import space_to_json
+from amago_core.run_folder.dataset import ShardsDataset
+from amago_core.run_folder.dataset_options import ShardsOptions
+from amago_core.run_folder.spaces_json import space_to_json
 from amago_registry.contexts import DatasetContext
 from amago_registry.errors import DatasetError
 from amago_registry.recordings import recorded_trajectory

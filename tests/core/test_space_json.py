@@ -11,7 +11,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_core.space_json import space_from_json, space_to_json
+from amago_core.run_folder.spaces_json import space_from_json, space_to_json
 from amago_registry.errors import UnsupportedSpaceError
 from amago_registry.spaces import canonical_observation
 

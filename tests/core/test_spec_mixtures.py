@@ -8,7 +8,7 @@ from fake_catalog import CATALOG, STANDARD, MazeOptions
 
 from amago_core.errors import SpecError
 from amago_core.spec import RunSpec, load_spec
-from amago_core.spec.dumping import dump_spec, spec_yaml
+from amago_core.spec.yaml_files import dump_spec, spec_yaml
 from amago_registry import Catalog, Component, Field, Options, Part, Plugin
 
 

@@ -6,7 +6,7 @@ import pytest
 from toys import tiny
 
 from amago_core.spec import load_spec
-from amago_core.spec_notes import spec_notes
+from amago_core.spec.checks import spec_notes
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from ready_runs import checkpoint, ready, store, truncate, weights
 from torch import nn
 
 import amago_core
-from amago_core.checkpoints import CheckpointError
-from amago_core.initializing import read_weights
-from amago_core.run_dir import RunDir
-from amago_core.stored_weights import weights_of
+from amago_core.run_folder.checkpoints import CheckpointError
+from amago_core.run_folder.run_dir import RunDir
+from amago_core.run_folder.transfer import read_weights
+from amago_core.run_folder.weights import weights_of
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_to_act_only_the_weights_have_to_be_there(run: Path, caplog: pytest.LogC
 def test_a_checkpoint_that_the_run_removes_meanwhile_is_not_missed(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, removed = amago_core.checkpoints.read_part, []  # type: ignore[attr-defined]
+    read, removed = amago_core.run_folder.checkpoints.read_part, []  # type: ignore[attr-defined]
 
     def late(found: Any, part: str) -> Any:
         if not removed:
@@ -150,6 +150,6 @@ def test_a_checkpoint_that_the_run_removes_meanwhile_is_not_missed(
             shutil.rmtree(found.path)
         return read(found, part)
 
-    monkeypatch.setattr("amago_core.stored_weights.read_part", late)
+    monkeypatch.setattr("amago_core.run_folder.weights.read_part", late)
     assert chosen(run, "newest") == (2, 2)
     assert removed == [4]

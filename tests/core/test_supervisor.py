@@ -14,13 +14,12 @@ from test_run_dir import create
 from toys import Listener, Walk, tiny
 
 from amago_core import train
-from amago_core.child_processes import death
 from amago_core.environments import EnvironmentFault
-from amago_core.errors import AmagoError
-from amago_core.running import worker
-from amago_core.running.errors import LostProcessError
-from amago_core.running.mistakes import mistake
+from amago_core.errors import AmagoError, LostProcessError
+from amago_core.running.processes import process
+from amago_core.running.processes.messages import error_from_event
 from amago_core.spec import load_spec
+from amago_core.system.processes import describe_exit
 
 RESULT = {
     "evaluation": False, "updates": 8, "env_steps": 160, "seconds": 1.0, "cpu_seconds": 2.0,
@@ -50,7 +49,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
     def replace(learner: str, collector: str = "pass") -> None:
         file = tmp_path / "pretend.py"
         file.write_text(PRELUDE.replace("{collector}", collector) + learner)
-        monkeypatch.setattr(worker, "_RUN", f"exec(open({str(file)!r}).read())")
+        monkeypatch.setattr(process, "_RUN", f"exec(open({str(file)!r}).read())")
 
     return replace
 
@@ -121,7 +120,7 @@ def test_a_fault_of_an_environment_is_not_tried_again_and_the_learner_saves(
 ) -> None:
     pretend(
         'tell("ready"); sys.stdin.readline(); tell("note", text="saved"); raise SystemExit',
-        collector='tell("mistake", module="amago_core.environments.faults", kind="EnvironmentFault",'
+        collector='tell("mistake", module="amago_core.environments.errors", kind="EnvironmentFault",'
         ' text="the simulator is gone", notes=["its traceback"]); raise SystemExit(2)',
     )
     listener = Listener()
@@ -137,7 +136,7 @@ def test_a_fault_of_an_environment_is_not_tried_again_and_the_learner_saves(
     [("os", "system"), ("builtins", "OSError"), ("no.such", "Thing"), ("os", "nothing")],
 )
 def test_an_error_of_no_class_of_ours_becomes_a_plain_one(module: str, kind: str) -> None:
-    error = mistake({"module": module, "kind": kind, "text": "false", "notes": []})
+    error = error_from_event({"module": module, "kind": kind, "text": "false", "notes": []})
     assert (type(error), str(error)) == (AmagoError, "false")
 
 
@@ -209,7 +208,7 @@ def test_an_environment_that_cannot_be_sent_is_refused_before_anything_is_writte
     ],
 )
 def test_how_a_process_ended_is_said_in_words(code: int, how: str) -> None:
-    assert death(code) == how
+    assert describe_exit(code) == how
 
 
 def test_the_modes_cannot_be_changed_in_a_run(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amago_core.outcomes import outcome_metrics
-from amago_core.running.tally import Tally
+from amago_core.acting.episode_stats import EpisodeTotals, episode_metrics
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ TRIPS = st.lists(
 )
 
 
-def tally(trips: list[Trip]) -> Tally:
-    counted = Tally()
+def tally(trips: list[Trip]) -> EpisodeTotals:
+    counted = EpisodeTotals()
     for trip in trips:
         counted.add(trip)
     return counted
@@ -50,7 +49,7 @@ def test_means_are_of_all_and_of_each_task() -> None:
 
 
 def test_of_nothing_there_are_no_means() -> None:
-    assert Tally().metrics() == {"return": None, "success": None, "length": None}
+    assert EpisodeTotals().metrics() == {"return": None, "success": None, "length": None}
 
 
 @given(TRIPS, TRIPS)
@@ -59,6 +58,6 @@ def test_what_came_since_is_always_what_the_outcomes_themselves_say(
 ) -> None:
     before, after = tally(earlier), tally(earlier)
     after.merge(tally(later))
-    stored = Tally(json.loads(json.dumps(before.totals)))  # As a file holds them in between.
-    found, wanted = after.since(stored).metrics(), outcome_metrics(later)
+    stored = EpisodeTotals(json.loads(json.dumps(before.totals)))  # As a file holds them in between.
+    found, wanted = after.since(stored).metrics(), episode_metrics(later)
     assert found == {key: pytest.approx(value, abs=1e-9) for key, value in wanted.items()}

@@ -11,8 +11,8 @@ import torch
 from ready_runs import checkpoint, ready, store, weights
 
 import amago_core
-from amago_core.run_dir import RunDir
-from amago_core.trained_agent import OtherAgentError, load_agent
+from amago_core.run_folder.load_agent import WrongWeightsError, load_agent
+from amago_core.run_folder.run_dir import RunDir
 
 
 def rewrite(run: Path, old: str, new: str) -> None:
@@ -28,7 +28,7 @@ def stored_model(run: Path) -> dict[str, Any]:
 
 
 def refusal(run: Path) -> str:
-    with pytest.raises(OtherAgentError) as caught:
+    with pytest.raises(WrongWeightsError) as caught:
         amago_core.load(run)
     return str(caught.value)
 

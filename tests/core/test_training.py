@@ -12,10 +12,10 @@ from gymnasium import spaces
 from toys import Broken, Forgetful, Listener, Walk, tiny
 
 from amago_core import train
-from amago_core.checkpoints import CheckpointStore
 from amago_core.environments import EnvironmentFault
 from amago_core.errors import AmagoError, SpecError
 from amago_core.replay import Replay, TrajectoryGoneError
+from amago_core.run_folder.checkpoints import CheckpointStore
 from amago_registry import installed
 
 
@@ -44,7 +44,7 @@ def weights(run: Path) -> bytes:
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the pictures, which take longer than everything else in these runs."""
-    monkeypatch.setattr("amago_core.plots.plot_run", lambda folder, evaluation: None)
+    monkeypatch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
 
 
 def test_a_run_leaves_all_that_is_needed_to_repeat_it(

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from loader_parts import recording
 
 from amago_core.errors import AmagoError
-from amago_core.loading.watched import Forms, WatchedDataset
+from amago_core.learning.checked_parts import CheckedDataset, TrajectoryChecker
 from amago_registry.trajectories import Trajectory
 
 SEEN, ACTED = spaces.Box(-np.inf, np.inf, (2,), np.float32), spaces.Discrete(3)
@@ -67,7 +67,7 @@ FAULTS: dict[str, tuple[Callable[[int], Any], str]] = {
 
 @pytest.mark.parametrize(("later", "fault"), FAULTS.values(), ids=FAULTS)
 def test_a_dataset_that_goes_wrong_later_is_named(later: Callable[[int], Any], fault: str) -> None:
-    dataset = WatchedDataset(Given(later), "evil/walks", Forms(SEEN, ACTED))
+    dataset = CheckedDataset(Given(later), "evil/walks", TrajectoryChecker(SEEN, ACTED))
     rng = np.random.default_rng(0)
     assert [drawn.length for drawn in dataset.sample(rng, 2, 0)] == [3, 3]
     with pytest.raises(AmagoError) as caught:
@@ -76,8 +76,10 @@ def test_a_dataset_that_goes_wrong_later_is_named(later: Callable[[int], Any], f
 
 
 def test_a_generator_is_as_good_as_a_list() -> None:
-    dataset = WatchedDataset(
-        Given(lambda count: (recording(1, n + 1) for n in range(count))), "x", Forms(SEEN, ACTED)
+    dataset = CheckedDataset(
+        Given(lambda count: (recording(1, n + 1) for n in range(count))),
+        "x",
+        TrajectoryChecker(SEEN, ACTED),
     )
     drawn = dataset.sample(np.random.default_rng(0), 3, 1)
     assert [trajectory.length for trajectory in drawn] == [1, 2, 3]

@@ -14,8 +14,8 @@ import yaml
 from metaworld_plays import make
 
 from amago_core import train
-from amago_core.commands.train import split_words
-from amago_core.compose import describe
+from amago_core.cli.train import split_words
+from amago_core.compose.summary import describe
 from amago_core.errors import SpecError
 from amago_core.spec import load_spec
 from amago_metaworld.names import TASKS

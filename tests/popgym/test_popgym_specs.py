@@ -13,7 +13,7 @@ from popgym import envs
 from popgym_plays import make
 
 from amago_core import train
-from amago_core.compose import describe
+from amago_core.compose.summary import describe
 from amago_core.errors import SpecError
 from amago_core.spec import load_spec
 from amago_popgym.ids import GAMES, KNOWN

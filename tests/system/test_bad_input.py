@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from programs import amago, write_spec
 
-from amago_core.cli import cli
+from amago_core.cli.main import cli
 from amago_registry import installed
 
 BACKBONES = ", ".join(entry.component.name for entry in installed().entries("backbone"))

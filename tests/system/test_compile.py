@@ -9,9 +9,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from amago_core.compose import Task, compose_agent, compose_objective
-from amago_core.learner import Learner
-from amago_core.packing import PackedBatch, pack
+from amago_core.acting.task import Task
+from amago_core.compose.networks import compose_agent, compose_objective
+from amago_core.learning.batch import PackedBatch, pack
+from amago_core.learning.learner import Learner
 from amago_core.spec import load_spec
 from amago_registry.trajectories import Trajectory
 

@@ -16,13 +16,15 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from torch import Tensor
 
-from amago_core.agent import Agent
-from amago_core.collector import Collector, Tasks
-from amago_core.compose import Task, compose_agent, compose_objective
+from amago_core.acting.agent import Agent
+from amago_core.acting.collector import Collector
+from amago_core.acting.task import Task
+from amago_core.acting.task_seeds import TaskSeeds
+from amago_core.compose.networks import compose_agent, compose_objective
 from amago_core.environments import make_environments
-from amago_core.learner import Learner
-from amago_core.packing import PackedBatch, pack
-from amago_core.replay.trajectory import stored_copy
+from amago_core.learning.batch import PackedBatch, pack
+from amago_core.learning.learner import Learner
+from amago_core.replay.checks import stored_copy
 from amago_core.spec import RunSpec, load_spec
 from amago_registry.protocols import Critic
 from amago_registry.trajectories import Trajectory
@@ -98,7 +100,7 @@ def recorded(task: Task, agent: Agent) -> list[Trajectory]:
     """Return what a collector records of four environments."""
     vector = make_environments(task.make, task.name, 4)
     trajectories: list[Trajectory] = []
-    collector = Collector(agent, vector, task.name, Tasks(0, 0, np.zeros(4, np.int64)), sample=True)
+    collector = Collector(agent, vector, task.name, TaskSeeds(0, 0, np.zeros(4, np.int64)), sample=True)
     collector.start()
     collector.run(10, lambda trajectory: trajectories.append(stored_copy(trajectory)), [])
     vector.close()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import amago_core
-from amago_core.learner import Learner
+from amago_core.learning.learner import Learner
 
 norms: list[tuple[float, float, int]] = []
 honest = Learner.update

@@ -206,17 +206,17 @@ def amago_register_attentions() -> Iterable[Component]:
     """Attention kernels."""
     module, options = "amago_standard.backbones.attention", backbones.AttentionOptions
     return [
-        Component("auto", f"{module}:AutoAttention", options, "the fastest kernel for the device"),
+        Component("auto", f"{module}_auto:AutoAttention", options, "the fastest kernel for the device"),
         Component(
             "xformers",
             f"{module}_xformers:XformersAttention",
             options,
             "xformers' block-diagonal kernel, on CUDA",
         ),
-        Component("sdpa", f"{module}:SDPAttention", options, "torch's fused kernel, everywhere"),
+        Component("sdpa", f"{module}_sdpa:SDPAttention", options, "torch's fused kernel, everywhere"),
         Component(
             "reference",
-            f"{module}:ReferenceAttention",
+            f"{module}_reference:ReferenceAttention",
             options,
             "a masked softmax written from the formula; slow, for tests",
         ),

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from amago_registry import AttentionContext, SequenceLayout
 from amago_standard.backbones import attention_local
-from amago_standard.backbones.attention import ReferenceAttention, SDPAttention
 from amago_standard.backbones.attention_local import LocalAttention
+from amago_standard.backbones.attention_reference import ReferenceAttention
+from amago_standard.backbones.attention_sdpa import SDPAttention
 from amago_standard.backbones.options import AttentionOptions
 
 OPTIONS = AttentionOptions()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from amago_registry import AttentionContext, SequenceLayout
 from amago_standard.backbones import attention_varlen
-from amago_standard.backbones.attention import ReferenceAttention
+from amago_standard.backbones.attention_reference import ReferenceAttention
 from amago_standard.backbones.options import AttentionOptions
 
 CONTEXT = AttentionContext(heads=4, kv_heads=2, head_dim=8, capacity=9)

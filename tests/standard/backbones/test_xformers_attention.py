@@ -20,7 +20,8 @@ from amago_registry import (
 )
 from amago_standard.backbones import Transformer, attention_xformers
 from amago_standard.backbones import attention_varlen as varlen
-from amago_standard.backbones.attention import AutoAttention, SDPAttention
+from amago_standard.backbones.attention_auto import AutoAttention
+from amago_standard.backbones.attention_sdpa import SDPAttention
 from amago_standard.backbones.attention_varlen import VarlenAttention
 from amago_standard.backbones.attention_xformers import (
     FilledSlots,

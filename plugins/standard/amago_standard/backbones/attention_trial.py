@@ -14,7 +14,7 @@ from torch import Tensor
 
 from amago_registry.contexts import AttentionContext
 from amago_registry.layout import SequenceLayout
-from amago_standard.backbones.attention import ReferenceAttention
+from amago_standard.backbones.attention_reference import ReferenceAttention
 from amago_standard.backbones.options import AttentionOptions
 
 Packed = Callable[[Tensor, Tensor, Tensor, SequenceLayout], Tensor]

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from amago_registry.contexts import AttentionContext
 from amago_registry.layout import SequenceLayout
-from amago_standard.backbones.attention import FilledSlotsAttention
 from amago_standard.backbones.attention_trial import Packed, disagreement
+from amago_standard.backbones.attention_xformers import FilledSlotsAttention
 
 
 class VarlenAttention(FilledSlotsAttention):

@@ -18,7 +18,7 @@ from amago_registry.contexts import AttentionContext
 from amago_registry.errors import UnavailableError
 from amago_registry.layout import SequenceLayout
 from amago_registry.protocols import State
-from amago_standard.backbones.attention import FilledSlotsAttention
+from amago_standard.backbones.attention_reference import CachedAttention
 from amago_standard.backbones.attention_trial import Packed, disagreement, gap_of
 from amago_standard.backbones.cache import RingCache
 from amago_standard.backbones.options import AttentionOptions
@@ -76,6 +76,28 @@ def _packed(context: AttentionContext) -> Packed:
         return _attend(q_NHF, kernel.expand(k_NKF), kernel.expand(v_NKF), bias)
 
     return packed
+
+
+class FilledSlotsAttention(CachedAttention):
+    """The acting half of the kernels for CUDA: there, only the filled part of the ring is read.
+
+    Which takes xformers; without it, and on the CPU, torch's operators act.
+    """
+
+    def __init__(self, context: AttentionContext, options: AttentionOptions) -> None:
+        super().__init__(context, options)
+        self._slots: FilledSlots | None = None
+
+    def step(self, q_BHF: Tensor, k_BKF: Tensor, v_BKF: Tensor, cache: State) -> tuple[Tensor, State]:
+        """Append one timestep per environment; return ``(B, H, F)`` and the cache."""
+        if q_BHF.is_cuda and (slots := self._filled_slots()).takes(q_BHF):
+            return slots.attend(q_BHF, k_BKF, v_BKF, cache)
+        return super().step(q_BHF, k_BKF, v_BKF, cache)
+
+    def _filled_slots(self) -> FilledSlots:
+        if self._slots is None:
+            self._slots = FilledSlots(self._ring, self.context)
+        return self._slots
 
 
 class XformersAttention(FilledSlotsAttention):

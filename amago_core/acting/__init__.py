@@ -1,0 +1,1 @@
+"""Acting: the agent, the collector that steps environments with it, and evaluation."""

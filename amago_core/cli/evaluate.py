@@ -1,0 +1,106 @@
+"""``amago evaluate``: a trained agent on tasks it has not met."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from amago_core.cli.tables import table
+from amago_core.errors import SpecError
+from amago_core.system.threads import announce_threads
+from amago_registry.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from amago_core.acting.evaluation_result import Evaluation
+    from amago_core.run_folder.evaluate import Evaluated
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+def command(run: Path, overrides: tuple[str, ...]) -> None:
+    """Evaluate the newest checkpoint of RUN, the folder of a run.
+
+    OVERRIDES are key=value, as in: amago evaluate runs/t-maze evaluation.episodes=500
+
+    One more word is understood: checkpoint=best takes the weights of the best evaluation while
+    training, checkpoint=20 those of round 20, checkpoint=FOLDER those in a folder. The result is
+    written into RUN/evaluations.
+    """
+    from amago_core.run_folder.evaluation_spec import evaluation_spec
+    from amago_core.run_folder.run_dir import RunDir
+
+    checkpoint, changes = split_words(overrides)
+    folder = RunDir(run)
+    folder.check()
+    announce_threads(evaluation_spec(folder, changes).running.threads)
+    from amago_core.run_folder.evaluate import evaluate_checkpoint
+
+    click.echo(summary(evaluate_checkpoint(run, changes, checkpoint=checkpoint)))
+
+
+def split_words(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return which checkpoint to evaluate, and the overrides of the spec.
+
+    Raises:
+        SpecError: If ``checkpoint`` names none, or the word is misspelt.
+    """
+    checkpoint, changes = "newest", list[str]()
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key == "checkpoint" and equals:
+            checkpoint = value
+            if not value:
+                raise SpecError(
+                    "'checkpoint=' names no checkpoint. Write checkpoint=best, checkpoint=newest, the "
+                    "number of a round, or a folder."
+                )
+        elif _is_meant(key):
+            raise SpecError(f"'{word}' changes no evaluation. Did you mean 'checkpoint={value}'?")
+        else:
+            changes.append(word)
+    return checkpoint, changes
+
+
+def _is_meant(key: str) -> bool:
+    """Return whether a key is no key of a spec, and close to the word; or the section of that name."""
+    if "." in key:
+        return False
+    from amago_core.spec import RunSpec
+
+    known = RunSpec.model_fields.keys() - {"checkpoints"}
+    return key not in known and did_you_mean(key, [*known, "checkpoint"]).endswith("'checkpoint'?")
+
+
+def summary(evaluated: Evaluated) -> str:
+    """Return the result in a few lines."""
+    evaluation = evaluated.evaluation
+    of = f"{evaluated.checkpoint} (round {evaluated.round}, update {evaluated.update})"
+    return table(
+        [
+            ("episodes", f"{evaluation.episodes:,} of {evaluation.length:.1f} steps"),
+            *evaluation_rows(evaluation),
+            ("checkpoint", of),
+            ("written to", str(evaluated.file)),
+        ]
+    )
+
+
+def evaluation_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Return what an evaluation came to, as names and values."""
+    rows = [("return", f"{evaluation.mean_return:.3f} +- {evaluation.standard_error:.3f}")]
+    if evaluation.success is not None:
+        rows.append(("success", f"{evaluation.success:.3f}"))
+    if evaluation.adaptation is not None:
+        first, last = evaluation.adaptation
+        rows.append(
+            ("adaptation", f"{first:.3f} in the first tenth of the attempts, {last:.3f} in the last")
+        )
+    for task in evaluation.tasks:
+        success = "" if task.success is None else f", success {task.success:.3f}"
+        of_task = f"{task.mean_return:.3f} +- {task.standard_error:.3f}{success}"
+        rows.append((f"return of {task.name}", f"{of_task}, {task.episodes:,} episodes"))
+    return rows

@@ -1,0 +1,1 @@
+"""From a spec to objects: environments, networks and what trains them."""

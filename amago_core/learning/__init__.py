@@ -1,0 +1,1 @@
+"""Learning: batches drawn from the replay, one update, the optimizer."""

@@ -1,0 +1,112 @@
+"""Plugins that a run was trained with and this machine lacks, and what to install."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from amago_core.run_folder.run_dir import RunDir
+from amago_core.system.untrusted_files import read_ordinary
+from amago_registry.errors import AmagoError
+
+if TYPE_CHECKING:
+    from amago_registry.catalog import Catalog
+
+
+_MOST_BYTES = 1 << 24
+
+# What is shown is meant to be typed, so nothing else of a file may find its way into it.
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.+!-]*")
+
+_USE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
+
+
+class MissingPluginError(AmagoError):
+    """A run's part whose plugin is not installed here, or is another version of it."""
+
+
+def lacking(said: Any, catalog: Catalog | None = None) -> dict[str, str]:
+    """Return what is named in a run's resolved spec and not installed, by its key.
+
+    Args:
+        said: The spec, or what stands below one of its keys.
+        catalog: What is installed.
+    """
+    from amago_registry.catalog import installed
+
+    catalog = installed() if catalog is None else catalog
+    known = {entry.name for entry in catalog.entries()}
+    return {key: use for key, use in _uses(said, ()) if use not in known and _USE.fullmatch(use)}
+
+
+def check_plugins(run: RunDir, said: Mapping[str, Any], catalog: Catalog | None = None) -> None:
+    """Refuse to go on without the plugins that a resolved spec names.
+
+    Args:
+        run: The run's folder, which knows the versions it was trained with.
+        said: The spec, or what of it is needed.
+        catalog: What is installed.
+
+    Raises:
+        MissingPluginError: Listing every one, and what to install.
+    """
+    from amago_registry.catalog import installed
+
+    catalog = installed() if catalog is None else catalog
+    missing = lacking(said, catalog)
+    if not missing:
+        return
+    plugins = {plugin.name: plugin for plugin in catalog.plugins}
+    names = sorted({use.partition("/")[0] for use in missing.values()})
+    lines = [f"{run.path} was trained with parts that are not installed here:"]
+    lines += [f"  {key}: {use}" for key, use in missing.items()]
+    trained_with = _distributions(run)
+    for name in names:
+        here = plugins.get(name)
+        if here is not None and here.broken is not None:
+            lines.append(f"The plugin {name} is installed and broken: {here.broken}")
+            continue
+        has = f" Installed is {here.distribution} {here.version}." if here is not None else ""
+        lines.append(f"{_advice(name, trained_with)}{has}")
+    raise MissingPluginError("\n".join(lines))
+
+
+def _advice(plugin: str, trained_with: Mapping[str, str]) -> str:
+    for distribution in (f"amago-{plugin}", plugin):
+        if distribution in trained_with:
+            version = trained_with[distribution]
+            return (
+                f"The plugin {plugin} was {distribution} {version}: "
+                f"pip install '{distribution}=={version}'"
+            )
+    return f"The run does not say which version of the plugin {plugin} it was trained with."
+
+
+def _distributions(run: RunDir) -> dict[str, str]:
+    """Return the versions the run was last trained with; nothing where they cannot be read."""
+    try:
+        versions = json.loads(read_ordinary(run.versions, _MOST_BYTES))[-1]["versions"]
+        return {
+            name: version
+            for name, version in versions.items()
+            if _DISTRIBUTION.fullmatch(name) and _VERSION.fullmatch(version)
+        }
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _uses(node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the key and the name of every part, nested ones included."""
+    if isinstance(node, Mapping):
+        use = node.get("use")
+        if isinstance(use, str):
+            yield ".".join(path), use
+        for key, value in node.items():
+            yield from _uses(value, (*path, str(key)))
+    elif isinstance(node, list | tuple):
+        for index, item in enumerate(node):
+            yield from _uses(item, (*path, str(index)))

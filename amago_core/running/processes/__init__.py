@@ -1,0 +1,1 @@
+"""Asynchronous training: a supervisor, a learner process and collector processes."""

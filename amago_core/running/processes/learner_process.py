@@ -1,0 +1,46 @@
+"""The learner process of an asynchronous run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from amago_core.run_folder.lock import join_run
+from amago_core.run_folder.run_dir import RunDir
+from amago_core.running.interleaved import compose_run
+from amago_core.running.loop import TrainingLoop
+from amago_core.running.processes.async_experience import AsyncExperience
+from amago_core.running.processes.messages import ChannelReporter, PipeStopRequest
+from amago_core.running.result import Result
+from amago_core.spec import load_spec
+from amago_core.system.threads import thread_count
+
+if TYPE_CHECKING:
+    from amago_core.running.processes.messages import CommandPipe, EventPipe
+
+
+def run_learner(lifeline: CommandPipe, channel: EventPipe) -> None:
+    """Learn from what collectors collect, until the spec says stop."""
+    job, reporter = lifeline.job, ChannelReporter(channel)
+    spec, folder = load_spec(job.spec, local_environment=True), RunDir(Path(job.folder))
+    threads = thread_count(spec.running.threads)  # Set by the process that started this one.
+    parts, transfer = compose_run(spec, folder, lifeline.environment(), job.resume, threads)
+    lifeline.check()  # Composing takes seconds; an orphan must not begin a run.
+    if not job.resume:
+        folder.create(spec, parts.task)
+    join_run(folder)
+    experience = AsyncExperience(spec, folder, parts, reporter.note, lifeline)
+    loop = TrainingLoop(spec, folder, parts, experience, reporter, transfer)
+    try:
+        loop.prepare(job.resume)
+        channel.send("ready")
+        result = loop.go(job.resume, lambda _: PipeStopRequest(lifeline))
+        channel.send("result", **_as_event(result))
+    finally:
+        loop.close()
+
+
+def _as_event(result: Result) -> dict[str, object]:
+    """Return a result as JSON holds it; the folder is known, and the evaluation lies in it."""
+    fields = {name: value for name, value in vars(result).items() if name != "run"}
+    return {**fields, "evaluation": result.evaluation is not None}

@@ -1,0 +1,1 @@
+"""What lies below everything: files, processes, sockets, threads, signals and memory."""
