@@ -12,7 +12,7 @@ THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 SUITES := $(filter-out standard minari,$(notdir $(patsubst %/pyproject.toml,%,$(wildcard $(ROOT)plugins/*/pyproject.toml))))
 
 demo: $(ROOT).venv/installed  ## Train the README's example and draw what came of it.
-	$(HERE) $(BIN)/amago train examples/bandit.yaml run=runs/demo-$$(date +%Y%m%d-%H%M%S)
+	$(HERE) $(BIN)/amago train examples/bandit.yaml --run runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 # Each word: an example, what to change in it, and into what.
 COMPARED := maze-runner:relabeler:hindsight maze-runner:relabeler:none \
@@ -22,8 +22,8 @@ COMPARED := maze-runner:relabeler:hindsight maze-runner:relabeler:none \
 results: $(ROOT).venv/developed  ## Runs that examples/README.md compares, three seeds each; hours. Goes on where it was.
 	$(HERE) for seed in 0 1 2; do for run in $(COMPARED); do \
 	  set -- $$(echo $$run | tr : ' '); folder=runs/$$1-$$3-$$seed; again=; \
-	  test -d $$folder && again=resume=true; \
-	  $(BIN)/amago train examples/$$1.yaml $$2=$$3 seed=$$seed run=$$folder running.threads=1 $$again || exit; \
+	  test -d $$folder && again=--resume; \
+	  $(BIN)/amago train examples/$$1.yaml $$2=$$3 seed=$$seed --run $$folder running.threads=1 $$again || exit; \
 	done; done
 	$(HERE) for example in maze-runner:relabeler package-delivery:relabeler dark-key-to-door:agent.backbone; do \
 	  set -- $$(echo $$example | tr : ' '); \

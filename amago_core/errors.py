@@ -28,7 +28,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from amago_registry.errors import AmagoError, CatalogError, reason
 

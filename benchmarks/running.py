@@ -89,7 +89,7 @@ def measure(mode: str, updates: int) -> Speed:
             "running.threads=1",
         ]
         finished = subprocess.run(
-            [sys.executable, "-m", "amago_core", "train", str(spec), *settings, f"run={folder}/run"],
+            [sys.executable, "-m", "amago_core", "train", str(spec), *settings, f"--run={folder}/run"],
             env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
             capture_output=True,
             text=True,

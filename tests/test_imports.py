@@ -31,6 +31,99 @@ def light_modules() -> list[str]:
     return sorted(found)
 
 
+ALLOWED = {
+    "errors": (),
+    "spec": ("errors",),
+    "system": (),
+    "replay": ("system", "spec", "errors"),
+    "environments": ("system", "spec", "errors"),
+    "acting": ("environments", "replay", "system", "spec", "errors"),
+    "learning": ("acting", "environments", "replay", "system", "spec", "errors"),
+    "compose": ("learning", "acting", "environments", "replay", "system", "spec", "errors"),
+    "run_folder": (
+        "compose", "learning", "acting", "environments", "replay", "system", "spec", "errors",
+    ),
+    "running": (
+        "run_folder", "compose", "learning", "acting", "environments", "replay", "system", "spec",
+        "errors",
+    ),
+    "cli": (
+        "running", "run_folder", "compose", "learning", "acting", "environments", "replay", "system",
+        "spec", "errors",
+    ),
+}  # fmt: skip
+"""What the modules of each package of the engine may import, beside those of their own package."""
+
+
+def imports_of(folder: Path) -> dict[str, set[str]]:
+    """Return which modules of a package each of its modules imports, type-only imports included."""
+    files = {
+        ".".join(file.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in folder.rglob("*.py")
+    }
+    found: dict[str, set[str]] = {}
+    for module, file in files.items():
+        found[module] = set()
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for name in names:
+                target = name if name in files else name.rpartition(".")[0]
+                if target in files and target != module:
+                    found[module].add(target)
+    return found
+
+
+def circles(imports: dict[str, set[str]]) -> list[str]:
+    """Return the modules that import themselves by way of others."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [*imports[start]]
+        while waiting:
+            module = waiting.pop()
+            if module not in seen:
+                seen.add(module)
+                waiting += imports[module]
+        return seen
+
+    return [module for module in imports if module in reached(module)]
+
+
+def package_of(module: str) -> str:
+    return f"{module}.".split(".")[1]
+
+
+def may_import(package: str, other: str) -> bool:
+    """The root and its hooks, which are in no package, are not asked."""
+    free = package not in ALLOWED or other == ""
+    return free or other in (package, *ALLOWED[package])
+
+
+def test_the_packages_of_the_engine_import_one_way() -> None:
+    wrong = [
+        f"{module} imports {target}"
+        for module, targets in imports_of(PACKAGES["amago_core"]).items()
+        for target in targets
+        if not may_import(package_of(module), package_of(target))
+    ]
+    assert wrong == []
+
+
+def test_every_package_of_the_engine_is_in_the_table() -> None:
+    folders = {file.parent.name for file in PACKAGES["amago_core"].glob("*/__init__.py")}
+    assert folders == set(ALLOWED) - {"errors"}
+
+
+@pytest.mark.parametrize("package", ["amago_core", "amago_standard"])
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    assert circles(imports_of(PACKAGES[package])) == []
+
+
 def python(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *words]
     return subprocess.run(

@@ -20,46 +20,60 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1)
-def command(run: Path, overrides: tuple[str, ...]) -> None:
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--checkpoint",
+    metavar="CHECKPOINT",
+    help="best: of the best evaluation while training; newest (the default); a round's number, such as "
+    "20; or a folder.",
+)
+def command(run: Path, overrides: tuple[str, ...], checkpoint: str | None) -> None:
     """Evaluate the newest checkpoint of RUN, the folder of a run.
 
-    OVERRIDES are key=value, as in: amago evaluate runs/t-maze evaluation.episodes=500
+    KEY=VALUE overrides a key of the spec, as in: amago evaluate runs/t-maze evaluation.episodes=500
 
-    One more word is understood: checkpoint=best takes the weights of the best evaluation while
-    training, checkpoint=20 those of round 20, checkpoint=FOLDER those in a folder. The result is
-    written into RUN/evaluations.
+    The result is written into RUN/evaluations.
     """
     from amago_core.run_folder.evaluation_spec import evaluation_spec
     from amago_core.run_folder.run_dir import RunDir
 
-    checkpoint, changes = split_words(overrides)
+    old_checkpoint, changes = split_words(overrides)
     folder = RunDir(run)
     folder.check()
     announce_threads(evaluation_spec(folder, changes).running.threads)
     from amago_core.run_folder.evaluate import evaluate_checkpoint
 
+    checkpoint = checkpoint or old_checkpoint or "newest"
     click.echo(summary(evaluate_checkpoint(run, changes, checkpoint=checkpoint)))
 
 
-def split_words(words: Sequence[str]) -> tuple[str, list[str]]:
-    """Return which checkpoint to evaluate, and the overrides of the spec.
+def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take the old word ``checkpoint=`` out of the overrides; it is read for one more version.
+
+    Returns:
+        Which checkpoint to evaluate or None, and the overrides of the spec.
 
     Raises:
         SpecError: If ``checkpoint`` names none, or the word is misspelt.
     """
-    checkpoint, changes = "newest", list[str]()
+    checkpoint: str | None = None
+    changes = list[str]()
     for word in words:
         key, equals, value = word.partition("=")
         if key == "checkpoint" and equals:
-            checkpoint = value
             if not value:
                 raise SpecError(
-                    "'checkpoint=' names no checkpoint. Write checkpoint=best, checkpoint=newest, the "
-                    "number of a round, or a folder."
+                    "'checkpoint=' names no checkpoint. Write --checkpoint best, --checkpoint newest, "
+                    "the number of a round, or a folder."
                 )
+            checkpoint = value
+            click.echo(
+                "checkpoint=... is written --checkpoint ... now; the old form is read for one more "
+                "version.",
+                err=True,
+            )
         elif _is_meant(key):
-            raise SpecError(f"'{word}' changes no evaluation. Did you mean 'checkpoint={value}'?")
+            raise SpecError(f"'{word}' changes no evaluation. Did you mean '--checkpoint {value}'?")
         else:
             changes.append(word)
     return checkpoint, changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -16,24 +17,26 @@ if TYPE_CHECKING:
     from amago_core.running.result import Result
 
 
-_STOPPED_AT_ONCE = (
-    "Stopped at once. The same command with resume=true goes on from the last checkpoint."
-)
+_STOPPED_AT_ONCE = "Stopped at once. The same command with --resume continues from the last checkpoint."
 
 
 @click.command("train")
 @click.argument("spec")
-@click.argument("overrides", nargs=-1)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--run", "run", metavar="FOLDER", help="Folder of the run; runs/NAME if not given.")
+@click.option("--resume", is_flag=True, help="Resume the run in that folder from its last checkpoint.")
 @click.pass_context
-def command(context: click.Context, spec: str, overrides: tuple[str, ...]) -> None:
+def command(
+    context: click.Context, spec: str, overrides: tuple[str, ...], run: str | None, resume: bool
+) -> None:
     """Train the agent of SPEC.
 
-    OVERRIDES are key=value, as in: amago train t-maze.yaml agent.backbone=gru seed=1
+    KEY=VALUE overrides a key of the spec, as in: amago train t-maze.yaml agent.backbone=gru seed=1
 
-    Two more words are understood: run=FOLDER says where the run is kept (runs/NAME), and resume=true
-    goes on with the run in that folder. Ctrl-C stops after saving.
+    Ctrl-C saves a checkpoint after the round and stops; a second Ctrl-C stops at once.
     """
-    run, resume, changes = split_words(overrides)
+    old_run, old_resume, changes = split_words(overrides)
+    run, resume = old_run if run is None else run, resume or old_resume
     resolved = load_spec(spec, changes)
     if resolved.running.mode == "interleaved":  # Otherwise other processes compute, each with its own.
         announce_threads(resolved.running.threads)
@@ -49,12 +52,17 @@ def command(context: click.Context, spec: str, overrides: tuple[str, ...]) -> No
         return
     click.echo(summary(result))
     if result.stopped == "interrupted":
-        click.echo("Stopped and saved. The same command with resume=true goes on.", err=True)
+        click.echo("Stopped after saving. The same command with --resume continues the run.", err=True)
         context.exit(130)
 
 
-def split_words(words: tuple[str, ...]) -> tuple[str | None, bool, list[str]]:
-    """Return the run's folder, whether to resume, and the overrides of the spec.
+def split_words(words: Sequence[str]) -> tuple[str | None, bool, list[str]]:
+    """Take the old words ``run=`` and ``resume=`` out of the overrides.
+
+    They are read for one more version.
+
+    Returns:
+        The run's folder or None, whether to resume, and the overrides of the spec.
 
     Raises:
         SpecError: If ``run`` or ``resume`` has no usable value.
@@ -65,16 +73,24 @@ def split_words(words: tuple[str, ...]) -> tuple[str | None, bool, list[str]]:
     for word in words:
         key, equals, value = word.partition("=")
         if key == "run" and equals:
-            run = value
             if not value:
-                raise SpecError("'run=' names no folder. Write run=FOLDER, as in 'run=runs/first'.")
+                raise SpecError("'run=' names no folder. Write --run FOLDER, as in '--run runs/first'.")
+            run = value
+            _say_new_form("run=FOLDER", "--run FOLDER")
         elif key == "resume" and equals:
             if value not in ("true", "false"):
-                raise SpecError(f"'{word}' is neither 'resume=true' nor 'resume=false'.")
+                raise SpecError(
+                    f"'{word}' is neither 'resume=true' nor 'resume=false'. Write --resume."
+                )
             resume = value == "true"
+            _say_new_form("resume=true", "--resume")
         else:
             changes.append(word)
     return run, resume, changes
+
+
+def _say_new_form(old: str, new: str) -> None:
+    click.echo(f"{old} is written {new} now; the old form is read for one more version.", err=True)
 
 
 def summary(result: Result) -> str:

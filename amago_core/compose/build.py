@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -107,11 +106,11 @@ def check_pieces(spec: RunSpec, relabeler: Relabeler) -> None:
     Raises:
         AmagoError: Saying which of the two to give up.
     """
-    if spec.collector.piece_length is not None and not relabeler.identity:
+    if spec.collector.segment_length is not None and not relabeler.identity:
         raise AmagoError(
             f"the relabeler {spec.relabeler.use} rewrites whole trajectories, and "
-            f"collector.piece_length={spec.collector.piece_length} stores pieces: write "
-            "collector.piece_length=null or relabeler=none."
+            f"collector.segment_length={spec.collector.segment_length} stores segments: write "
+            "collector.segment_length=null or relabeler=none."
         )
 
 

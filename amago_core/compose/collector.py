@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,9 +40,9 @@ def make_collector(
         note: Shows one sentence to the user.
     """
     collecting, pieces = spec.collector, None
-    if collecting.piece_length is not None:
+    if collecting.segment_length is not None:
         lengths = np.random.default_rng([*seeds, _SEGMENTS])
-        pieces = SegmentLengths(collecting.piece_length, collecting.piece_jitter, lengths)
+        pieces = SegmentLengths(collecting.segment_length, collecting.segment_jitter, lengths)
     return Collector(
         agent,
         environments_of(spec, task, collecting.environments),

@@ -131,7 +131,7 @@ class EnvironmentProcess:
             if self.process.poll() is not None and not self._answers.poll(0):
                 raise EOFError
 
-    def obituary(self) -> str:
+    def describe_exit(self) -> str:
         """Return how the process ended, in words."""
         try:
             code = self.process.wait(_GRACE)
@@ -139,21 +139,21 @@ class EnvironmentProcess:
             return "closed its connection"
         return describe_exit(code)
 
-    def interrogate(self) -> str:
+    def dump_traceback(self) -> str:
         """Return where the process is at this moment, as a traceback; empty if it does not say."""
         self.process.send_signal(signal.SIGUSR1)
         deadline = time.monotonic() + 0.5
-        while not self.last_words() and time.monotonic() < deadline:
+        while not self.last_output() and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.02)  # It is written line by line.
-        return self.last_words()
+        return self.last_output()
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """Return what the process said when it crashed."""
         size = os.fstat(self._trace.fileno()).st_size
         return os.pread(self._trace.fileno(), size, 0).decode(errors="replace")
 
-    def hang_up(self) -> None:
+    def close_connection(self) -> None:
         """Close the connection: the process closes its environments and ends by itself."""
         self.connection.close()
 
@@ -303,10 +303,10 @@ class SubprocessEnvironments:
             try:
                 told = worker.answer(deadline)
             except EOFError:
-                how = f"the process of {worker.who} {worker.obituary()}."
-                fault: EnvironmentFault = self._lost(how, worker.last_words())
+                how = f"the process of {worker.who} {worker.describe_exit()}."
+                fault: EnvironmentFault = self._lost(how, worker.last_output())
             except TimeoutError:
-                fault = self._lost(late(worker), worker.interrogate())
+                fault = self._lost(late(worker), worker.dump_traceback())
                 worker.process.kill()
             else:
                 if told is None:
@@ -365,7 +365,7 @@ def _with_trace(fault: _Fault, trace: str) -> _Fault:
 def _end(workers: list[EnvironmentProcess]) -> None:
     """End processes; those that do not follow are killed."""
     for worker in workers:
-        worker.hang_up()
+        worker.close_connection()
     deadline = time.monotonic() + _GRACE
     while workers:
         workers.pop().end(deadline)

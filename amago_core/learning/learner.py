@@ -64,13 +64,15 @@ class Learner:
         if agent.device.type == "cuda":
             # fp32 products in TF32 where the card has it: coarser, and several times as fast.
             torch.set_float32_matmul_precision("high")
-        rates = spec.part_rates.model_dump()
+        rates = spec.learning_rate_factors.model_dump()
         self._frozen = [part for name, part in agent.named_children() if not rates[name]]
         for part in self._frozen:
             part.requires_grad_(False)
         self._parameters = [p for p in agent.parameters() if p.requires_grad]
         if not self._parameters:
-            raise AmagoError("training.part_rates leaves nothing to train: every part's rate is 0.")
+            raise AmagoError(
+                "training.learning_rate_factors leaves nothing to train: every part's rate is 0."
+            )
         self._optimizer = build_optimizer(agent, spec)
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
         modules = (*agent.modules(), *objective.modules())
@@ -195,9 +197,9 @@ class Learner:
             broken = [name for name, value in metrics.items() if not bool(value.isfinite().all())]
             broken = broken or ["the loss of another rank"]
             raise DivergedError(
-                f"{MAX_SKIPPED_UPDATES} updates in a row, up to update {self.updates + 1}, had a loss or "
-                f"a gradient that is not finite. The first term that is not: {broken[0]} (all of them, "
-                f"in the order in which they are computed: {', '.join(broken)}). "
+                f"{MAX_SKIPPED_UPDATES} updates in a row, up to update {self.updates + 1}, had a loss "
+                f"or a gradient that is not finite. The first term that is not: {broken[0]} (all of "
+                f"them, in the order in which they are computed: {', '.join(broken)}). "
                 "A lower training.learning_rate may help."
             )
 

@@ -38,20 +38,20 @@ Load = Callable[[int, int | None], list[PackedBatch]]
 class Loader:
     """Gives out the batches of each update in turn.
 
-    Every worker has up to ``ahead`` updates ready or under way. What an update's batches are does not
-    depend on how they are made.
+    Every worker has up to ``prefetch`` updates ready or under way. What the batches of an update are
+    does not depend on how they are made.
 
     Args:
         load: Makes the batches of one update.
         workers: Threads that call it; 0 calls it when the batches are asked for.
-        ahead: Updates per worker.
+        prefetch: Updates per worker.
         close: Called once when the loader is closed.
     """
 
     def __init__(
-        self, load: Load, workers: int = 0, ahead: int = 1, close: Callable[[], None] | None = None
+        self, load: Load, workers: int = 0, prefetch: int = 1, close: Callable[[], None] | None = None
     ) -> None:
-        self._load, self._ahead, self._close = load, workers * ahead, close
+        self._load, self._prefetch, self._close = load, workers * prefetch, close
         self._pending: deque[_Pending] = deque()
         self._orders: SimpleQueue[_Pending | None] = SimpleQueue()
         # Not an executor's: Python waits for those when it ends, whatever they are at.
@@ -84,7 +84,7 @@ class Loader:
         for update in range(first_update, end):
             self._order(1, update, end, limit)
             due = self._pending.popleft()
-            self._order(self._ahead, update + 1, end, limit)
+            self._order(self._prefetch, update + 1, end, limit)
             yield due.batches.result()
 
     def close(self) -> None:
@@ -165,10 +165,10 @@ def make_loader(
     if sampling.loader == "process":
         workers = LoaderPool(config, sampling.workers, note)
         load = _loading(workers.streams, device)
-        return Loader(load, sampling.workers, sampling.ahead, workers.close)
+        return Loader(load, sampling.workers, sampling.prefetch, workers.close)
     sampler = config.sampler(replay, relabeler, dataset)
     load = _loading(BatchSource(sampler, shape, replay).streams, device)
-    return Loader(load, 0 if sampling.loader == "none" else sampling.workers, sampling.ahead)
+    return Loader(load, 0 if sampling.loader == "none" else sampling.workers, sampling.prefetch)
 
 
 def _loading(streams: Callable[[int, int | None], list[PackedArrays]], device: torch.device) -> Load:

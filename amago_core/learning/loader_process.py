@@ -120,7 +120,7 @@ class LoaderProcess:
                 received = self._channel.receive_arrays()
                 return notes, [PackedArrays.from_arrays(arrays) for arrays in received]
         except (EOFError, OSError):
-            raise LoaderError(self._obituary(update)) from None
+            raise LoaderError(self._describe_exit(update)) from None
         raise error
 
     def end(self) -> None:
@@ -132,7 +132,7 @@ class LoaderProcess:
             self.process.wait()
         self._channel.close()
 
-    def _obituary(self, update: int) -> str:
+    def _describe_exit(self, update: int) -> str:
         try:
             code = self.process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -42,7 +42,7 @@ def build_optimizer(agent: Agent, spec: TrainingSpec) -> torch.optim.AdamW:
         group = {
             "params": [],
             "part": part,
-            "lr": spec.learning_rate * getattr(spec.part_rates, part),
+            "lr": spec.learning_rate * getattr(spec.learning_rate_factors, part),
             "weight_decay": spec.weight_decay if decayed else 0.0,
         }
         groups.setdefault((part, decayed), group)["params"].append(parameter)

@@ -112,8 +112,8 @@ class GoalCheckedRelabeler:
             wrong = _difference(name, said, recorded) if name in said else "missing"
             if wrong is not None:
                 raise AmagoError(
-                    f"with_goals of environment {self._goal_oracle.environment}, asked for the goals that "
-                    f"a trajectory had, must return what was recorded, and its {name} is {wrong}. "
+                    f"with_goals of environment {self._goal_oracle.environment}, asked for the goals "
+                    f"that a trajectory had, must return what was recorded, and its {name} is {wrong}. "
                     "Correct it, or write relabeler=none. amago_registry.goals.with_goals is for "
                     "environments that pay 1 for a goal and nothing else, and end with the last goal."
                 )

@@ -201,7 +201,7 @@ def _check_beginning(trajectory: Trajectory) -> None:
     if trajectory.start_time:
         raise RecordingError(
             "the relabeler rewrites whole trajectories, and a piece was drawn that begins at step "
-            f"{trajectory.start_time} of its task: it was stored with collector.piece_length. Write "
+            f"{trajectory.start_time} of its task: it was stored with collector.segment_length. Write "
             "relabeler=none, or learn from recordings of whole tasks."
         )
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from amago_core.run_folder.run_dir import RunDir
 from amago_core.system.atomic_files import publish, set_aside, sync_folder, write_file
@@ -195,11 +195,13 @@ class CheckpointStore:
         Args:
             parts: What has to be whole of it; None for all of it.
         """
-        checkpoint, reasons = self.survey(parts)
+        checkpoint, reasons = self.find_latest(parts)
         warn_skipped(checkpoint, reasons)
         return checkpoint
 
-    def survey(self, parts: Collection[str] | None = None) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    def find_latest(
+        self, parts: Collection[str] | None = None
+    ) -> tuple[Checkpoint | None, tuple[str, ...]]:
         """Return the newest checkpoint that is whole, and why each newer one was skipped.
 
         Args:
@@ -288,7 +290,7 @@ def _is_own(path: Path) -> bool:
 def _not_written(path: Path, error: OSError) -> str:
     why = f"{path} cannot be written: {error.strerror or error}."
     if error.errno in (ENOSPC, EDQUOT):
-        why = f"{why} Make room on that disk and go on with resume=true."
+        why = f"{why} Make room on that disk and continue with --resume."
     return f"{why} The checkpoints before it are as they were."
 
 
@@ -467,4 +469,4 @@ def _reason(error: Exception) -> str:
 
 def has_checkpoint(folder: RunDir) -> bool:
     """Return whether a run has a whole checkpoint, so that its weights come from there."""
-    return CheckpointStore(folder.checkpoints, keep=1).survey()[0] is not None
+    return CheckpointStore(folder.checkpoints, keep=1).find_latest()[0] is not None

@@ -116,7 +116,7 @@ def _shards_folder(given: Path) -> Path:
             if given.is_absolute()
             else f" A relative path begins in the working directory, {Path.cwd()}."
         )
-        make = "" if given.exists() else f" A run records one: amago train SPEC run={given}"
+        make = "" if given.exists() else f" A run records one: amago train SPEC --run {given}"
         raise DatasetError(f"dataset.folder {given} {what}.{begins}{make}")
     run = RunDir(given)
     return run.replay if run.replay.is_dir() else given

@@ -27,8 +27,8 @@ def evaluation_spec(folder: RunDir, overrides: Sequence[str]) -> RunSpec:
         AmagoError: If an override would change the agent, or a plugin is missing.
     """
     source = _without_training(folder)
-    stored = load_spec(source, local_environment=True)
-    spec = load_spec(source, overrides, local_environment=True)
+    stored = load_spec(source, local_environment=True, stored=True)
+    spec = load_spec(source, overrides, local_environment=True, stored=True)
     free = ("environment", "evaluation", "collector", "running", "seed")
     fixed = [line for line in differences(stored, spec) if not line.startswith(free)]
     if fixed:

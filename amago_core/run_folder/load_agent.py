@@ -80,7 +80,7 @@ def _agent_spec(folder: RunDir) -> AgentSpec:
     if isinstance(agent, dict):
         agent = {key: value for key, value in agent.items() if key != "objective"}
     check_plugins(folder, {"agent": agent})
-    return load_spec({"agent": agent}, local_environment=True).agent
+    return load_spec({"agent": agent}, local_environment=True, stored=True).agent
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class FolderLock:
             if not _lock(self._file, fcntl.LOCK_EX):
                 raise RunDirError(
                     f"{folder.path} is being trained by process {_holder(folder.lock)}. Wait for its "
-                    "end, or stop it with Ctrl-C; then resume=true goes on."
+                    "end, or stop it with Ctrl-C; then --resume continues the run."
                 )
             if orphans:
                 _await_orphans(folder, patience)
@@ -71,7 +71,7 @@ def _await_orphans(folder: RunDir, patience: float) -> None:
                 raise RunDirError(
                     f"{folder.path}: processes of the training before have not ended in "
                     f"{patience:g} s, though the one that started them has. End them, or wait; then "
-                    "resume=true goes on."
+                    "--resume continues the run."
                 )
             time.sleep(0.05)
     finally:

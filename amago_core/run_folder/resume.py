@@ -24,7 +24,7 @@ _MAY_CHANGE = (
     "collector.max_restarts",
     "sampling.loader",
     "sampling.workers",
-    "sampling.ahead",
+    "sampling.prefetch",
 )
 
 _MAY_NOT_CHANGE = ("running.mode",)
@@ -47,7 +47,7 @@ def check_resumable(folder: RunDir, spec: RunSpec) -> list[str]:
     from amago_core.spec.yaml_files import read_file
 
     check_plugins(folder, read_file(folder.spec))
-    stored = load_spec(folder.spec, local_environment=True)
+    stored = load_spec(folder.spec, local_environment=True, stored=True)
     changed = [
         line
         for line in differences(stored, spec)
@@ -58,7 +58,7 @@ def check_resumable(folder: RunDir, spec: RunSpec) -> list[str]:
         raise AmagoError(
             f"{folder.path} was trained with another spec; it cannot go on with:{listed}\n"
             "Put that back, or begin another run from its weights: "
-            f"run=OTHER/FOLDER init_from={folder.path}."
+            f"--run OTHER/FOLDER init_from={folder.path}."
         )
     return [
         *_schedule_consequences(stored, spec),

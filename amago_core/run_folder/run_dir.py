@@ -39,7 +39,7 @@ class RunDir:
         self.evaluation = path / "evaluation.json"
         self.replay = path / "replay"
         self.checkpoints = path / "checkpoints"
-        self.exchange = path / "exchange"
+        self.shared_files = path / "exchange"
         self.errors = path / "errors"
         self.lock = path / "lock"
         self.members = path / "members.lock"
@@ -86,8 +86,8 @@ class RunDir:
         """
         if self.path.exists():
             raise RunDirError(
-                f"{self.path} exists. Add resume=true to go on with that run (from Python, "
-                "train(..., resume=True)), or run=OTHER/FOLDER to begin another one."
+                f"{self.path} exists. Add --resume to continue that run (from Python, "
+                "train(..., resume=True)), or --run OTHER/FOLDER to begin another one."
             )
 
     def record_versions(self, spec: RunSpec, done: int) -> None:

@@ -118,7 +118,7 @@ def _find(run: RunDir, which: str | int | Path) -> Checkpoint:
 
 
 def _newest(run: RunDir, store: CheckpointStore) -> Checkpoint:
-    checkpoint, reasons = store.survey({MODEL})
+    checkpoint, reasons = store.find_latest({MODEL})
     if checkpoint is not None:
         warn_skipped(checkpoint, reasons)
         return checkpoint

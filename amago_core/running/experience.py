@@ -56,7 +56,7 @@ class ExperienceSource(Protocol):
     def fault(self) -> None:
         """Store what can be stored after an environment has failed."""
 
-    def turn(self, rounds: int, slots: int, update: int) -> bool:
+    def wait_for_data(self, rounds: int, slots: int, update: int) -> bool:
         """Wait until the learner may go on; return whether there is anything to learn from.
 
         Args:
@@ -66,7 +66,7 @@ class ExperienceSource(Protocol):
             update: Updates done.
         """
 
-    def updated(self, rounds: int, slots: int, update: int) -> None:
+    def after_update(self, rounds: int, slots: int, update: int) -> None:
         """Called after every update and passed slot, and before the first one."""
 
     def metrics(self) -> Metrics:
@@ -107,11 +107,11 @@ class NoExperience:
     def fault(self) -> None:
         """Nothing to store."""
 
-    def turn(self, rounds: int, slots: int, update: int) -> bool:
+    def wait_for_data(self, rounds: int, slots: int, update: int) -> bool:
         """Return that there is something to learn from: the dataset."""
         return True
 
-    def updated(self, rounds: int, slots: int, update: int) -> None:
+    def after_update(self, rounds: int, slots: int, update: int) -> None:
         """Nobody waits for the learner."""
 
     def metrics(self) -> Metrics:

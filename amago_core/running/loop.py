@@ -90,7 +90,7 @@ class TrainingLoop:
             device=self.parts.agent.device,
             note=self.reporter.note,
         )
-        self._tell_learned()
+        self._report_update()
 
     def _report_transfer(self) -> None:
         if self._transfer is not None:
@@ -108,7 +108,7 @@ class TrainingLoop:
             tracker.start(self.state.round if resume else None)
         title = f"{self.spec.name} ({self.folder.path})"
         self.reporter.start(title, self.spec.training.rounds, self.state.round)
-        self._tell_data()
+        self._report_data()
         try:
             with requests(self._announce_stop) as noticed:
                 before = self.state.round
@@ -123,7 +123,7 @@ class TrainingLoop:
             self.reporter.note(f"already complete: {self._stopped_because(stopped)}")
         return self._conclude(stopped, evaluation)
 
-    def _tell_data(self) -> None:
+    def _report_data(self) -> None:
         """Say what is learned from beside the replay, and what of the spec comes to nothing."""
         dataset = self.parts.dataset
         if dataset is not None and self.spec.dataset is not None:
@@ -167,27 +167,27 @@ class TrainingLoop:
             # Started trajectories cannot go on; the weights are those of the last round.
             self.experience.fault()
             state.save(acting=False)
-            self._tell_saved()
+            self._report_saved()
             raise
         losses = self._learn()
         state.round, state.slot = state.round + 1, 0
-        self._tell_time()
+        self._report_time()
         evaluation, fault = self._try_to_evaluate() if self._evaluation_due() else (None, None)
         state.mean_return = None if evaluation is None else evaluation.mean_return
         state.save_if_best()
-        self._tell_time()
+        self._report_time()
         self._record(self._metrics(losses, evaluation))
         if fault is not None:
             state.save()
-            self._tell_saved()
+            self._report_saved()
             raise fault
         return evaluation
 
-    def _tell_saved(self) -> None:
+    def _report_saved(self) -> None:
         if self.state.learner.updates:
             self.reporter.note(f"what was trained so far is saved in {self.folder.path}")
         else:
-            self.reporter.note(f"nothing was trained yet; resume=true goes on in {self.folder.path}")
+            self.reporter.note(f"nothing was trained yet; --resume continues in {self.folder.path}")
 
     def _learn(self) -> dict[str, float]:
         try:
@@ -201,10 +201,10 @@ class TrainingLoop:
             raise
         except HaltedError:
             self.state.save()
-            self._tell_saved()
+            self._report_saved()
             raise
 
-    def _tell_time(self) -> None:
+    def _report_time(self) -> None:
         wall, cpu = self._clock.lap()
         self.state.seconds += wall
         self.state.cpu_seconds += cpu
@@ -233,7 +233,7 @@ class TrainingLoop:
         taken = due = 0
         while state.slot < max(1, count):
             learner = state.learner
-            if self.experience.turn(state.round, state.slot, learner.updates) and count:
+            if self.experience.wait_for_data(state.round, state.slot, learner.updates) and count:
                 if batches is None:
                     due = count - state.slot
                     batches = self._batches(due)
@@ -245,7 +245,7 @@ class TrainingLoop:
                     sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
                 self.reporter.tick("updating", state.slot + 1, count)
             state.slot += 1
-            self._tell_learned()
+            self._report_update()
         if batches is None:
             return {}
         if not due:
@@ -253,9 +253,9 @@ class TrainingLoop:
         means = {name: total / taken for name, total in sums.items()}
         return by_discount(means, self.spec.agent.discounts) | state.learner.report()
 
-    def _tell_learned(self) -> None:
+    def _report_update(self) -> None:
         state = self.state
-        self.experience.updated(state.round, state.slot, state.learner.updates)
+        self.experience.after_update(state.round, state.slot, state.learner.updates)
 
     def _batches(self, count: int) -> Iterator[Sequence[PackedBatch]]:
         """Return what the next updates learn from: ``accumulate`` batches each."""

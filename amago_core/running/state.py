@@ -96,7 +96,7 @@ class RunState:
         Raises:
             ReplayError: If the replay has lost trajectories that were stored.
         """
-        checkpoint, damaged = self.store.survey()
+        checkpoint, damaged = self.store.find_latest()
         for reason in damaged:
             self._note(f"skipped a damaged checkpoint: {reason}")
         if checkpoint is None:
@@ -110,7 +110,7 @@ class RunState:
             self.experience.restore(acting, facts)
             # Last, because it restores torch's generator, which the environments' start may have used.
             self.learner.load_state(tensors["learner"], facts["learner"])
-        self._note(f"going on after round {self.round}, update {self.learner.updates}")
+        self._note(f"resuming after round {self.round}, update {self.learner.updates}")
         self._say_what_is_promised()
         return True
 

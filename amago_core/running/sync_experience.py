@@ -121,7 +121,7 @@ class SyncExperience:
         self.writer.flush(self._update)
         self.replay.refresh()
 
-    def turn(self, rounds: int, slots: int, update: int) -> bool:
+    def wait_for_data(self, rounds: int, slots: int, update: int) -> bool:
         """Return whether there is anything to learn from; say so once if there is not."""
         if not self._anything and rounds == 0 and slots == 0 and self._spec.training.updates_per_round:
             self._note(
@@ -130,7 +130,7 @@ class SyncExperience:
             )
         return self._anything
 
-    def updated(self, rounds: int, slots: int, update: int) -> None:
+    def after_update(self, rounds: int, slots: int, update: int) -> None:
         """Remember under which update the next trajectories are stored."""
         self._update = update
 

@@ -138,7 +138,7 @@ def run_rank(spec: RunSpec, folder: RunDir, parts: Composition, note: Callable[[
 
 def _load_checkpoint(folder: RunDir, parts: Composition, learner: Learner) -> None:
     store = CheckpointStore(folder.checkpoints, keep=1)
-    checkpoint, _ = store.survey()
+    checkpoint, _ = store.find_latest()
     assert checkpoint is not None, "rank 0 has saved before it says begin"
     tensors, facts = store.load(checkpoint)
     parts.agent.load_state_dict(tensors["model"])

@@ -136,9 +136,9 @@ def _idle(spec: RunSpec) -> list[str]:
                 f"is {collector.vectorization}. Write collector.vectorization=async for environments "
                 "in processes."
             )
-    if collector.piece_length is not None and collector.piece_length < length:
+    if collector.segment_length is not None and collector.segment_length < length:
         notes.append(
-            f"collector.piece_length={collector.piece_length} is below agent.context_length={length}: "
-            "what is learned from is no longer than a piece."
+            f"collector.segment_length={collector.segment_length} is below "
+            f"agent.context_length={length}: what is learned from is no longer than a segment."
         )
     return notes

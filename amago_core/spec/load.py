@@ -18,6 +18,7 @@ from amago_core.spec.overrides import parse_override
 from amago_core.spec.paths import Path as Keys
 from amago_core.spec.paths import follow, plain
 from amago_core.spec.problems import Problem, refused_by_omegaconf, report, translate
+from amago_core.spec.renamed_keys import log_once, with_new_names
 from amago_core.spec.schema import RunSpec
 from amago_core.spec.yaml_files import read_file
 from amago_registry.catalog import Catalog, installed
@@ -32,6 +33,7 @@ def load_spec(
     overrides: Sequence[str] = (),
     *,
     local_environment: bool = False,
+    stored: bool = False,
     catalog: Catalog | None = None,
 ) -> RunSpec:
     """Return the validated spec of a run.
@@ -40,6 +42,7 @@ def load_spec(
         source: A YAML file, or its content as a mapping.
         overrides: ``key.path=value`` each, the value in YAML; later ones win.
         local_environment: Whether the caller supplies the environment, so that the spec need not.
+        stored: Whether this is the spec in a run's folder, whose old key names are not worth a word.
         catalog: Where parts are found; by default what is installed.
 
     Raises:
@@ -47,7 +50,7 @@ def load_spec(
     """
     catalog = installed() if catalog is None else catalog
     title, name, first = _first_layer(source)
-    layers, written, problems = _stack([defaults(name), first], overrides, catalog)
+    layers, written, problems, renamed = _stack([defaults(name), first], overrides, catalog)
     written, unresolved = resolve(written)
     if written.get("name") is None:
         written["name"] = name
@@ -59,6 +62,8 @@ def load_spec(
         problems += [] if _about(problems, "environment") else [_no_environment()]
     if spec is None or problems:
         raise SpecError(report(title, problems))
+    if not stored:
+        log_once(title, renamed)
     return spec
 
 
@@ -76,8 +81,8 @@ def _first_layer(source: str | Path | Mapping[str, Any]) -> tuple[str, str, Laye
 
 def _stack(
     layers: list[Layer], overrides: Sequence[str], catalog: Catalog
-) -> tuple[list[Layer], dict[str, Any], list[Problem]]:
-    """Merge everything; return the layers, the result, and the problems met on the way."""
+) -> tuple[list[Layer], dict[str, Any], list[Problem], dict[str, str]]:
+    """Merge everything; return the layers, the result, problems met on the way, and renamed keys."""
     problems: list[Problem] = []
     for override in map(parse_override, overrides):
         if isinstance(override, Problem):
@@ -86,12 +91,15 @@ def _stack(
             layers.append(override)
     written: dict[str, Any] = {}
     merged: list[Layer] = []
-    for said in layers:
-        layer, unknown = expand_environment_list(said, written, catalog)
+    renamed: dict[str, str] = {}
+    for source in layers:
+        layer, keys = with_new_names(source, written, catalog)
+        renamed |= keys
+        layer, unknown = expand_environment_list(layer, written, catalog)
         written, misfits = merge(written, layer, catalog)
         problems += [*unknown, *misfits]
         merged.append(layer)
-    return merged, written, problems
+    return merged, written, problems, renamed
 
 
 def _validate(written: dict[str, Any], catalog: Catalog) -> tuple[RunSpec | None, list[Problem]]:

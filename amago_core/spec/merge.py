@@ -122,7 +122,7 @@ def _one_part(kind: str, catalog: Catalog) -> str:
 def _fitting(
     model: type[Options], layer: Layer, catalog: Catalog
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Take out sections that are no mappings, and lists of parts: a later layer would bury them unseen.
+    """Take out sections that are no mappings, and lists of parts: a later layer would reap them unseen.
 
     A section without content, null in YAML, says nothing.
     """

@@ -6,7 +6,8 @@ Descriptions are consequences, for people who write specs. Units are in the word
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ValidationInfo, field_validator
 
@@ -75,7 +76,9 @@ class ReplaySpec(Options):
 
 
 class SamplingSpec(Options):
-    """How sequences are drawn from what is stored, and made ready for the learner."""
+    """How sequences are drawn from the replay, and made ready for the learner."""
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {"ahead": "prefetch"}
 
     by: Literal["trajectories", "timesteps"] = Field(
         "trajectories",
@@ -115,13 +118,18 @@ class SamplingSpec(Options):
         le=64,
         description="Threads or processes that draw batches; each process opens the dataset itself.",
     )
-    ahead: int = Field(
+    prefetch: int = Field(
         2, ge=1, le=64, description="Batches each worker has ready; more hide longer pauses, in memory."
     )
 
 
 class CollectorSpec(Options):
     """How experience is collected."""
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {
+        "piece_length": "segment_length",
+        "piece_jitter": "segment_jitter",
+    }
 
     environments: int = Field(
         24, ge=1, description="Environments acting side by side; more are faster per step, and staler."
@@ -148,19 +156,19 @@ class CollectorSpec(Options):
         description="How often environment processes that crash or hang are started anew before the "
         "run stops. Under async only.",
     )
-    piece_length: int | None = Field(
+    segment_length: int | None = Field(
         None,
         ge=1,
         le=10**9,
-        description="Mean transitions of the pieces in which longer trajectories are stored, so that "
+        description="Mean transitions of the segments in which longer trajectories are stored, so that "
         "learning need not wait for their end; null stores them whole.",
     )
-    piece_jitter: float = Field(
+    segment_jitter: float = Field(
         0.25,
         ge=0.0,
         lt=1.0,
-        description="How far the length of a piece strays from its mean, as a share of it; so ends do "
-        "not fall together.",
+        description="How far the length of a segment strays from its mean, as a share of it, so "
+        "that ends do not coincide.",
     )
     sample: bool = Field(
         True, description="Whether to sample from the policy; false takes its likeliest action."
@@ -181,7 +189,7 @@ class StopSpec(Options):
 Rate = Annotated[float, Field(ge=0.0, le=100.0)]
 
 
-class PartRates(Options):
+class LearningRateFactors(Options):
     """Factors on the learning rate of each part; one with 0 stays as it began, statistics and all."""
 
     encoder: Rate = Field(1.0, description="Factor for what fuses a timestep; 0 freezes it.")
@@ -196,6 +204,8 @@ class PartRates(Options):
 class TrainingSpec(Options):
     """How long and how fast to learn."""
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {"part_rates": "learning_rate_factors"}
+
     batch: int = Field(
         24, ge=1, description="Sequences per batch; an update takes ``accumulate`` batches."
     )
@@ -208,7 +218,7 @@ class TrainingSpec(Options):
     learning_rate: float = Field(
         1e-4, gt=0.0, le=1.0, description="AdamW's step; too large diverges, too small wastes time."
     )
-    part_rates: PartRates = Field(
+    learning_rate_factors: LearningRateFactors = Field(
         default_factory=dict,
         validate_default=True,
         description="Factors that make parts of the agent learn slower or faster than the others.",
@@ -277,7 +287,9 @@ class EvaluationSpec(Options):
 
 
 class RunningSpec(Options):
-    """On what, and how spread out, the run is computed."""
+    """On what, and in how many processes, the run is computed."""
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {"slack": "max_lag"}
 
     mode: Literal["interleaved", "async"] = Field(
         "interleaved",
@@ -291,10 +303,10 @@ class RunningSpec(Options):
         description="Collector processes under async; each has all of ``collector.environments``, and "
         "they share the steps of a round.",
     )
-    slack: float = Field(
+    max_lag: float = Field(
         1.0,
         gt=0.0,
-        description="Rounds by which collectors and learner may get ahead of each other under async; "
+        description="Rounds by which collectors and learner may lead each other under async; "
         "less is closer to interleaved, more waits less.",
     )
     engine: Literal["local", "ray"] = Field(

@@ -88,7 +88,7 @@ def test_the_example_says_what_it_shows_and_composes() -> None:
 
 def test_the_example_trains_on_the_real_games(tmp_path: Path) -> None:
     short = ["training.rounds=1", "training.steps_per_round=20", "training.updates_per_round=1"]
-    small = ["collector.environments=2", "collector.piece_length=10", "environment.max_frames=80"]
+    small = ["collector.environments=2", "collector.segment_length=10", "environment.max_frames=80"]
     words = [*short, *small, "training.batch=2", "evaluation.episodes=2", "running.threads=1"]
     result = train(EXAMPLE, words, run=tmp_path / "run")
     assert result.run.joinpath("metrics.jsonl").exists()

@@ -18,6 +18,13 @@ from amago_core.spec import load_spec
 from amago_core.system.tensor_tree import TensorTree
 
 
+def create_run(path: Path) -> RunDir:
+    """Make the folder of a run of the tiny spec, without a checkpoint."""
+    spec, folder = load_spec(tiny()), RunDir(path)
+    folder.create(spec, compose_task(spec.environment, 0))
+    return folder
+
+
 def ready(run: Path, rounds: tuple[int, ...] = (0, 2, 4), **changes: Any) -> Path:
     """Make a run of the tiny spec with a checkpoint for each of some rounds; return its folder.
 

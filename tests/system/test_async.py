@@ -41,7 +41,7 @@ def processes(run: Path) -> dict[str, int]:
             continue
         if words[-1] == str(run):
             found[words[-2]] = int(folder.name)
-        elif f"run={run}" in words:
+        elif f"--run={run}" in words:
             found["supervisor"] = int(folder.name)
     return found
 
@@ -64,7 +64,7 @@ def begin() -> Iterator[Begin]:
 
     def start(spec: Path, run: Path, *words: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            command(["train", spec, f"run={run}", *words]),
+            command(["train", spec, f"--run={run}", *words]),
             env=environment(),
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -103,17 +103,17 @@ def wait_until_all_are_at_work(run: Path, since: float) -> None:
         time.sleep(0.02)
 
 
-def check_pace(run: Path, slack: float, collectors: int) -> None:
-    """Learner and collectors are never further apart than the slack, in rounds.
+def check_pace(run: Path, max_lag: float, collectors: int) -> None:
+    """Learner and collectors are never further apart than the lag, in rounds.
 
     Collectors look between chunks, so each may overshoot by one; the learner by an update.
     """
-    chunk = max(1, int(slack * STEPS / collectors / 4))
+    chunk = max(1, int(max_lag * STEPS / collectors / 4))
     passed = None
     for record in records(run):
         collected = record["env_steps"] / (STEPS * ENVIRONMENTS)
         overshoot = (chunk * collectors + 1) / STEPS
-        assert -slack - 1 / UPDATES <= collected - record["round"] <= slack + overshoot, record
+        assert -max_lag - 1 / UPDATES <= collected - record["round"] <= max_lag + overshoot, record
         behind = record["round"] * UPDATES - record["update"]
         # Slots are passed without an update only until the first trajectory is stored.
         assert passed is None or behind == passed
@@ -138,7 +138,7 @@ def test_a_run_reaches_its_rounds_at_its_pace_though_a_collector_is_killed(
         .endswith(": the collector 1 was killed by SIGKILL\n")
     )
     assert rounds(run) == list(range(1, 61))
-    check_pace(run, slack=1.0, collectors=2)
+    check_pace(run, max_lag=1.0, collectors=2)
     last = records(run)[-1]
     assert last["dropped"] in (0, 4)  # Those of the killed one, if it ever said that it had begun.
     assert Replay(run / "replay", 10_000).stored == last["trajectories"]
@@ -160,12 +160,12 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, begin: Begin)
     assert process.returncode == 130, said
     stopping = "stopping after this round; what was learned is saved. Again to stop at once.\n"
     assert said.count(stopping) == 1
-    assert said[-1] == "Stopped and saved. The same command with resume=true goes on.\n"
+    assert said[-1] == "Stopped after saving. The same command with --resume continues the run.\n"
     wait_for_none(run)
     stopped = rounds(run)[-1]
-    again = amago("train", spec, f"run={run}", f"training.rounds={stopped + 3}", "resume=true")
+    again = amago("train", spec, f"--run={run}", f"training.rounds={stopped + 3}", "--resume")
     assert again.returncode == 0, again.stderr
-    assert f"going on after round {stopped}, update " in again.stderr
+    assert f"resuming after round {stopped}, update " in again.stderr
     assert rounds(run) == list(range(1, stopped + 4))
     evaluated = amago("evaluate", run)
     assert evaluated.returncode == 0, evaluated.stderr
@@ -177,11 +177,11 @@ def test_a_second_training_in_the_folder_is_refused(tmp_path: Path, begin: Begin
     process = begin(spec, run, "training.rounds=20000")
     assert process.stderr is not None
     next(process.stderr)
-    second = amago("train", spec, f"run={run}", "training.rounds=20000", "resume=true")
+    second = amago("train", spec, f"--run={run}", "training.rounds=20000", "--resume")
     assert second.returncode == 2
     assert second.stderr == (
         f"Error: {run} is being trained by process {process.pid}. Wait for its end, or stop it with "
-        "Ctrl-C; then resume=true goes on.\n"
+        "Ctrl-C; then --resume continues the run.\n"
     )
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
@@ -213,7 +213,7 @@ def test_whatever_is_killed_at_any_moment_the_run_goes_on(
         seen |= {path.name for path in (run / "replay").glob("*.safetensors")}
         if victim in ("group", "supervisor"):
             process.communicate(timeout=60)
-            process = begin(spec, run, *(["resume=true"] if run.exists() else []))
+            process = begin(spec, run, *(["--resume"] if run.exists() else []))
     deadline = time.monotonic() + 120
     before = rounds(run)[-1]
     while rounds(run)[-1] <= before:
@@ -241,7 +241,7 @@ def test_t_maze_is_solved(tmp_path: Path) -> None:
     # Short, and with time to spare: when it is solved is chance, and never the same one twice.
     words = ["environment.length=20", "agent.context_length=21", "training.rounds=60"]
     done = subprocess.run(
-        command(["train", example, f"run={tmp_path / 'run'}", "running.mode=async", *words]),
+        command(["train", example, f"--run={tmp_path / 'run'}", "running.mode=async", *words]),
         env=environment(),
         capture_output=True,
         text=True,

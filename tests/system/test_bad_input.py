@@ -67,13 +67,13 @@ def train(*words: str) -> Result:
             "the agent cannot be evaluated on environment standard/bandit: its actions are "
             "Discrete(7), those of standard/bandit are Discrete(3).",
         ),
-        (["run=small.yaml/run"], "small.yaml/run cannot be made: Not a directory."),
+        (["--run=small.yaml/run"], "small.yaml/run cannot be made: Not a directory."),
         (
             ["init_from=small.yaml"],
             "init_from is small.yaml, which is no run (it holds no spec.yaml) and no checkpoint (it "
             "holds no state.json).",
         ),
-        (["run=nothing", "resume=true"], "nothing is no run: it does not exist."),
+        (["--run=nothing", "--resume"], "nothing is no run: it does not exist."),
     ],
     ids=["spec", "sizes", "id", "arguments", "held-out", "folder", "init_from", "resume"],
 )
@@ -96,11 +96,11 @@ def test_a_missing_spec_is_one_message(folder: Path) -> None:
 def test_a_folder_that_exists_is_one_message_of_the_installed_command(tmp_path: Path) -> None:
     write_spec(tmp_path)
     (tmp_path / "taken").mkdir()
-    done = amago("train", "small.yaml", "run=taken", cwd=tmp_path)
+    done = amago("train", "small.yaml", "--run=taken", cwd=tmp_path)
     assert done.stderr == (
-        "Error: taken exists. Add resume=true to go on with that run (from Python, "
+        "Error: taken exists. Add --resume to continue that run (from Python, "
         "train(..., resume=True)), "
-        "or run=OTHER/FOLDER to begin another one.\n"
+        "or --run OTHER/FOLDER to begin another one.\n"
     )
     assert done.stdout == ""
     assert done.returncode == 2

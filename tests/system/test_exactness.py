@@ -30,7 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 def kill_after(spec: Path, run: Path, moment: float, *words: str) -> bool:
     """Train, and kill -9 so many seconds after the run's next checkpoint; say whether that hit."""
-    process = start("train", spec, f"run={run}", *words)
+    process = start("train", spec, f"--run={run}", *words)
     before = newest_checkpoint(run)
     wait_while(process, lambda: newest_checkpoint(run) == before)
     time.sleep(moment)
@@ -49,15 +49,15 @@ def killed(process: subprocess.Popen[str]) -> bool:
 def test_a_run_killed_twice_ends_with_the_bits_of_one_in_one_go(case: str, tmp_path: Path) -> None:
     spec = write_spec(tmp_path, **CASES[case])
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    done = amago("train", spec, f"run={whole}")
+    done = amago("train", spec, f"--run={whole}")
     assert done.returncode == 0, done.stderr
     chance = random.Random(case)
     moments = [chance.uniform(0.0, 0.2), chance.uniform(0.0, 0.2)]
-    hits = [kill_after(spec, parts, moments[0]), kill_after(spec, parts, moments[1], "resume=true")]
+    hits = [kill_after(spec, parts, moments[0]), kill_after(spec, parts, moments[1], "--resume")]
     assert any(hits), "both runs ended before they could be killed: nothing was tried"
-    again = amago("train", spec, f"run={parts}", "resume=true")
+    again = amago("train", spec, f"--run={parts}", "--resume")
     assert again.returncode == 0, again.stderr
-    assert "going on after round" in again.stderr
+    assert "resuming after round" in again.stderr
     assert learned(parts) == learned(whole)
     assert rounds(parts) == rounds(whole) == list(range(1, 21))
 
@@ -69,27 +69,27 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(case: str, tmp_pat
     training = {**CASES[case].get("training", SMALL["training"]), "updates_per_round": 10}
     spec = write_spec(tmp_path, **{**CASES[case], "training": training})
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert amago("train", spec, f"run={whole}").returncode == 0
+    assert amago("train", spec, f"--run={whole}").returncode == 0
     chance = random.Random(case)
     hits = []
     for reached in [1, *sorted(chance.sample(range(2, 18), 2))]:
         hits += kill_twice(spec, parts, reached, chance)
     assert any(hits), "every run ended before it could be killed: nothing was tried"
-    again = amago("train", spec, f"run={parts}", "resume=true")
+    again = amago("train", spec, f"--run={parts}", "--resume")
     assert again.returncode == 0, again.stderr
-    assert "going on after round" in again.stderr
+    assert "resuming after round" in again.stderr
     assert learned(parts) == learned(whole)
     assert rounds(parts) == list(range(1, 21))
 
 
 def kill_twice(spec: Path, run: Path, reached: int, chance: random.Random) -> list[bool]:
     """Kill a run that has recorded so many rounds, and again as soon as it puts itself in order."""
-    process = start("train", spec, f"run={run}", *(["resume=true"] * run.exists()))
+    process = start("train", spec, f"--run={run}", *(["--resume"] * run.exists()))
     wait_while(process, lambda: recorded(run) < reached)
     time.sleep(chance.uniform(0.0, 0.1))
     first = killed(process)
     left = sizes(run)
-    process = start("train", spec, f"run={run}", "resume=true")
+    process = start("train", spec, f"--run={run}", "--resume")
     wait_while(process, lambda: sizes(run) == left)
     time.sleep(chance.uniform(0.0, 0.02))
     return [first, killed(process)]

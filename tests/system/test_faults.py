@@ -12,7 +12,7 @@ from programs import amago, environment, newest_checkpoint, rounds, start, write
 
 def test_ctrl_c_stops_after_the_round_and_the_same_command_goes_on(tmp_path: Path) -> None:
     spec, run = write_spec(tmp_path), tmp_path / "run"
-    process = start("train", spec, f"run={run}", "training.rounds=2000", "checkpoints.every=1000")
+    process = start("train", spec, f"--run={run}", "training.rounds=2000", "checkpoints.every=1000")
     assert process.stderr is not None
     said = [next(process.stderr), next(process.stderr)]  # Training has begun, round 1 is done.
     process.send_signal(signal.SIGINT)
@@ -23,15 +23,15 @@ def test_ctrl_c_stops_after_the_round_and_the_same_command_goes_on(tmp_path: Pat
         said.count("stopping after this round; what was learned is saved. Again to stop at once.\n")
         == 1
     )
-    assert said[-1] == "Stopped and saved. The same command with resume=true goes on.\n"
+    assert said[-1] == "Stopped after saving. The same command with --resume continues the run.\n"
     stopped = rounds(run)[-1]
     newest = newest_checkpoint(run)
     assert newest is not None
     assert newest.name == f"round-{stopped:08}"
     more = stopped + 3
-    again = amago("train", spec, f"run={run}", f"training.rounds={more}", "resume=true")
+    again = amago("train", spec, f"--run={run}", f"training.rounds={more}", "--resume")
     assert again.returncode == 0, again.stderr
-    assert f"going on after round {stopped}, update " in again.stderr
+    assert f"resuming after round {stopped}, update " in again.stderr
     assert rounds(run) == list(range(1, more + 1))
 
 
@@ -54,5 +54,5 @@ def test_a_reading_that_is_no_number_stops_the_run_and_loses_nothing(tmp_path: P
     assert rounds(tmp_path / run) == list(range(1, 11))  # Rounds of 25 steps: round 11 broke.
     mended = train(-1, "resume")
     assert mended.returncode == 0, mended.stderr
-    assert "going on after round 10, update 50" in mended.stderr
+    assert "resuming after round 10, update 50" in mended.stderr
     assert rounds(tmp_path / run) == list(range(1, 21))

@@ -43,7 +43,7 @@ def test_a_run_stops_where_the_disk_is_full_and_goes_on_where_there_is_room(
 ) -> None:
     spec = write_spec(tmp_path, checkpoints={"every": 1}, replay={"capacity": 20_000})
     run = disk(kilobytes) / "run"
-    words = ("train", spec, f"run={run}", "training.rounds=60", "training.updates_per_round=1")
+    words = ("train", spec, f"--run={run}", "training.rounds=60", "training.updates_per_round=1")
     stopped = amago(*words)
     *_, last = stopped.stderr.splitlines()
     assert stopped.returncode == 2, stopped.stderr
@@ -52,6 +52,6 @@ def test_a_run_stops_where_the_disk_is_full_and_goes_on_where_there_is_room(
     assert "Traceback" not in stopped.stderr
     amago_core.load(run)
     disk(8000)
-    finished = amago(*words, "resume=true")
+    finished = amago(*words, "--resume")
     assert finished.returncode == 0, finished.stderr
     assert rounds(run) == list(range(1, 61))

@@ -36,7 +36,7 @@ def amago(*words: str) -> str:
 
 def trained(example: str, run: Path, *overrides: str) -> dict[str, Any]:
     """Train an example; return the metrics of its last round."""
-    amago("train", str(EXAMPLES / example), f"run={run}", *overrides)
+    amago("train", str(EXAMPLES / example), f"--run={run}", *overrides)
     last: dict[str, Any] = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     return last
 

@@ -117,7 +117,7 @@ def test_a_run_spans_machines_goes_on_when_one_is_lost_and_resumes(
     tmp_path: Path, cluster: Any, nodes: list[Any], spec: Path, launch: Launch
 ) -> None:
     run = tmp_path / "run"
-    process = launch(*command(["train", spec, f"run={run}", "training.rounds=20000"]))
+    process = launch(*command(["train", spec, f"--run={run}", "training.rounds=20000"]))
     assert process.stderr is not None
     said = [next(process.stderr), next(process.stderr)]  # Training has begun, round 1 is done.
     until(lambda: len(collectors(run)) == 2)
@@ -137,15 +137,15 @@ def test_a_run_spans_machines_goes_on_when_one_is_lost_and_resumes(
     said += process.communicate(timeout=120)[1].splitlines(keepends=True)
     assert process.returncode == 130, said
     assert f"the collector {lost} was lost; it is started again (1 of at most 3 times)\n" in said
-    assert said[-1] == "Stopped and saved. The same command with resume=true goes on.\n"
+    assert said[-1] == "Stopped after saving. The same command with --resume continues the run.\n"
     check(run)
 
     stopped = rounds(run)[-1]
-    again = amago("train", spec, f"run={run}", f"training.rounds={stopped + 3}", "resume=true")
+    again = amago("train", spec, f"--run={run}", f"training.rounds={stopped + 3}", "--resume")
     assert again.returncode == 0, again.stderr
-    assert f"going on after round {stopped}, update " in again.stderr
+    assert f"resuming after round {stopped}, update " in again.stderr
     words = (f"training.rounds={stopped + 5}", "running.engine=local", "running.ray_address=null")
-    local = amago("train", spec, f"run={run}", *words, "resume=true")
+    local = amago("train", spec, f"--run={run}", *words, "--resume")
     assert local.returncode == 0, local.stderr
     assert rounds(run) == list(range(1, stopped + 6))
     check(run)
@@ -155,7 +155,7 @@ def check(run: Path) -> None:
     """Nothing is missing, nothing is damaged, and nobody is left."""
     until(lambda: all(gone(each["pid"]) for each in collectors(run)))
     wait_for_none(run)
-    check_pace(run, slack=1.0, collectors=2)
+    check_pace(run, max_lag=1.0, collectors=2)
     ended = sum(each["totals"][""]["ended"] for each in collectors(run))
     stored = Replay(run / "replay", 10_000).stored
     assert stored == ended >= records(run)[-1]["trajectories"]
@@ -165,7 +165,7 @@ def check(run: Path) -> None:
 
 def test_actors_end_with_the_process_that_trains(tmp_path: Path, spec: Path, launch: Launch) -> None:
     run = tmp_path / "run"
-    process = launch(*command(["train", spec, f"run={run}", "training.rounds=20000"]))
+    process = launch(*command(["train", spec, f"--run={run}", "training.rounds=20000"]))
     until(lambda: (run / "exchange").is_dir() and len(collectors(run)) == 2)
     process.kill()
     until(lambda: all(gone(each["pid"]) for each in collectors(run)))

@@ -25,14 +25,14 @@ _POLL_SECONDS = 0.005
 
 
 class AsyncExperience:
-    """The learner's view of collector processes: their files in the exchange, and the replay.
+    """The learner's view of collector processes: their files in the shared, and the replay.
 
     Args:
         spec: The resolved spec.
         folder: Of the run.
         parts: The composed parts; the agent's weights are what is published.
         note: Shows one sentence to the user.
-        lifeline: Says when to end.
+        commands: Says when to end.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class AsyncExperience:
         folder: RunDir,
         parts: Composition,
         note: Callable[[str], None],
-        lifeline: CommandPipe,
+        commands: CommandPipe,
     ) -> None:
         self._spec, self._folder, self._agent = spec, folder, parts.agent
         self._has_dataset = parts.dataset is not None
-        self._note, self._lifeline = note, lifeline
-        self._pace, self._exchange = RateLimiter.of(spec), SharedFiles(folder.exchange)
+        self._note, self._commands = note, commands
+        self._limiter, self._shared = RateLimiter.of(spec), SharedFiles(folder.shared_files)
         self.limit: int | None = None
         self._known: dict[str, CollectorProgress] = {}
         self._counted = EpisodeTotals()
@@ -73,7 +73,7 @@ class AsyncExperience:
 
     def begin(self) -> None:
         """Open the replay; what is stored there already is learned from, for nothing stored is lost."""
-        self._exchange.folder.mkdir(exist_ok=True)
+        self._shared.folder.mkdir(exist_ok=True)
         self._folder.replay.mkdir(exist_ok=True)
         self.replay: Replay = open_replay(self._spec, self._folder, self._note)
         self._look()
@@ -89,7 +89,7 @@ class AsyncExperience:
         for name, stored in facts["collectors"].items():
             before = CollectorProgress.of(stored)
             if name not in self._known or self._known[name].steps < before.steps:
-                self._exchange.tell_collected(name, before)
+                self._shared.write_progress(name, before)
         self._look()
         self._counted = EpisodeTotals(facts["counted"])
 
@@ -99,24 +99,24 @@ class AsyncExperience:
     def fault(self) -> None:
         """Others store what they have."""
 
-    def turn(self, rounds: int, slots: int, update: int) -> bool:
+    def wait_for_data(self, rounds: int, slots: int, update: int) -> bool:
         """Wait for the collectors as long as the learner is too far ahead of them.
 
         Raises:
             OrphanedError: If the process that started this one is gone.
             HaltedError: If this process is to end at once.
         """
-        learned, looked = self._pace.learned(rounds, slots), False
+        learned, looked = self._limiter.learned(rounds, slots), False
         while True:
-            self._lifeline.check()
+            self._commands.check()
             something = self._has_dataset or bool(len(self.replay.view()))
-            may_go_on = self._pace.may_update if something else self._pace.may_pass
-            if may_go_on(learned, self._pace.collected(self._steps)) and (something or looked):
+            may_proceed = self._limiter.may_update if something else self._limiter.may_skip
+            if may_proceed(learned, self._limiter.collected(self._steps)) and (something or looked):
                 if rounds and not something:
                     self._tell_idle()
                 return something
             if looked:
-                self._exchange.tell_learned(learned, update)
+                self._shared.write_learned(learned, update)
                 time.sleep(_POLL_SECONDS)
             self._look()
             looked = True
@@ -132,17 +132,17 @@ class AsyncExperience:
 
     def _look(self) -> None:
         """Look what the collectors have done: first how far they are, so that it is stored by then."""
-        self._known = self._exchange.collectors()
+        self._known = self._shared.collectors()
         self.replay.refresh()
 
-    def updated(self, rounds: int, slots: int, update: int) -> None:
+    def after_update(self, rounds: int, slots: int, update: int) -> None:
         """Publish the weights and say how far the learner is, each now and then."""
-        last = slots == self._pace.slots
-        if slots == 0 or last or slots % self._pace.updates_per_publishing == 0:
-            self._exchange.publish(self._agent, update)
+        last = slots == self._limiter.slots
+        if slots == 0 or last or slots % self._limiter.updates_per_publishing == 0:
+            self._shared.publish(self._agent, update)
             self.replay.refresh()
-        if slots == 0 or last or slots % self._pace.slots_per_report == 0:
-            self._exchange.tell_learned(self._pace.learned(rounds, slots), update)
+        if slots == 0 or last or slots % self._limiter.slots_per_report == 0:
+            self._shared.write_learned(self._limiter.learned(rounds, slots), update)
 
     def metrics(self) -> Metrics:
         """Return how the trajectories went that ended since last asked."""

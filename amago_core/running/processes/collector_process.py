@@ -37,23 +37,23 @@ COLLECTOR_STREAMS = 1000
 _POLL_SECONDS = 0.005
 
 
-def run_collector(lifeline: CommandPipe, channel: EventPipe) -> None:
+def run_collector(commands: CommandPipe, events: EventPipe) -> None:
     """Collect until told to stop."""
-    job = lifeline.job
+    job = commands.job
     torch.set_num_threads(1)
     spec = load_spec(job.spec, local_environment=True)
     folder = RunDir(Path(job.folder))
     join_run(folder)
-    task = compose_task(spec.environment, spec.seed, lifeline.environment())
+    task = compose_task(spec.environment, spec.seed, commands.environment())
 
     def note(text: str) -> None:
-        channel.send("note", text=f"{job.name.replace('_', ' ')}: {text}")
+        events.send("note", text=f"{job.name.replace('_', ' ')}: {text}")
 
     process = CollectorProcess(spec, folder, task, job.number, note)
     try:
-        while not lifeline.stopping:
-            lifeline.check()
-            if not process.go_on():
+        while not commands.stopping:
+            commands.check()
+            if not process.collect_chunk():
                 time.sleep(_POLL_SECONDS)
     finally:
         process.close()
@@ -84,7 +84,7 @@ class CollectorLife:
         before: CollectorProgress | None,
         note: Callable[[str], None],
     ) -> None:
-        self.pace = RateLimiter.of(spec)
+        self.limiter = RateLimiter.of(spec)
         known = self._known = before or CollectorProgress()
         known.dropped += known.started
         known.life += 1
@@ -93,7 +93,7 @@ class CollectorLife:
         self.agent = compose_agent(spec.agent, task).to(device_of(spec))
         count = spec.collector.environments
         # Tasks that began after the last time it was said how many: never to be begun again, whatever
-        # the pace was then.
+        # the limiter was then.
         begun = known.begun + (LONGEST_CHUNK + 1) * count * (known.life > 1)
         tasks = TaskSeeds(spec.seed, COLLECTOR_STREAMS + number, np.zeros(count, np.int64), begun)
         exploration = compose_exploration(spec, task)
@@ -103,10 +103,10 @@ class CollectorLife:
         self._cpu_before = known.cpu_seconds
         self._dropped_before, self._restarts_before = known.dropped, known.restarts
 
-    def go_on(self, sink: Sink) -> None:
+    def collect_chunk(self, sink: Sink) -> None:
         """Take the next chunk of steps."""
         outcomes: list[EpisodeStats] = []
-        self.collector.run(self.pace.chunk, sink, outcomes)
+        self.collector.run(self.limiter.chunk, sink, outcomes)
         for outcome in outcomes:
             self._tally.add(outcome)
 
@@ -142,40 +142,40 @@ class CollectorProcess:
         note: Callable[[str], None],
     ) -> None:
         self.name = f"collector_{number}"
-        self.exchange = SharedFiles(folder.exchange)
-        self._life = CollectorLife(spec, task, number, self.exchange.collector(self.name), note)
-        self.pace, self.collector = self._life.pace, self._life.collector
-        self._follower = WeightFollower(self.exchange, self._life.agent)
+        self.shared = SharedFiles(folder.shared_files)
+        self._life = CollectorLife(spec, task, number, self.shared.collector(self.name), note)
+        self.limiter, self.collector = self._life.limiter, self._life.collector
+        self._follower = WeightFollower(self.shared, self._life.agent)
         self._follower.follow()
-        self._shelf = ShardBuffer(folder.replay, self.name, self.pace, self.collector.steps)
+        self._buffer = ShardBuffer(folder.replay, self.name, self.limiter, self.collector.steps)
         self.collector.start()
         self._tell()
 
-    def go_on(self) -> bool:
+    def collect_chunk(self) -> bool:
         """Take the next chunk of steps; return False if the learner is too far behind for it."""
-        known = self.exchange.collectors()
-        collected = self.pace.collected(sum(each.steps for each in known.values()))
-        if not self.pace.may_collect(self.exchange.learned(), collected):
-            if self._shelf.waiting:  # Perhaps what the learner is waiting for.
-                self._shelf.flush(self._follower.update)
+        known = self.shared.collectors()
+        collected = self.limiter.collected(sum(each.steps for each in known.values()))
+        if not self.limiter.may_collect(self.shared.learned(), collected):
+            if self._buffer.waiting:  # Perhaps what the learner is waiting for.
+                self._buffer.flush(self._follower.update)
                 self._tell()
             return False
         self._follower.follow()
-        self._life.go_on(self._shelf.append)
-        self._shelf.advance(self.collector.steps, self._follower.update)
+        self._life.collect_chunk(self._buffer.append)
+        self._buffer.advance(self.collector.steps, self._follower.update)
         self._tell()
         return True
 
     def _tell(self) -> None:
         """Say what was done; only after it is stored, for what is not said is done again."""
         known = self._life.progress()
-        known.started += self._shelf.waiting
-        self.exchange.tell_collected(self.name, known)
+        known.started += self._buffer.waiting
+        self.shared.write_progress(self.name, known)
 
     def close(self) -> None:
         """Store what is finished and close the environments."""
         try:
-            self._shelf.flush(self._follower.update)
+            self._buffer.flush(self._follower.update)
             self._tell()
         finally:
             self.collector.environments.close()

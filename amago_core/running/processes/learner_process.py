@@ -10,7 +10,7 @@ from amago_core.run_folder.run_dir import RunDir
 from amago_core.running.interleaved import compose_run
 from amago_core.running.loop import TrainingLoop
 from amago_core.running.processes.async_experience import AsyncExperience
-from amago_core.running.processes.messages import ChannelReporter, PipeStopRequest
+from amago_core.running.processes.messages import EventReporter, PipeStopRequest
 from amago_core.running.result import Result
 from amago_core.spec import load_spec
 from amago_core.system.threads import thread_count
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from amago_core.running.processes.messages import CommandPipe, EventPipe
 
 
-def run_learner(lifeline: CommandPipe, channel: EventPipe) -> None:
+def run_learner(commands: CommandPipe, events: EventPipe) -> None:
     """Learn from what collectors collect, until the spec says stop."""
-    job, reporter = lifeline.job, ChannelReporter(channel)
+    job, reporter = commands.job, EventReporter(events)
     spec, folder = load_spec(job.spec, local_environment=True), RunDir(Path(job.folder))
     threads = thread_count(spec.running.threads)  # Set by the process that started this one.
-    parts, transfer = compose_run(spec, folder, lifeline.environment(), job.resume, threads)
-    lifeline.check()  # Composing takes seconds; an orphan must not begin a run.
+    parts, transfer = compose_run(spec, folder, commands.environment(), job.resume, threads)
+    commands.check()  # Composing takes seconds; an orphan must not begin a run.
     if not job.resume:
         folder.create(spec, parts.task)
     join_run(folder)
-    experience = AsyncExperience(spec, folder, parts, reporter.note, lifeline)
+    experience = AsyncExperience(spec, folder, parts, reporter.note, commands)
     loop = TrainingLoop(spec, folder, parts, experience, reporter, transfer)
     try:
         loop.prepare(job.resume)
-        channel.send("ready")
-        result = loop.go(job.resume, lambda _: PipeStopRequest(lifeline))
-        channel.send("result", **_as_event(result))
+        events.send("ready")
+        result = loop.go(job.resume, lambda _: PipeStopRequest(commands))
+        events.send("result", **_as_event(result))
     finally:
         loop.close()
 

@@ -119,19 +119,19 @@ class CommandPipe:
 
 
 class PipeStopRequest:
-    """A request to stop after the round, when it comes over the lifeline; see :class:`Interruption`.
+    """A request to stop after the round, when it comes over the commands; see :class:`Interruption`.
 
     Args:
-        lifeline: Where it comes from.
+        commands: Where it comes from.
     """
 
-    def __init__(self, lifeline: CommandPipe) -> None:
-        self._lifeline = lifeline
+    def __init__(self, commands: CommandPipe) -> None:
+        self._commands = commands
 
     @property
     def requested(self) -> bool:
         """Whether it came."""
-        return self._lifeline.stopping
+        return self._commands.stopping
 
     def __enter__(self) -> PipeStopRequest:
         return self
@@ -169,36 +169,36 @@ class EventPipe:
             raise OrphanedError from None
 
 
-class ChannelReporter:
-    """A reporter at the other end of the channel; see :class:`amago_core.running.progress.Reporter`.
+class EventReporter:
+    """A reporter at the other end of the events; see :class:`amago_core.running.progress.Reporter`.
 
     Args:
-        channel: Where it is told of.
+        events: Where it is told of.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, channel: EventPipe, clock: Callable[[], float] = time.monotonic) -> None:
-        self._channel, self._clock = channel, clock
+    def __init__(self, events: EventPipe, clock: Callable[[], float] = time.monotonic) -> None:
+        self._events, self._clock = events, clock
         self._ticked = -1.0
 
     def start(self, title: str, rounds: int, done: int) -> None:
         """Tell of the beginning."""
-        self._channel.send("start", title=title, rounds=rounds, done=done)
+        self._events.send("start", title=title, rounds=rounds, done=done)
 
     def tick(self, phase: str, done: int, total: int) -> None:
         """Tell of a step within a round, where the last one told of is not just past."""
         now = self._clock()
         if now - self._ticked >= _TICK_SECONDS or done == total:
             self._ticked = now
-            self._channel.send("tick", phase=phase, done=done, total=total)
+            self._events.send("tick", phase=phase, done=done, total=total)
 
     def round(self, metrics: Mapping[str, Any]) -> None:
         """Tell of a round."""
-        self._channel.send("round", metrics=dict(metrics))
+        self._events.send("round", metrics=dict(metrics))
 
     def note(self, text: str) -> None:
         """Tell a sentence."""
-        self._channel.send("note", text=text)
+        self._events.send("note", text=text)
 
     def finish(self) -> None:
         """The other end knows by itself."""

@@ -36,9 +36,9 @@ class RunProcess:
         self.name, self._threads = name, threads
         self.title = name.replace("_", " ")
         self.starts = 0
-        self.last_words = ""
+        self.last_output = ""
         self._process: subprocess.Popen[bytes] | None = None
-        self._heard = b""
+        self._received = b""
 
     @property
     def alive(self) -> bool:
@@ -58,7 +58,7 @@ class RunProcess:
             local: The pickled function that makes environments; empty without one.
         """
         self.starts += 1
-        self.last_words, self._heard = "", b""
+        self.last_output, self._received = "", b""
         with signals_blocked(signal.SIGINT, signal.SIGTERM):  # See child.py.
             process = self._process = subprocess.Popen(
                 [
@@ -93,8 +93,8 @@ class RunProcess:
             piece = os.read(self.output, 2**16)
             if not piece:
                 break
-            self._heard += piece
-        *lines, self._heard = self._heard.split(b"\n")
+            self._received += piece
+        *lines, self._received = self._received.split(b"\n")
         return [json.loads(line) for line in lines]
 
     def wait_for_events(self, seconds: float) -> list[dict[str, Any]]:
@@ -106,7 +106,7 @@ class RunProcess:
         """Whether the process has ended."""
         return self._process is None or self._process.poll() is not None
 
-    def bury(self) -> str:
+    def reap(self) -> str:
         """Close what was left of it; return how it ended."""
         process = cast("subprocess.Popen[bytes]", self._process)
         code = process.wait()
@@ -125,4 +125,4 @@ class RunProcess:
             self.wait_for_events(0.05)  # Or a full pipe would keep it.
         if not self.ended():
             self._process.kill()
-        self.bury()
+        self.reap()

@@ -20,9 +20,9 @@ def main() -> None:
     """Do the job that comes over standard input; say over standard output what happens."""
     _ignore_signals()
     try:
-        lifeline, channel = _connect()
-        sys.path[:] = lifeline.job.path
-        code = _work(lifeline, channel)
+        commands, events = _connect()
+        sys.path[:] = commands.job.path
+        code = _work(commands, events)
     except OrphanedError:
         code = CRASH
     sys.stderr.flush()
@@ -53,29 +53,29 @@ def _connect() -> tuple[CommandPipe, EventPipe]:
     return CommandPipe(source), EventPipe(target)
 
 
-def _work(lifeline: CommandPipe, channel: EventPipe) -> int:
-    lifeline.watch()
+def _work(commands: CommandPipe, events: EventPipe) -> int:
+    commands.watch()
     try:
-        _role(lifeline, channel)
+        _role(commands, events)
     except OrphanedError:
         raise
     except HaltedError:
         return 0
     except AmagoError as error:
-        channel.send("mistake", **error_to_event(error))
+        events.send("mistake", **error_to_event(error))
         return USER_ERROR
     except BaseException:
-        channel.send("crash", text=traceback.format_exc())
+        events.send("crash", text=traceback.format_exc())
         return CRASH
     return 0
 
 
-def _role(lifeline: CommandPipe, channel: EventPipe) -> Any:
-    if lifeline.job.name == "learner":
+def _role(commands: CommandPipe, events: EventPipe) -> Any:
+    if commands.job.name == "learner":
         from amago_core.running.processes.learner_process import run_learner
 
-        run_learner(lifeline, channel)
+        run_learner(commands, events)
     else:
         from amago_core.running.processes.collector_process import run_collector
 
-        run_collector(lifeline, channel)
+        run_collector(commands, events)

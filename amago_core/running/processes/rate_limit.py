@@ -6,7 +6,7 @@ them, each environment takes half of ``steps_per_round``. So the updates per env
 number of rounds and every schedule are those of an interleaved run of the same spec.
 
 Only steps and updates are counted, never time. Steps count when they are taken, not when the
-trajectory they belong to is stored: otherwise a trajectory longer than the slack would stop both sides.
+trajectory they belong to is stored: otherwise a trajectory longer than the lag would stop both sides.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class RateLimiter:
         steps_per_round: Steps of each environment in an interleaved round, at least 1.
         updates_per_round: Updates in a round.
         collectors: Processes that share the steps of a round.
-        slack: Rounds by which either side may be ahead.
+        max_lag: Rounds by which either side may be ahead.
     """
 
     steps_per_round: int
     updates_per_round: int
     collectors: int
-    slack: float
+    max_lag: float
 
     @classmethod
     def of(cls, spec: RunSpec) -> RateLimiter:
-        """Return the pace of a spec."""
+        """Return the limiter of a spec."""
         training, running = spec.training, spec.running
         return cls(
-            training.steps_per_round, training.updates_per_round, running.collectors, running.slack
+            training.steps_per_round, training.updates_per_round, running.collectors, running.max_lag
         )
 
     @property
@@ -69,20 +69,20 @@ class RateLimiter:
 
     def may_update(self, learned: float, collected: float) -> bool:
         """Whether the learner may take its next update."""
-        return learned < collected + self.slack
+        return learned < collected + self.max_lag
 
-    def may_pass(self, learned: float, collected: float) -> bool:
+    def may_skip(self, learned: float, collected: float) -> bool:
         """Whether the learner may pass its next slot, because nothing is stored yet."""
-        return collected >= learned + min(self.slack, 1 / self.slots)
+        return collected >= learned + min(self.max_lag, 1 / self.slots)
 
     def may_collect(self, learned: float, collected: float) -> bool:
         """Whether collectors may take their next chunk of steps."""
-        return collected < learned + self.slack
+        return collected < learned + self.max_lag
 
     @property
     def chunk(self) -> int:
         """Steps between two looks at the learner; all collectors together overshoot by little."""
-        return max(1, min(LONGEST_CHUNK, int(self.slack * self._share / 4)))
+        return max(1, min(LONGEST_CHUNK, int(self.max_lag * self._share / 4)))
 
     @property
     def steps_per_shard(self) -> int:
@@ -97,7 +97,7 @@ class RateLimiter:
     @property
     def slots_per_report(self) -> int:
         """Slots after which the learner says how far it is."""
-        return max(1, int(min(self.slack, 1.0) * self.slots / 8))
+        return max(1, int(min(self.max_lag, 1.0) * self.slots / 8))
 
     @property
     def updates_per_publishing(self) -> int:

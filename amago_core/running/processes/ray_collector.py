@@ -77,9 +77,9 @@ class RemoteCollector:
         """
         return self._report(lambda: self._begin(weights, before))
 
-    def go_on(self, weights: np.ndarray | None) -> Report:
+    def collect_chunk(self, weights: np.ndarray | None) -> Report:
         """Take the next chunk of steps, with other weights where they are given."""
-        return self._report(lambda: self._go_on(weights))
+        return self._report(lambda: self._collect_chunk(weights))
 
     def close(self) -> None:
         """Close the environments."""
@@ -118,11 +118,11 @@ class RemoteCollector:
             ) from error
         return make
 
-    def _go_on(self, weights: np.ndarray | None) -> None:
+    def _collect_chunk(self, weights: np.ndarray | None) -> None:
         assert self._life is not None, "begin comes first"
         if weights is not None:
             self._take_over(weights)
-        self._life.go_on(lambda trajectory: self._ended.append(stored_copy(trajectory)))
+        self._life.collect_chunk(lambda trajectory: self._ended.append(stored_copy(trajectory)))
 
     def _take_over(self, weights: np.ndarray) -> None:
         assert self._life is not None, "begin comes first"

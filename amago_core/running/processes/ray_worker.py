@@ -44,15 +44,15 @@ class RayProcess:
 
     Args:
         name: ``collector_`` and a number.
-        board: Where it meets the learner.
+        hub: Where it meets the learner.
         cluster: Where the actor is.
     """
 
-    def __init__(self, name: str, board: RayHub, cluster: Cluster) -> None:
-        self.name, self._board, self._cluster = name, board, cluster
+    def __init__(self, name: str, hub: RayHub, cluster: Cluster) -> None:
+        self.name, self._hub, self._cluster = name, hub, cluster
         self.title = name.replace("_", " ")
         self.starts = 0
-        self.last_words = ""
+        self.last_output = ""
         self._thread: threading.Thread | None = None
 
     @property
@@ -68,7 +68,7 @@ class RayProcess:
     def start(self, job: ProcessJob, local: bytes) -> None:
         """Begin a life; ``local`` is the pickled function that makes environments, or empty."""
         self.starts += 1
-        self.last_words, self._how, self._update = "", "ended", 0
+        self.last_output, self._how, self._update = "", "ended", 0
         self._stopping, self._halting = threading.Event(), threading.Event()
         self._events: deque[dict[str, Any]] = deque()
         self._bell = os.pipe()
@@ -95,7 +95,7 @@ class RayProcess:
         """Whether this life has ended."""
         return self._thread is None or not self._thread.is_alive()
 
-    def bury(self) -> str:
+    def reap(self) -> str:
         """Close what was left of it; return how it ended."""
         assert self._thread is not None
         self._thread.join()
@@ -110,7 +110,7 @@ class RayProcess:
             return
         self._thread.join(max(0.0, deadline - time.monotonic()))
         self._halting.set()
-        self.bury()
+        self.reap()
 
     def _live(self, job: ProcessJob, local: bytes) -> None:
         try:
@@ -127,38 +127,38 @@ class RayProcess:
             self._say("crash", text=traceback.format_exc())
 
     def _collect(self, job: ProcessJob, local: bytes) -> None:
-        before, shelf = self._board.open(self.name)
+        before, buffer = self._hub.open(self.name)
         actor = self._cluster.collector(job, local)
         try:
-            edition = self._board.edition()
-            report = actor.ask("begin", edition.weights, before, check=self._waiting())
-            self._take(report, shelf)
+            version = self._hub.version()
+            report = actor.ask("begin", version.weights, before, check=self._waiting())
+            self._take(report, buffer)
             while not self._stopping.is_set():
-                if not self._board.may_collect():
-                    shelf.flush(self._update)  # Whatever the learner may be waiting for.
+                if not self._hub.may_collect():
+                    buffer.flush(self._update)  # Whatever the learner may be waiting for.
                     self._stopping.wait(_POLL_SECONDS)
                     continue
-                newest = self._board.edition()
-                weights = None if newest is edition else newest.weights
-                self._take(actor.ask("go_on", weights, check=self._check), shelf)
-                edition = newest
+                newest = self._hub.version()
+                weights = None if newest is version else newest.weights
+                self._take(actor.ask("collect_chunk", weights, check=self._check), buffer)
+                version = newest
             actor.ask("close", check=self._check)
         finally:
             try:
-                shelf.flush(self._update)
+                buffer.flush(self._update)
             finally:
                 actor.kill()
 
-    def _take(self, report: Report, shelf: ShardBuffer) -> None:
+    def _take(self, report: Report, buffer: ShardBuffer) -> None:
         """Store what has ended, and only then say what was done: what is not said is done again."""
         self._update = report.update
         for trajectory in report.trajectories:
-            shelf.append(trajectory)
+            buffer.append(trajectory)
         for text in report.notes:
             self._say("note", text=f"{self.title}: {text}")
         if report.progress is not None:
-            shelf.advance(report.progress.steps, report.update)
-            self._board.tell(self.name, report.progress)
+            buffer.advance(report.progress.steps, report.update)
+            self._hub.tell(self.name, report.progress)
         if report.mistake is not None:
             raise error_from_event(report.mistake)
 
@@ -207,43 +207,43 @@ class RayHub:
     Args:
         spec: The resolved spec.
         folder: The run's folder.
-        cluster: Holds the weights: one copy of each edition, however many collectors there are.
+        cluster: Holds the weights: one copy of each version, however many collectors there are.
     """
 
     def __init__(self, spec: RunSpec, folder: RunDir, cluster: Cluster) -> None:
-        self._replay, self._exchange = folder.replay, SharedFiles(folder.exchange)
-        self._pace, self._cluster = RateLimiter.of(spec), cluster
-        self._published = PublishedWeights(self._exchange)
+        self._replay, self._shared = folder.replay, SharedFiles(folder.shared_files)
+        self._limiter, self._cluster = RateLimiter.of(spec), cluster
+        self._published = PublishedWeights(self._shared)
         self._lock = threading.Lock()
         self._known: dict[str, CollectorProgress] = {}
-        self._edition = WeightVersion(0, None)
+        self._version = WeightVersion(0, None)
 
     def open(self, name: str) -> tuple[CollectorProgress | None, ShardBuffer]:
         """Return what a collector has done in its lives before, and where its trajectories go."""
         with self._lock:
             if not self._known:  # Those of an earlier training are here before the first one begins.
-                self._known = self._exchange.collectors()
+                self._known = self._shared.collectors()
             before = self._known.get(name)
-        return before, ShardBuffer(self._replay, name, self._pace, before.steps if before else 0)
+        return before, ShardBuffer(self._replay, name, self._limiter, before.steps if before else 0)
 
     def tell(self, name: str, collected: CollectorProgress) -> None:
         """Replace what is known of a collector; to be called once that is stored."""
         with self._lock:
             self._known[name] = collected
-        self._exchange.tell_collected(name, collected)
+        self._shared.write_progress(name, collected)
 
     def may_collect(self) -> bool:
         """Whether collectors may take their next chunk of steps."""
         with self._lock:
             steps = sum(each.steps for each in self._known.values())
-        return self._pace.may_collect(self._exchange.learned(), self._pace.collected(steps))
+        return self._limiter.may_collect(self._shared.learned(), self._limiter.collected(steps))
 
-    def edition(self) -> WeightVersion:
+    def version(self) -> WeightVersion:
         """Return the weights that were published last."""
         with self._lock:
             news = self._published.news()
             if news is not None:
                 # An array, because Ray puts arrays into its store without pickling them.
                 weights = self._cluster.put(np.frombuffer(news, np.uint8))
-                self._edition = WeightVersion(self._edition.number + 1, weights)
-            return self._edition
+                self._version = WeightVersion(self._version.number + 1, weights)
+            return self._version

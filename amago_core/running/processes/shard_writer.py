@@ -15,13 +15,13 @@ class ShardBuffer:
     Args:
         replay: Folder of the replay.
         name: The collector's.
-        pace: Says how many steps lie between two shards.
+        limiter: Says how many steps lie between two shards.
         steps: That each of its environments has taken before.
     """
 
-    def __init__(self, replay: Path, name: str, pace: RateLimiter, steps: int) -> None:
+    def __init__(self, replay: Path, name: str, limiter: RateLimiter, steps: int) -> None:
         self._writer = ReplayWriter(replay, name)
-        self._pace, self._steps, self._flushed_at = pace, steps, steps
+        self._limiter, self._steps, self._flushed_at = limiter, steps, steps
 
     @property
     def waiting(self) -> int:
@@ -40,7 +40,7 @@ class ShardBuffer:
             update: After which the weights that act were published.
         """
         self._steps = steps
-        due = steps - self._flushed_at >= self._pace.steps_per_shard
+        due = steps - self._flushed_at >= self._limiter.steps_per_shard
         if due or not self._writer.stored:
             self.flush(update)
 

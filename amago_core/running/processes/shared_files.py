@@ -104,7 +104,7 @@ class SharedFiles:
         found = {name: self.collector(name) for name in names if _COLLECTOR.fullmatch(name)}
         return {name: known for name, known in sorted(found.items()) if known is not None}
 
-    def tell_collected(self, name: str, collected: CollectorProgress) -> None:
+    def write_progress(self, name: str, collected: CollectorProgress) -> None:
         """Replace what a collector says.
 
         Raises:
@@ -119,7 +119,7 @@ class SharedFiles:
         stored = _read(self._learner)
         return 0.0 if stored is None else float(stored["learned"])
 
-    def tell_learned(self, learned: float, update: int) -> None:
+    def write_learned(self, learned: float, update: int) -> None:
         """Replace what the learner says."""
         told = {"pid": os.getpid(), "learned": learned, "update": update}
         _replace(self._learner, json.dumps(told).encode())
@@ -138,11 +138,11 @@ class PublishedWeights:
     """The weights that are published, as bytes.
 
     Args:
-        exchange: Where.
+        shared: Where.
     """
 
-    def __init__(self, exchange: SharedFiles) -> None:
-        self._path = exchange.weights
+    def __init__(self, shared: SharedFiles) -> None:
+        self._path = shared.weights
         self._seen: tuple[int, int, int] | None = None
 
     def news(self) -> bytes | None:
@@ -163,12 +163,12 @@ class WeightFollower:
     """Keeps an agent's weights those that were published last.
 
     Args:
-        exchange: Where they are published.
+        shared: Where they are published.
         agent: Whose weights are replaced, in place.
     """
 
-    def __init__(self, exchange: SharedFiles, agent: Agent) -> None:
-        self._published, self._agent = PublishedWeights(exchange), agent
+    def __init__(self, shared: SharedFiles, agent: Agent) -> None:
+        self._published, self._agent = PublishedWeights(shared), agent
         self.update = 0
 
     def follow(self) -> bool:

@@ -95,9 +95,9 @@ class Supervisor:
         self._locked = self._shown = self._stopping = False
         self._result: dict[str, Any] | None = None
         self._mistake: AmagoError | None = None
-        crew = self._held.enter_context(open_collectors(spec, folder))
-        self._learner = RunProcess("learner", thread_count(spec.running.threads, reserved=crew.beside))
-        self._collectors = crew.collectors
+        group = self._held.enter_context(open_collectors(spec, folder))
+        self._learner = RunProcess("learner", thread_count(spec.running.threads, reserved=group.beside))
+        self._collectors = group.collectors
 
     @property
     def _workers(self) -> list[ProcessHandle]:
@@ -141,17 +141,17 @@ class Supervisor:
                     selector.register(worker.output, EVENT_READ, worker)
             ready = [key.data for key, _ in selector.select(_POLL_SECONDS)]
         for worker in ready:
-            self._hear_all(worker)
+            self._handle_events(worker)
         for worker in self._workers:
             if worker.alive and worker.ended():
-                self._hear_all(worker)
-                self._bury(worker)
+                self._handle_events(worker)
+                self._reap(worker)
 
-    def _hear_all(self, worker: ProcessHandle) -> None:
+    def _handle_events(self, worker: ProcessHandle) -> None:
         for event in worker.events():
-            self._hear(worker, event)
+            self._handle_event(worker, event)
 
-    def _hear(self, worker: ProcessHandle, event: dict[str, Any]) -> None:
+    def _handle_event(self, worker: ProcessHandle, event: dict[str, Any]) -> None:
         match event.pop("event"):
             case "tick":
                 self.reporter.tick(**event)
@@ -169,7 +169,7 @@ class Supervisor:
             case "mistake":
                 self._mistake = self._mistake or error_from_event(event)
             case "crash":
-                worker.last_words = event["text"]
+                worker.last_output = event["text"]
 
     def _learner_is_ready(self) -> None:
         if not self._locked:
@@ -189,18 +189,18 @@ class Supervisor:
         )
         worker.start(job, self._environment)
 
-    def _bury(self, worker: ProcessHandle) -> None:
+    def _reap(self, worker: ProcessHandle) -> None:
         """Decide what the end of a process means."""
-        how = worker.bury()
+        how = worker.reap()
         if self._mistake is not None:
             self._give_up(self._mistake)
         if worker is self._learner and self._result is not None:
             return
-        self._write_last_words(worker, how)
+        self._write_last_output(worker, how)
         if self._stopping and worker is self._learner:
             self._give_up(
                 LostProcessError(
-                    f"the learner {how} before it could save; resume=true goes on from the last "
+                    f"the learner {how} before it could save; --resume continues from the last "
                     f"checkpoint in {self.folder.path}.{_quoted(worker)}"
                 )
             )
@@ -209,7 +209,7 @@ class Supervisor:
             self._give_up(
                 LostProcessError(
                     f"the {worker.title} {how}, and running.max_restarts={most} is used up. "
-                    f"What was saved is in {self.folder.path}; resume=true goes on from there."
+                    f"What was saved is in {self.folder.path}; --resume continues from there."
                     f"{_quoted(worker)}"
                 )
             )
@@ -227,16 +227,16 @@ class Supervisor:
             deadline = time.monotonic() + STOP_TIMEOUT_S
             while not self._learner.ended() and time.monotonic() < deadline:
                 for event in self._learner.wait_for_events(_POLL_SECONDS):
-                    self._hear(self._learner, event)
-            self._hear_all(self._learner)  # What it said last.
+                    self._handle_event(self._learner, event)
+            self._handle_events(self._learner)  # What it said last.
         raise error
 
-    def _write_last_words(self, worker: ProcessHandle, how: str) -> None:
+    def _write_last_output(self, worker: ProcessHandle, how: str) -> None:
         if self.folder.spec.is_file():
             self.folder.errors.mkdir(exist_ok=True)
             with (self.folder.errors / f"{worker.name}.txt").open("a", encoding="utf-8") as file:
                 moment = time.strftime("%Y-%m-%d %H:%M:%S")
-                file.write(f"{moment}: the {worker.title} {how}\n{worker.last_words}")
+                file.write(f"{moment}: the {worker.title} {how}\n{worker.last_output}")
 
     def _conclude(self) -> Result:
         assert self._result is not None
@@ -259,7 +259,7 @@ class Supervisor:
 
 
 def _quoted(worker: ProcessHandle) -> str:
-    return f" Its last error:\n{worker.last_words.rstrip()}" if worker.last_words else ""
+    return f" Its last error:\n{worker.last_output.rstrip()}" if worker.last_output else ""
 
 
 ProcessHandle: TypeAlias = "RunProcess | RayProcess"
@@ -294,6 +294,6 @@ def open_collectors(spec: RunSpec, folder: RunDir) -> Iterator[CollectorGroup]:
     from amago_core.running.processes.ray_worker import RayHub, RayProcess
 
     with join_cluster(spec.running.ray_address) as cluster:
-        board = RayHub(spec, folder, cluster)
-        collectors = [RayProcess(name, board, cluster) for name in names]
+        hub = RayHub(spec, folder, cluster)
+        collectors = [RayProcess(name, hub, cluster) for name in names]
         yield CollectorGroup(collectors, beside=-(-len(names) // cluster.machines))

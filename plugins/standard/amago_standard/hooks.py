@@ -338,7 +338,7 @@ def amago_register_explorations() -> Iterable[Component]:
             "corridor",
             f"{room}.corridor:Corridor",
             exploration.CorridorOptions,
-            "random at the ends of a trajectory, rare slips between: for t-maze",
+            "random at the ends of a trajectory, rare random actions between: for t-maze",
         ),
         Component(
             "none",

@@ -25,8 +25,8 @@ class Corridor(ScaledByTask):
     Epsilon falls from ``start`` to ``end`` over ``anneal_steps`` of one environment, on step 0 and
     on the last four steps of the trajectory; with ``randomize`` it is multiplied there by each task's
     own u ~ U[0, 1), as in every exploration, so that some tasks are played carefully from the first
-    day. On the steps between it is ``slips / length``: about ``slips`` random actions in the whole
-    passage, so that a policy that walks straight on still arrives.
+    day. On the steps between it is ``random_actions / length``: about ``random_actions`` of them in
+    the whole passage, so that a policy that walks straight on still arrives.
 
     A ``length`` of None is the step budget less 1: right for the passive T-maze. Set it for the active
     one, whose budget also counts the steps to the oracle and back.
@@ -51,7 +51,7 @@ class Corridor(ScaledByTask):
                 "or choose exploration=epsilon-greedy"
             )
         self._horizon = context.horizon or (options.length or 0) + 1
-        self._between = min(options.slips / (options.length or max(self._horizon - 1, 1)), 1.0)
+        self._between = min(options.random_actions / (options.length or max(self._horizon - 1, 1)), 1.0)
         self._space = context.action_space
         self._options = options
         self._scale = TaskScale(context.environments, options.randomize)

@@ -6,6 +6,9 @@ Steps are those of one environment: with 24 environments, ``anneal_steps: 1000``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from amago_registry.options import Field, Options
 
 
@@ -59,12 +62,14 @@ class BilevelOptions(Options):
 class CorridorOptions(Options):
     """Options of ``use: corridor``."""
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {"slips": "random_actions"}
+
     start: float = Field(1.0, ge=0, le=1, description="Epsilon where it matters, at the first step.")
     end: float = Field(0.01, ge=0, le=1, description="Epsilon where it matters, after anneal_steps.")
     anneal_steps: int = Field(
         4_000, ge=1, description="Steps of one environment over which epsilon falls from start to end."
     )
-    slips: float = Field(
+    random_actions: float = Field(
         0.5, ge=0, description="Random steps to expect in the whole passage; one is enough to be late."
     )
     length: int | None = Field(

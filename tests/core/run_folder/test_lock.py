@@ -1,0 +1,66 @@
+"""Who may write to a run's folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from ready_runs import create_run
+
+from amago_core.errors import RunDirError
+from amago_core.run_folder.lock import FolderLock, join_run
+
+
+def test_one_training_at_a_time(tmp_path: Path) -> None:
+    folder = create_run(tmp_path / "run")
+    lock = FolderLock(folder)
+    with pytest.raises(RunDirError) as caught:
+        FolderLock(folder)
+    assert str(caught.value) == (
+        f"{folder.path} is being trained by process {os.getpid()}. Wait for its end, or stop it with "
+        "Ctrl-C; then --resume continues the run."
+    )
+    lock.close()
+    FolderLock(folder).close()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    folder = create_run(tmp_path / "run")
+    folder.lock.mkdir()
+    with pytest.raises(RunDirError) as caught:
+        FolderLock(folder)
+    assert str(caught.value) == f"{folder.path} cannot be written: Is a directory."
+
+
+def test_orphans_are_waited_for(tmp_path: Path) -> None:
+    folder = create_run(tmp_path / "run")
+    orphan = join_run(folder)
+    ending = threading.Timer(0.2, os.close, (orphan,))
+    ending.start()
+    began = time.monotonic()
+    FolderLock(folder).close()
+    assert time.monotonic() - began > 0.1
+    ending.join()
+
+
+def test_orphans_that_do_not_end_are_refused_and_the_folder_is_let_go(tmp_path: Path) -> None:
+    folder = create_run(tmp_path / "run")
+    orphan = join_run(folder)
+    with pytest.raises(RunDirError) as caught:
+        FolderLock(folder, patience=0.1)
+    assert str(caught.value) == (
+        f"{folder.path}: processes of the training before have not ended in 0.1 s, though the one that "
+        "started them has. End them, or wait; then --resume continues the run."
+    )
+    FolderLock(folder, orphans=False).close()
+    os.close(orphan)
+
+
+def test_members_of_one_training_share_its_folder(tmp_path: Path) -> None:
+    folder = create_run(tmp_path / "run")
+    members = [join_run(folder), join_run(folder)]
+    for member in members:
+        os.close(member)
