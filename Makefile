@@ -11,7 +11,7 @@ THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Their pins are at odds with each other, so each has an environment of its own.
 SUITES := $(filter-out standard minari,$(notdir $(patsubst %/pyproject.toml,%,$(wildcard $(ROOT)plugins/*/pyproject.toml))))
 
-demo: $(ROOT).venv/installed  ## Train the README's example and draw what came of it.
+demo: $(ROOT).venv/installed  ## Train the README's example and plot its result.
 	$(HERE) $(BIN)/amago train examples/bandit.yaml --run runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 # Each word: an example, what to change in it, and into what.
@@ -19,7 +19,7 @@ COMPARED := maze-runner:relabeler:hindsight maze-runner:relabeler:none \
   package-delivery:relabeler:hindsight package-delivery:relabeler:none \
   dark-key-to-door:agent.backbone:transformer dark-key-to-door:agent.backbone:mlp
 
-results: $(ROOT).venv/developed  ## Runs that examples/README.md compares, three seeds each; hours. Goes on where it was.
+results: $(ROOT).venv/developed  ## Runs that examples/README.md compares, three seeds each; hours. Resumes runs that were interrupted.
 	$(HERE) for seed in 0 1 2; do for run in $(COMPARED); do \
 	  set -- $$(echo $$run | tr : ' '); folder=runs/$$1-$$3-$$seed; again=; \
 	  test -d $$folder && again=--resume; \
@@ -30,10 +30,10 @@ results: $(ROOT).venv/developed  ## Runs that examples/README.md compares, three
 	  $(BIN)/python examples/curves.py runs/$$1-*-? --by $$2.use --output runs/$$1.png || exit; \
 	done
 
-test: $(ROOT).venv/developed  ## The test suite; under 10 minutes on 2 cores.
+test: $(ROOT).venv/developed  ## The test suite; under 6 minutes on 2 idle cores.
 	$(HERE) $(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-long: $(ROOT).venv/developed  ## What needs minutes: learning runs, crashes; under 40 minutes.
+test-long: $(ROOT).venv/developed  ## What needs minutes: learning runs, crashes, compilation; under 30 minutes.
 	$(HERE) $(BIN)/python -m pytest -m slow -v
 
 test-suite: $(if $(filter 1,$(words $(NAME))),$(if $(filter $(NAME),$(SUITES)),$(ROOT).venvs/$(NAME)/installed))  ## One suite: make test-suite NAME=popgym.

@@ -1,13 +1,14 @@
-"""What each attention kernel costs, packed for training and against a cache for acting.
+"""Speed of each attention kernel, packed for training and with a cache for acting.
 
     python -m benchmarks.attention                    # on the CPU, small
     python -m benchmarks.attention --device cuda      # 65,536 timesteps, bf16, L = 128 to 8192
 
-Attention alone, 8 heads of 32 features. Training: forward and backward over a packed stream whose
-sequences are uniform in [L/8, L]. ``padded`` is torch's own kernel on a (batch, longest) block, which
-computes what padding would; only real timesteps are asked for. Acting: one query row for each of 256
+Attention without the rest of the agent, 8 heads of 32 features. Training: forward and backward over a
+packed stream whose sequences are uniform in [L/8, L]. ``padded`` is torch's own kernel on a (batch,
+longest) block, which
+is the padded computation; only real timesteps count. Acting: one query row for each of 256
 environments (32 on the CPU) against a full cache of L timesteps; on the CPU torch's operators act for
-every kernel. One that cannot run here is left out, with its reason below the table.
+every kernel. A kernel that cannot run here is left out, with the reason below the table.
 
 ``of peak`` compares with the machine's own speed in the same process: for training, the products that
 causal attention needs against one large product; for acting, the bytes of the cache against a copy.

@@ -1,10 +1,11 @@
-"""What each sequence backbone costs: to train, to act with, to remember.
+"""Training speed, acting speed, memory and state size of each sequence backbone.
 
-    python -m benchmarks.backbones                       # every backbone there is, plugins' too
+    python -m benchmarks.backbones                       # every installed backbone, plugins' included
     python -m benchmarks.backbones --backbones mamba 'transformer window=128 kv_heads=2'
     python -m benchmarks.backbones --lengths 10000       # one sequence of 10,000 timesteps
 
-Each backbone alone, with 128 features in, of width 128 and 3 layers where its options have them.
+Each backbone without the rest of the agent: 128 features in, width 128 and 3 layers where its options
+have them.
 Training: one forward and backward pass over sequences of L timesteps, about 8,192 in all and at least
 one sequence. Acting: a step of 32 environments, and of one, that have all seen more than L timesteps,
 on one thread; network and cache alone. Every measurement has a process of its own; medians.

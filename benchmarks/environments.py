@@ -1,16 +1,16 @@
-"""How many steps a second the tasks of amago-standard take by themselves, resets included.
+"""Steps per second of the environments of amago-standard, without an agent, resets included.
 
     python -m benchmarks.environments                            # the whole table: about a minute
     python -m benchmarks.environments --tasks dark-room --count 4096
 
 Every task with its defaults, under random actions that were drawn before, in one process: no agent, no
-recording, nothing of the engine. ``alone``: one environment. ``together``: the vector form that a task
-offers for ``collector.vectorization=native``, ``--count`` tasks stepped with array operations; its
-steps are those of all of them. Each case is timed for ``--seconds``, in whole rounds of 500 steps,
+recording, no engine. ``alone``: one environment. ``vectorized``: the vector form that a task has for
+``collector.vectorization=native``, ``--count`` tasks stepped with array operations; its
+steps are counted over all tasks. Each case is timed for ``--seconds``, in whole rounds of 500 steps,
 after one that is not counted.
 
-Those whose packages are missing are left out with the reason; ``gymnasium`` and ``mixture``, which are
-nothing by themselves, are not in the table.
+Environments whose packages are missing are left out with the reason; ``gymnasium`` and ``mixture`` wrap
+others and are not in the table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1024)
     parser.add_argument("--seconds", type=float, default=SECONDS)
     arguments = parser.parse_args()
-    print(f"{'task':<22} {'alone steps/s':>14} {f'together ({arguments.count}) steps/s':>26}")
+    print(f"{'task':<22} {'alone steps/s':>14} {f'vectorized ({arguments.count}) steps/s':>26}")
     for name in arguments.tasks:
         print(_row(name, arguments.count, arguments.seconds), flush=True)
 
@@ -50,10 +50,10 @@ def main() -> None:
 def _row(name: str, tasks: int, seconds: float) -> str:
     try:
         alone = speed_alone(TASKS[name], seconds)
-        together = speed_together(TASKS[name], tasks, seconds)
+        vectorized = speed_vectorized(TASKS[name], tasks, seconds)
     except (AmagoError, ImportError) as error:
         return f"{name:<22} left out: {error}"
-    return f"{name:<22} {alone:>14,.0f} {'-' if together is None else f'{together:,.0f}':>26}"
+    return f"{name:<22} {alone:>14,.0f} {'-' if vectorized is None else f'{vectorized:,.0f}':>26}"
 
 
 def speed_alone(component: Component, seconds: float) -> float:
@@ -74,7 +74,7 @@ def speed_alone(component: Component, seconds: float) -> float:
     return rate
 
 
-def speed_together(component: Component, tasks: int, seconds: float) -> float | None:
+def speed_vectorized(component: Component, tasks: int, seconds: float) -> float | None:
     """Return steps per second of a vector form, over all its tasks; None if there is none."""
     part = _part(component)
     if not hasattr(part, "make_vector"):

@@ -1,4 +1,4 @@
-"""How fast the learner updates, where its time goes, and what padding would cost.
+"""Updates per second of the learner, a profile of an update, and the cost of padding.
 
     python -m benchmarks.learner            # the whole table: about 20 minutes
     python -m benchmarks.learner --quick    # L = 64 and 256 at width 128
@@ -6,13 +6,13 @@
 Batches of 24 sequences (8 at L = 4096) whose lengths are all L or uniform in [L/8, L]; observations of
 8 numbers, 5 discrete actions, encoder 512-512-256, a Transformer of 3 layers and 8 heads, heads
 2 x 256, 7 discounts, 4 critics, the objective ``amago``. The padded side is the same model on a
-(batch, longest) block, which is what a padded layout computes; only the real timesteps count as valid.
+(batch, longest) block, which is what a padded layout computes; only real timesteps count as valid.
 Every row is measured in a process of its own, so that its peak memory is its own. Packed and padded
 take turns in neighbouring processes.
 
 One line per case: updates per second, valid timesteps per second of wall and of processor time, the
 share of the machine's own speed (the matrix products of an update against one large product, in the
-same process and precision), peak memory, how often the packed side's speed is the padded one's, and
+same process and precision), peak memory, the packed side's speed over the padded side's, and
 shares of the wall time.
 """
 

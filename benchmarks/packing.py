@@ -1,4 +1,4 @@
-"""What not padding is worth: one training pass of the Transformer, packed against padded.
+"""Speed of one training pass of the Transformer, packed against padded.
 
     python -m benchmarks.packing
 

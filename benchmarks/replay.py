@@ -1,4 +1,4 @@
-"""How fast batches are drawn from a replay, trajectories are written to it, and it is opened.
+"""Speed of the replay: sampling batches, writing trajectories, opening.
 
     python -m benchmarks.replay            # the whole table: about 5 minutes and 1 GB of disk
     python -m benchmarks.replay --quick    # a twentieth of the trajectories
@@ -7,16 +7,16 @@ Observations of 8 numbers, 5 discrete actions, on one thread, in a folder below 
 is read has just been written, so it comes from the page cache.
 
 Loading: batches of 24 sequences of L transitions from 5 million stored transitions in trajectories of L
-to 2L, nothing relabelled. ``first ms`` is the first time that a trajectory is touched, when its shard
-is opened and its checksum compared; ``later ms`` each other time; ``pack ms`` the part that lays slices
-end to end. Drawing and packing alike are those of every run.
+to 2L, nothing relabeled. ``first ms`` is the first time that a trajectory is touched, when its shard
+is opened and its checksum compared; ``later ms`` each other time; ``pack ms`` is packing alone.
+Both use the code of a run.
 
-Loaders: the same batches at L = 256, later, as a learner gets them that does nothing itself.
+Loaders: the same batches at L = 256, touched before, for a learner that is idle.
 
 Writing: per trajectory of 200 transitions, 24 to a shard, all of the time divided by all of them; ``no
 sync`` leaves out waiting for the disk. Opening: a replay of 100,000 trajectories of 20 transitions, 24
-to a shard and one to a shard, by a reader and by a run that goes on, each up to the first batch;
-``lengths s`` is what the first batch drawn by timesteps reads beside it.
+to a shard and one to a shard, by a reader and by a resumed run, each up to the first batch;
+``lengths s`` is reading all lengths, which sampling by timesteps needs.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
-"""How fast environments and agent step together, and what the engine adds to them.
+"""Steps per second of environments with an agent, and the overhead of the engine.
 
     python -m benchmarks.rollout                                    # the whole table: about 2 minutes
     python -m benchmarks.rollout --tasks t-maze --counts 32 --vectorizations sync
 
-A Transformer of width 128 and 3 layers with a context of 128 that has learned nothing, all other parts
-of the agent as in a spec that does not mention it; actions are sampled and explored. CartPole-v1, whose
+A Transformer of width 128 and 3 layers with a context of 128 that is untrained, all other options at
+their defaults; actions are sampled and explored. CartPole-v1, whose
 pole falls after about 20 steps, and the T-maze of length 200. Recording is included: columns, and a
 copy of each trajectory as the replay takes it; writing it to disk is not (see ``benchmarks.replay``).
 One thread, and with ``async`` one for each process of environments.
 
 Columns: steps per second, over all environments; shares of the wall time. Network: the agent's ``act``
 and ``reset``, timed where they are called. Environment: with ``sync``, the time that bare environments
-take for the same seeds and actions, with nothing around them, in the same process right after the run,
-so that everything the engine puts around an environment counts as its own; with ``async``, the waiting
-for processes. Rest: what remains; with ``sync`` rather too much, for alone, with warm caches, bare
-environments are at their fastest. Every case has a process of its own.
+take for the same seeds and actions, without the engine, in the same process right after the run,
+so that all overhead around an environment counts as the engine's; with ``async``, the waiting
+for processes. Rest: what remains; with ``sync`` an upper bound, because bare
+environments with warm caches are at their fastest. Every case has a process of its own.
 """
 
 from __future__ import annotations

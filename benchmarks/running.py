@@ -1,13 +1,13 @@
-"""How much faster a run is with a collector beside the learner than with both in turns.
+"""Speed of an asynchronous run against an interleaved one.
 
     python -m benchmarks.running                        # about 4 minutes on 2 cores
     python -m benchmarks.running --updates 10 --repeats 1
 
 The T-maze of length 60 in 24 environments, a Transformer of width 128 and 3 layers, 610 steps of each
 environment and ``--updates`` updates of 24 sequences a round; one thread per process. The same spec
-runs with ``running.mode=interleaved`` and, with one collector, ``async``, in turns, ``--repeats``
+runs with ``running.mode=interleaved`` and, with one collector, ``async``, alternating, ``--repeats``
 times, each as the command ``amago train``. The first rounds, in which both warm up, and the last, which
-evaluates, do not count. A third kind of run takes no updates: its time is what acting takes of an
+evaluates, do not count. A third kind of run takes no updates: its time is the acting share of an
 interleaved round. Updates a round are the same in both modes, and checked.
 
 Columns, each of the median run: seconds of a round; steps per second over all environments, as the run

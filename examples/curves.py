@@ -1,4 +1,4 @@
-"""Evaluations of several runs in one picture and one table, grouped by what they differ in.
+"""Learning curves and a table of several runs, grouped by a key of their specs.
 
 Usage: python examples/curves.py runs/maze-* --by relabeler.use --output maze-runner.png
 
@@ -23,7 +23,7 @@ AXES = {"update": "updates", "env_steps": "environment steps", "cpu_seconds": "C
 
 
 class Run(NamedTuple):
-    """What one run has come to.
+    """The evaluations of one run.
 
     Args:
         name: Of its folder.

@@ -33,7 +33,7 @@ OBJECTIVES: dict[str, tuple[str, list[str]]] = {
 
 
 class Task(NamedTuple):
-    """How one task is measured.
+    """One task of the mixture, evaluated on its own.
 
     Args:
         title: Of its panel.

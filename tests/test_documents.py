@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from amago_core import train
-from amago_core.cli.train import split_words
+from amago_core.cli.train import command
 from amago_core.compose.summary import describe
 from amago_core.spec import load_spec
 
@@ -64,9 +64,9 @@ def test_every_command_that_trains_names_a_spec_that_composes(
     line: str, beside_a_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(beside_a_run)
-    _, _, spec, *words = shlex.split(line)
-    _, _, overrides = split_words(tuple(words))
-    assert describe(load_spec(spec, overrides))[-1].part == "agent.objective"
+    _, _, *words = shlex.split(line)
+    given = command.make_context("train", words).params
+    assert describe(load_spec(given["spec"], given["overrides"]))[-1].part == "agent.objective"
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
@@ -95,6 +95,17 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["action"].shape == (1,)
+
+
+def test_the_table_of_contributing_names_every_package_and_modules_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z_/]+)/` \|[^|]*\|([^|]*)\|$", text, flags=re.MULTILINE)
+    engine = {folder: begin for folder, begin in rows if (ROOT / "amago_core" / folder).is_dir()}
+    packages = [file.parent for file in (ROOT / "amago_core").rglob("__init__.py")]
+    assert {str(path.relative_to(ROOT / "amago_core")) for path in packages} - {"."} == set(engine)
+    named = [(folder, name) for folder in engine for name in re.findall(r"`(\w+\.py)`", engine[folder])]
+    assert len(named) >= len(engine) - 1
+    assert all((ROOT / "amago_core" / folder / name).is_file() for folder, name in named)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

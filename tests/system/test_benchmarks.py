@@ -1,4 +1,4 @@
-"""The programs that measure run, and count what they say they count."""
+"""The benchmarks run, and measure what they claim to measure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import attention, backbones, environments, replay, rollout, running
 
-# KiB of one environment at context 9: 3 layers of 128 numbers of 4 bytes, unless said.
+# KiB of one environment at context 9: 3 layers of 128 numbers of 4 bytes, unless noted.
 COSTS_OF_STATE = {
     "mlp": 0.0,
     "mingru": 1.5,
@@ -44,26 +44,26 @@ def test_the_time_of_a_rollout_is_divided_among_environment_network_and_rest() -
     assert sum(shares) == pytest.approx(1)
 
 
-def test_tasks_are_timed_alone_and_where_they_have_a_vector_form_together(
+def test_tasks_are_timed_one_by_one_and_in_their_vector_form(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tasks = ["bandit", "dark-key-to-door", "meta-frozen-lake"]
     monkeypatch.setattr(sys, "argv", ["environments", "--tasks", *tasks, *BRIEFLY])
     environments.main()
     title, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert title == ["task", "alone", "steps/s", "together", "(3)", "steps/s"]
+    assert title == ["task", "alone", "steps/s", "vectorized", "(3)", "steps/s"]
     assert [row[0] for row in rows] == tasks
     numbers = [[cell.replace(",", "").isdigit() for cell in row[1:]] for row in rows]
     assert numbers == [[True, True], [True, True], [True, False]]
 
 
 @pytest.mark.parametrize("task", ["t-maze", "bandit", "dark-room", "dark-key-to-door"])
-def test_many_tasks_together_are_stepped_at_several_times_the_speed_of_one(task: str) -> None:
+def test_a_vector_of_tasks_steps_several_times_faster_than_one(task: str) -> None:
     alone = environments.speed_alone(environments.TASKS[task], 0.05)
-    together = environments.speed_together(environments.TASKS[task], 1024, 0.05)
-    assert alone > 20_000  # A fifth of what they are made for: other programs may be running.
-    assert together is not None
-    assert together > 2 * alone
+    vectorized = environments.speed_vectorized(environments.TASKS[task], 1024, 0.05)
+    assert alone > 20_000  # A fifth of the target speed: other programs may be running.
+    assert vectorized is not None
+    assert vectorized > 2 * alone
 
 
 def test_the_speed_of_a_run_counts_neither_its_first_rounds_nor_its_last() -> None:
