@@ -18,7 +18,7 @@ from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from amago_core.errors import AmagoError, SpecError
-    from amago_core.run_folder.evaluate import evaluate_run as evaluate
+    from amago_core.run_folder.evaluate_run import evaluate_run as evaluate
     from amago_core.run_folder.inference import load
     from amago_core.running.train import train
     from amago_core.spec.load import load_spec
@@ -32,7 +32,7 @@ __getattr__ = lazy_exports(
     {
         "AmagoError": "errors",
         "SpecError": "errors",
-        "evaluate": "run_folder.evaluate:evaluate_run",
+        "evaluate": "run_folder.evaluate_run:evaluate_run",
         "load": "run_folder.inference",
         "load_spec": "spec.load",
         "train": "running.train",

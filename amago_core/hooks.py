@@ -1,4 +1,7 @@
-"""What amago-core offers itself. Imported by every ``amago`` command: nothing heavy here."""
+"""The components that amago-core itself registers: the dataset ``shards``.
+
+Imported by every ``amago`` command, so nothing here may import torch.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from amago_registry.hookspecs import hookimpl
 
 @hookimpl
 def amago_register_datasets() -> Iterable[Component]:
-    """Datasets in the engine's own format, which no plugin knows."""
+    """Register the dataset of shards, the engine's own file format."""
     return [
         Component(
             "shards",
             "amago_core.run_folder.dataset:ShardsDataset",
             ShardsOptions,
-            "what another run has collected: its replay, or any folder of shards",
+            "the trajectories of another run: its replay, or any folder of shards",
         )
     ]

@@ -81,7 +81,7 @@ def measure(task: str, count: int, vectorization: str) -> dict[str, float]:
     """Return steps per second of one case, and where the time goes."""
     import torch
 
-    from amago_core.replay.checks import stored_copy
+    from amago_core.replay.trajectory_checks import stored_copy
 
     torch.set_num_threads(1)
     collector, made = _collector(task, count, vectorization)

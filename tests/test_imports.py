@@ -119,6 +119,14 @@ def test_every_package_of_the_engine_is_in_the_table() -> None:
     assert folders == set(ALLOWED) - {"errors"}
 
 
+def test_no_two_modules_of_the_engine_share_their_last_name() -> None:
+    """But for the commands, which are named as a user types them."""
+    folder = PACKAGES["amago_core"]
+    names = [file.stem for file in folder.rglob("*.py") if file.parent.name != "cli"]
+    shared = {name for name in names if names.count(name) > 1}
+    assert shared == {"__init__"}
+
+
 @pytest.mark.parametrize("package", ["amago_core", "amago_standard"])
 def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
     assert circles(imports_of(PACKAGES[package])) == []

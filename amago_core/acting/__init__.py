@@ -1,1 +1,1 @@
-"""Acting: the agent, the collector that steps environments with it, and evaluation."""
+"""Acting: the agent that chooses actions, the rollout collector, the recorder and evaluation."""

@@ -1,7 +1,8 @@
-"""Which actions may be taken, where the environment says so in its observation ``action_mask``.
+"""Action masks: which actions are allowed, read from the observation ``action_mask``.
 
-A mask lies over the action vector: one value per choice of a ``Discrete`` or ``MultiDiscrete`` action,
-end to end. With other actions an observation of that name is like any other; encoders see it anyway.
+A mask has the layout of the action vector: the choices of each factor of a ``Discrete`` or
+``MultiDiscrete`` action, concatenated, one value per choice. With other actions an observation of that
+name is an ordinary one; encoders see it in both cases.
 
 Shape suffixes: N = rows, A = features of an action vector.
 """
@@ -26,22 +27,22 @@ Array = TypeVar("Array", Tensor, np.ndarray)
 
 
 def shows_mask(observed: spaces.Dict, acted: CanonicalAction) -> bool:
-    """Return whether canonical observations say which canonical actions may be taken."""
+    """Return whether canonical observations hold an action mask for canonical actions."""
     return MASK_KEY in observed.spaces and bool(choices(acted))
 
 
 def action_mask(obs: Mapping[str, Array]) -> Array:
-    """Return the mask ``(N, A)`` in observations ``(N, ...)``, as booleans."""
+    """Return the action mask ``(N, A)`` of observations ``(N, ...)``, as booleans."""
     values = obs[MASK_KEY]
     allowed: Array = values.reshape(len(values), -1) != 0
     return allowed
 
 
 def check_mask(observed: spaces.Dict, acted: CanonicalAction) -> None:
-    """Refuse an observation that is called ``action_mask`` and cannot be one.
+    """Check that an observation called ``action_mask`` is an action mask.
 
     Raises:
-        UnsupportedSpaceError: Saying what it is and what it must be.
+        UnsupportedSpaceError: If it is not; says what it is and what it must be.
     """
     parts = [key for key in observed.spaces if key.startswith(f"{MASK_KEY}/")]
     if not choices(acted) or (not parts and MASK_KEY not in observed.spaces):
@@ -53,7 +54,7 @@ def check_mask(observed: spaces.Dict, acted: CanonicalAction) -> None:
     space = observed[MASK_KEY]
     size = int(np.prod(space.shape or ()))
     if isinstance(space, spaces.Discrete):
-        raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, which is no array; {wanted}.")
+        raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, which is not an array; {wanted}.")
     if size != width:
         raise UnsupportedSpaceError(f"its {MASK_KEY} is {space}, of {size} values; {wanted}.")
     if not is_binary(space):
@@ -61,24 +62,24 @@ def check_mask(observed: spaces.Dict, acted: CanonicalAction) -> None:
 
 
 def check_takes_mask(part: Any, kind: str, use: str, parameters: tuple[str, ...], task: str) -> None:
-    """Refuse a part that would act without looking at the mask.
+    """Check that a part takes the action mask as an argument of its call.
 
     Args:
-        part: What was built.
+        part: The built part, such as an actor.
         kind: Its kind.
-        use: What the spec calls it.
-        parameters: Of its call, the mask last.
-        task: What users call the environment.
+        use: Its name in the spec.
+        parameters: Names of its arguments, the mask last.
+        task: Name of the environment.
 
     Raises:
-        AmagoError: Naming the part.
+        AmagoError: If it does not; names the part.
     """
     call = part.forward if isinstance(part, nn.Module) else part
     try:
         inspect.signature(call).bind(*parameters)
     except TypeError:
         raise AmagoError(
-            f"environment {task} shows an {MASK_KEY}, and the {kind} {use} cannot honour it: it would "
+            f"environment {task} has an {MASK_KEY}, which the {kind} {use} does not support: it would "
             f"be called with ({', '.join(parameters)}), and takes no {parameters[-1]}. "
             f"To see the others, type: amago components {kind}"
         ) from None

@@ -1,4 +1,4 @@
-"""The agent: encoder, backbone and heads behind one acting call.
+"""The agent: encoder, backbone, actor and critic; :meth:`Agent.act` chooses the actions.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, A = action features,
 E = state features.
@@ -19,14 +19,16 @@ from amago_registry.protocols import Actor, Backbone, Distribution, Encoder, Sta
 
 
 class Agent(nn.Module):
-    """Everything that is trained, and nothing that trains it.
+    """The policy network: encoder, backbone, actor and critic.
+
+    Holds everything that is trained; losses, optimizer and target networks are in the learner.
 
     Args:
         encoder: Timesteps to vectors.
         backbone: Vectors to state representations.
         actor: State representations to actions.
         critic: State representations to estimates of return.
-        masked: Whether observations show which actions may be taken.
+        masked: Whether observations hold an action mask.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Agent(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def represent(
@@ -70,12 +72,12 @@ class Agent(nn.Module):
 
     @torch.inference_mode()
     def initial_state(self, batch: int) -> State:
-        """Return the acting state of ``batch`` environments that have seen nothing."""
+        """Return the acting state of ``batch`` environments before their first timestep."""
         return cast(Backbone, self.backbone).initial_state(batch)
 
     @torch.inference_mode()
     def reset(self, state: State, mask_B: Tensor) -> State:
-        """Return the acting state with the environments where ``mask_B`` is true made new."""
+        """Return the acting state, set back to its initial value where ``mask_B`` is true."""
         return cast(Backbone, self.backbone).reset(state, mask_B)
 
     @torch.inference_mode()
@@ -89,14 +91,14 @@ class Agent(nn.Module):
         *,
         sample: bool,
     ) -> tuple[Tensor, State]:
-        """Choose one action per environment under the acting discount.
+        """Choose one action per environment, for the last of the discounts, with which the agent acts.
 
         Args:
             obs: Observations ``(B, ...)``.
-            prev_action_BA: Actions that led here; zeros at a task's start.
-            prev_reward_B: Rewards that came with them.
+            prev_action_BA: Previous actions; zeros at a task's start.
+            prev_reward_B: Rewards of the previous actions.
             time_B: Steps since each task began.
-            state: Acting state; written in place or replaced.
+            state: Acting state; may be written in place.
             sample: Draw from the policy instead of taking its mode.
 
         Returns:

@@ -1,4 +1,7 @@
-"""Acting in many environments at once.
+"""The rollout collector: steps vectorized environments with the agent and hands over trajectories.
+
+Actions are chosen in :meth:`Collector._act`, by :meth:`amago_core.acting.agent.Agent.act`; many
+environments are stepped together in :mod:`amago_core.environments`.
 
 Shape suffixes: B = environments, A = action features.
 """
@@ -19,7 +22,7 @@ from amago_core.acting.episode_stats import EpisodeStats
 from amago_core.acting.policy_inputs import PolicyInputs
 from amago_core.acting.recorder import RolloutRecorder, SegmentLengths
 from amago_core.environments import EnvironmentCrashed, VectorEnvironments, check_finite
-from amago_core.environments.errors import LARGEST, check_index, index_range
+from amago_core.environments.environment_errors import MAX_FLOAT32, check_index, index_range
 from amago_registry.protocols import Exploration, State
 from amago_registry.spaces import action_to_environment, canonical_action, canonical_observation
 from amago_registry.trajectories import Trajectory
@@ -32,31 +35,34 @@ Sink = Callable[[Trajectory], None]
 
 
 class Collector:
-    """Steps a vector of environments with an agent and hands over finished trajectories.
+    """Steps vectorized environments with an agent and hands over finished trajectories.
 
-    Environments are reset by the collector where they ended, each with a seed of its own, so that every
-    trajectory can be replayed. Those that begin a task of their own accord are recorded from the first
-    observation that they show of it, and with the seed 0 where seeds do not say which task begins.
+    The collector resets environments where a task ended, each with its own seed, so that every
+    trajectory can be replayed. Environments that reset by themselves (gymnasium's autoreset) are
+    recorded from the first observation of the new task; the recorded seed is 0 where seeds do not
+    determine the task.
 
     Args:
         agent: The policy.
-        environments: Where to act.
+        environments: The environments to step.
         name: What users call the environment.
         tasks: Source of task seeds.
         sample: Draw actions from the policy instead of taking its mode.
         exploration: Changes the policy's actions; None to leave them.
         rng: Randomness of the exploration.
-        step_limit: Steps after which a trajectory is cut, whatever the environment says; None never.
-        pieces: When to hand over what has not ended; None hands over whole trajectories.
-        max_restarts: How often lost environments are started anew.
-        repeats: Whether they then begin the tasks again that they were in, instead of new ones.
-        records: Whether trajectories hold what environments record beside their observations.
-        note: Shows one sentence to the user.
+        step_limit: Steps after which a trajectory is cut; None for no limit.
+        segments: Lengths of the segments in which running trajectories are handed over; None hands
+            over whole trajectories.
+        max_restarts: How often crashed environments are restarted.
+        repeats: Whether a restart begins the interrupted tasks again, instead of new ones.
+        records: Whether trajectories hold the extra arrays that environments declare in
+            ``recorded_space``.
+        note: Notifies the user with one sentence.
 
     Attributes:
         steps: Steps of each environment.
-        restarts: How often lost environments were started anew.
-        dropped: Started trajectories that were lost.
+        restarts: How often crashed environments were restarted.
+        dropped: Unfinished trajectories that were discarded.
     """
 
     def __init__(
@@ -70,7 +76,7 @@ class Collector:
         exploration: Exploration | None = None,
         rng: np.random.Generator | None = None,
         step_limit: int | None = None,
-        pieces: SegmentLengths | None = None,
+        segments: SegmentLengths | None = None,
         max_restarts: int = 0,
         repeats: bool = False,
         records: bool = True,
@@ -87,19 +93,19 @@ class Collector:
         observed = canonical_observation(environments.observation_space)
         self._masked = shows_mask(observed, self._canonical)
         self._started_B = np.zeros(self.size, bool)
-        self._whole = pieces is None
-        self._indices = {
+        self._whole = segments is None
+        self._index_ranges = {
             key: (space, *index_range(space))
             for key, space in observed.items()
             if not isinstance(space, spaces.Box)
         }
         recorded = environments.recorded_space if records else spaces.Dict()
-        self._decimals = [key for key, leaf in recorded.items() if np.dtype(leaf.dtype).kind == "f"]
+        self._float_keys = [key for key, leaf in recorded.items() if np.dtype(leaf.dtype).kind == "f"]
         self.recorder = RolloutRecorder(
             observed,
             self._canonical,
             self.size,
-            pieces,
+            segments,
             replayable=environments.reproducible,
             recorded_space=recorded,
         )
@@ -114,7 +120,7 @@ class Collector:
 
     @property
     def started(self) -> int:
-        """Trajectories that have begun, have at least a step, and have not ended."""
+        """Number of unfinished trajectories of at least one step."""
         return int(np.count_nonzero(self._started_B & (self.recorder.time_B > 0)))
 
     def start(self) -> None:
@@ -125,41 +131,41 @@ class Collector:
         """
         try:
             self._start()
-        except EnvironmentCrashed as lost:
-            self._recover(lost, 0)
+        except EnvironmentCrashed as crash:
+            self._recover(crash, 0)
 
     def restart(self, facts: Mapping[str, Any]) -> None:
-        """Begin new tasks in every environment, with the counters of a stored state."""
+        """Begin new tasks in every environment, with the counters of a checkpoint."""
         self._load_counters(facts)
         self.dropped += facts["started"]
         self.start()
 
-    def run(self, steps: int, sink: Sink | None, outcomes: list[EpisodeStats]) -> None:
+    def run(self, steps: int, sink: Sink | None, episodes: list[EpisodeStats]) -> None:
         """Take ``steps`` steps in every environment.
 
         Args:
             steps: Per environment.
-            sink: Receives each finished trajectory or piece, as views that the next step overwrites.
-            outcomes: Receives how each finished trajectory went.
+            sink: Receives each finished trajectory or segment, as views that the next step overwrites.
+            episodes: Receives the statistics of each finished trajectory.
 
         Raises:
-            EnvironmentFault: If an environment does what it must not.
-            EnvironmentLost: If environments are lost more often than ``max_restarts``.
+            EnvironmentFault: If an environment breaks its contract.
+            EnvironmentCrashed: If environments crash more often than ``max_restarts``.
         """
         self.agent.eval()
         last = self.steps + steps
         while self.steps < last:
             try:
                 ended_B = self._step()
-                self._hand_over_pieces(ended_B, sink)
+                self._emit_segments(ended_B, sink)
                 if ended_B.any():
-                    self._finish(ended_B, sink, outcomes)
+                    self._finish(ended_B, sink, episodes)
                     self._begin(self.tasks.begin(ended_B))
-            except EnvironmentCrashed as lost:
-                self._recover(lost, self.started)
+            except EnvironmentCrashed as crash:
+                self._recover(crash, self.started)
 
     def state(self) -> tuple[State, dict[str, Any]]:
-        """Return the acting state as tensors, and the facts needed to bring environments back to it."""
+        """Return the acting state as tensors, and counters, task numbers and generators for JSON."""
         tensors: State = {"backbone": self._state}
         if self.exploration is not None:
             stored = self.exploration.state()
@@ -172,7 +178,7 @@ class Collector:
             "begun": self.tasks.begun,
             "numbers": self.tasks.number_B.tolist(),
             "rng": self.rng.bit_generator.state,
-            "pieces": self.recorder.plan(),
+            "pieces": self.recorder.segment_state(),
             "started": self.started,
             "restarts": self.restarts,
             "dropped": self.dropped,
@@ -180,22 +186,22 @@ class Collector:
         return tensors, facts
 
     def load_state(self, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-        """Bring environments, acting state and counters back to a stored state.
+        """Restore environments, acting state and counters from a checkpoint.
 
-        Every environment is reset to its task and its actions are replayed. Where that does not lead
-        to the recording there was, the environment is not reproducible: new tasks begin instead.
+        Every environment is reset to its task and its actions are replayed. Where the replay differs
+        from the recording, the environment is not reproducible: new tasks begin instead.
 
         Returns:
-            Whether the environments were brought back.
+            Whether the environments were restored.
         """
         self._load_counters(facts)
         if self.exploration is not None:
             self.exploration.load_state({k: v.numpy() for k, v in tensors["exploration"].items()})
         actions = [tensors[f"actions-{index}"].numpy() for index in range(self.size)]
         try:
-            replayed = self._brought_back(actions, facts)
-        except EnvironmentCrashed as lost:
-            self._recover(lost, facts["started"])
+            replayed = self._restore(actions, facts)
+        except EnvironmentCrashed as crash:
+            self._recover(crash, facts["started"])
             return False
         if not replayed:
             self.restart(facts)
@@ -203,12 +209,12 @@ class Collector:
         self._state = _to(tensors["backbone"], self._device)
         return True
 
-    def _brought_back(self, actions: Sequence[np.ndarray], facts: Mapping[str, Any]) -> bool:
+    def _restore(self, actions: Sequence[np.ndarray], facts: Mapping[str, Any]) -> bool:
         if not self.environments.reproducible:
             return False
         self._clear()
         replayed = self._replay(actions, facts["pieces"]["starts"])
-        self.recorder.load_plan(facts["pieces"])
+        self.recorder.load_segment_state(facts["pieces"])
         return replayed and self._fingerprints() == facts["recorded"]
 
     def _fingerprints(self) -> list[int]:
@@ -219,49 +225,49 @@ class Collector:
         self.restarts, self.dropped = facts["restarts"], facts["dropped"]
         self.tasks.number_B[:] = facts["numbers"]
         self.rng.bit_generator.state = facts["rng"]
-        self.recorder.load_plan(facts["pieces"])
+        self.recorder.load_segment_state(facts["pieces"])
 
-    def _start(self, *, again: bool = False) -> None:
+    def _start(self, *, repeat: bool = False) -> None:
         self._clear()
-        everywhere_B = np.ones(self.size, bool)
-        self._begin(self.tasks.again() if again else self.tasks.begin(everywhere_B))
+        all_B = np.ones(self.size, bool)
+        self._begin(self.tasks.seeds() if repeat else self.tasks.begin(all_B))
 
     def _clear(self) -> None:
         self._started_B[:] = False
-        self._device = self.agent.device  # Kept, because a module has to search for it.
+        self._device = self.agent.device  # Cached: a module searches its parameters for it.
         self._inputs = PolicyInputs(self._canonical, self.size, self._device)
         self._state = self.agent.initial_state(self.size)
 
-    def _recover(self, lost: EnvironmentCrashed, dropped: int) -> None:
-        """Start lost environments anew, with whose trajectories ``dropped`` are lost; or give up."""
+    def _recover(self, crash: EnvironmentCrashed, dropped: int) -> None:
+        """Restart crashed environments, discarding ``dropped`` trajectories; or raise the crash."""
         self.dropped += dropped
         while True:
             if self.restarts >= self._max_restarts:
-                raise lost
+                raise crash
             self.restarts += 1
             self._note(
-                f"{lost} Environments are started anew ({self.restarts} of at most "
-                f"{self._max_restarts} times); started trajectories dropped: {dropped}"
+                f"{crash} Restarting the environments (restart {self.restarts} of at most "
+                f"{self._max_restarts}); unfinished trajectories discarded: {dropped}"
             )
             try:
                 self.environments.restart()
-                self._start(again=self._repeats)
-            except EnvironmentCrashed as again:
-                lost, dropped = again, 0
+                self._start(repeat=self._repeats)
+            except EnvironmentCrashed as next_crash:
+                crash, dropped = next_crash, 0
             else:
                 return
 
     def _begin(self, seeds: Sequence[int | None]) -> None:
         self.environments.reset(seeds)
         if self.environments.began_B.any():
-            self._enter()
+            self._begin_recording()
 
-    def _enter(self) -> None:
-        """Forget the past where a new task has begun."""
+    def _begin_recording(self) -> None:
+        """Reset recorder, policy inputs and acting state where a new task has begun."""
         began_B, obs = self.environments.began_B, self.environments.obs
         self._check_observed(began_B, np.zeros(self.size, np.int64))
         self.recorder.begin(obs, began_B, self.environments.recorded)
-        self._inputs.forget(began_B)
+        self._inputs.reset(began_B)
         self._started_B |= began_B
         self._state = self.agent.reset(self._state, torch.from_numpy(began_B).to(self._device))
 
@@ -272,7 +278,7 @@ class Collector:
         self._record(action)
         self.steps += 1
         if environments.began_B.any():
-            self._enter()
+            self._begin_recording()
         return self._ended_B(self._step_limit)
 
     def _ended_B(self, step_limit: int | None = None) -> np.ndarray:
@@ -292,15 +298,15 @@ class Collector:
             return chosen
         mask = (action_mask(obs),) if self._masked else ()
         explored = self.exploration(chosen, time_B, self.steps, self.rng, *mask)
-        # What is recorded must be what was done, to the bit, or replaying it leads elsewhere.
+        # The recorded action must be the executed one, to the bit, or a replay diverges.
         return explored.astype(chosen.dtype, copy=False)
 
     def _record(self, action: np.ndarray) -> None:
-        """Append the step that environments have taken, where they have."""
+        """Append the last step to the recording, where environments have taken it."""
         environments = self.environments
         played_B, reward_B = environments.played_B, environments.reward_B
         step_B = self.recorder.time_B
-        if not (np.abs(reward_B) <= LARGEST).all():
+        if not (np.abs(reward_B) <= MAX_FLOAT32).all():
             check_finite(self.name, step_B[played_B] + 1, reward=reward_B[played_B])
         self._check_observed(played_B, step_B, 1)
         self.recorder.step(
@@ -313,27 +319,27 @@ class Collector:
             truncated=environments.truncated_B,
             success=environments.success_B,
         )
-        self._inputs.act(action, reward_B, played_B)
+        self._inputs.record(action, reward_B, played_B)
 
     def _check_observed(self, mask_B: np.ndarray, step_B: np.ndarray, later: int = 0) -> None:
-        """Refuse what is not finite or no index of its space, where ``mask_B`` is true."""
+        """Raise for non-finite values and out-of-range indices, where ``mask_B`` is true."""
         for key, values in self.environments.obs.items():
-            if key in self._indices:
-                space, low, high = self._indices[key]
+            if key in self._index_ranges:
+                space, low, high = self._index_ranges[key]
                 if not ((values >= low) & (values <= high)).all():
                     shown = f"observation {key!r}", values[mask_B]
                     check_index(self.name, step_B[mask_B] + later, *shown, space)
             elif values.dtype.kind == "f" and not np.isfinite(values).all():
                 field = {f"observation {key!r}": values[mask_B]}
                 check_finite(self.name, step_B[mask_B] + later, **field)
-        for key in self._decimals:
+        for key in self._float_keys:
             values = self.environments.recorded[key]
             if not np.isfinite(values).all():
                 field = {f"info[{key!r}]": values[mask_B]}
                 check_finite(self.name, step_B[mask_B] + later, **field)
 
-    def _hand_over_pieces(self, ended_B: np.ndarray, sink: Sink | None) -> None:
-        """Hand over the pieces that are complete, of tasks that go on."""
+    def _emit_segments(self, ended_B: np.ndarray, sink: Sink | None) -> None:
+        """Hand over complete segments of tasks that have not ended."""
         if self._whole:
             return
         due_B = self.recorder.due_B() & self._started_B & ~ended_B
@@ -341,12 +347,12 @@ class Collector:
             if sink is not None:
                 seed, task = self._seed_and_task(index)
                 sink(self.recorder.trajectory(index, seed, task, cut=True))
-            self.recorder.drop(index)
+            self.recorder.start_segment(index)
 
-    def _finish(self, ended_B: np.ndarray, sink: Sink | None, outcomes: list[EpisodeStats]) -> None:
+    def _finish(self, ended_B: np.ndarray, sink: Sink | None, episodes: list[EpisodeStats]) -> None:
         for index in np.flatnonzero(ended_B).tolist():
             seed, task = self._seed_and_task(index)
-            outcomes.append(self.recorder.outcome(index, seed, task))
+            episodes.append(self.recorder.episode_stats(index, seed, task))
             if sink is not None:
                 sink(self.recorder.trajectory(index, seed, task))
         self._started_B &= ~ended_B
@@ -360,13 +366,13 @@ class Collector:
 
         Args:
             actions: Of each environment, since its task began.
-            starts: Where the rows begin that had not been handed over.
+            starts: Steps of each task before the segment that was being recorded.
 
         Returns:
-            False if one ended on the way, where the recording goes on.
+            False if a task ends in the replay that had not ended in the recording.
         """
         environments = self.environments
-        self._begin(self.tasks.again())
+        self._begin(self.tasks.seeds())
         longest = max(len(taken) for taken in actions)
         for time in range(longest):
             active_B = np.array([time < len(taken) for taken in actions])
@@ -383,10 +389,10 @@ class Collector:
             if self._ended_B().any():
                 return False
             time_B = self.recorder.time_B
-            # Where a piece ended before the last one does not matter; that memory is bounded does.
+            # Earlier segments are stored already; they are cut here only to bound the memory.
             past_B = (time_B == starts) | (self.recorder.due_B() & (time_B < starts))
             for index in np.flatnonzero(active_B & past_B).tolist():
-                self.recorder.drop(index)
+                self.recorder.start_segment(index)
         return True
 
 

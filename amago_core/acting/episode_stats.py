@@ -1,4 +1,4 @@
-"""How trajectories went, one by one and as the metrics of a round."""
+"""Episode statistics: length, return and success of each episode, and the metrics of a round."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class EpisodeLike(Protocol):
-    """What is known of every trajectory that ended, also long after: see ``Replay.outcomes``."""
+    """Return, length, success and task of a finished episode: what :func:`episode_metrics` reads."""
 
     @property
     def total(self) -> float:
@@ -22,7 +22,7 @@ class EpisodeLike(Protocol):
 
     @property
     def success(self) -> float | None:
-        """Mean over the attempts; None where the environment says nothing of success."""
+        """Mean over the attempts; None if the environment reports no success."""
 
     @property
     def task(self) -> str:
@@ -31,13 +31,13 @@ class EpisodeLike(Protocol):
 
 @dataclass(frozen=True)
 class EpisodeStats:
-    """How one trajectory went, attempt by attempt.
+    """Statistics of one finished episode, also attempt by attempt.
 
     Args:
-        seed: What its task was drawn from; 0 where nobody knows.
+        seed: Seed of its task; 0 if not known.
         length: Steps.
         total: Sum of the rewards.
-        successes: Outcome of each attempt, or of the whole task; empty where the environment says none.
+        successes: Success of each attempt, or of the whole task; empty if the environment reports none.
         attempt_returns: Sum of the rewards of each attempt.
         task: Name of the task, where the environment has several; else empty.
     """
@@ -51,39 +51,39 @@ class EpisodeStats:
 
     @property
     def success(self) -> float | None:
-        """Mean over the attempts; None where the environment says nothing of success."""
+        """Mean over the attempts; None if the environment reports no success."""
         return float(self.successes.mean()) if len(self.successes) else None
 
 
-def episode_metrics(outcomes: Sequence[EpisodeLike]) -> dict[str, float | None]:
-    """Return means over trajectories; None where there is nothing to take the mean of.
+def episode_metrics(episodes: Sequence[EpisodeLike]) -> dict[str, float | None]:
+    """Return mean return, success and length over episodes; None for the mean of nothing.
 
     Returns:
         ``return``, ``success`` and ``length``; for each task that has a name, in the order of the
-        names, the same of its own trajectories, such as ``return/t-maze``.
+        names, the same over its own episodes, such as ``return/t-maze``.
     """
-    metrics = _means(outcomes, "")
-    for task, own in by_task(outcomes).items():
-        metrics |= _means(own, f"/{task}")
+    metrics = _means(episodes, "")
+    for task, of_task in by_task(episodes).items():
+        metrics |= _means(of_task, f"/{task}")
     return metrics
 
 
-def by_task(outcomes: Sequence[EpisodeLike]) -> dict[str, list[EpisodeLike]]:
-    """Return the trajectories of each task that has a name, in the order of the names."""
-    names = sorted({outcome.task for outcome in outcomes} - {""})
-    return {name: [outcome for outcome in outcomes if outcome.task == name] for name in names}
+def by_task(episodes: Sequence[EpisodeLike]) -> dict[str, list[EpisodeLike]]:
+    """Return the episodes of each task that has a name, sorted by name."""
+    names = sorted({episode.task for episode in episodes} - {""})
+    return {name: [episode for episode in episodes if episode.task == name] for name in names}
 
 
-def mean_success(outcomes: Sequence[EpisodeLike]) -> float | None:
-    """Return the mean over the trajectories that say something of success; None if none does."""
-    return _mean([outcome.success for outcome in outcomes if outcome.success is not None])
+def mean_success(episodes: Sequence[EpisodeLike]) -> float | None:
+    """Return the mean success over the episodes that report one; None if none does."""
+    return _mean([episode.success for episode in episodes if episode.success is not None])
 
 
-def _means(outcomes: Sequence[EpisodeLike], suffix: str) -> dict[str, float | None]:
+def _means(episodes: Sequence[EpisodeLike], suffix: str) -> dict[str, float | None]:
     return {
-        f"return{suffix}": _mean([outcome.total for outcome in outcomes]),
-        f"success{suffix}": mean_success(outcomes),
-        f"length{suffix}": _mean([outcome.length for outcome in outcomes]),
+        f"return{suffix}": _mean([episode.total for episode in episodes]),
+        f"success{suffix}": mean_success(episodes),
+        f"length{suffix}": _mean([episode.length for episode in episodes]),
     }
 
 
@@ -94,15 +94,15 @@ def _mean(values: Sequence[float]) -> float | None:
 _FIELDS = ("ended", "return", "length", "judged", "success")
 
 EpisodeSums = dict[str, dict[str, float]]
-"""By task (empty: of all tasks together): trajectories that ended, sums of return and length, and of
-those that said something of success their number and sum."""
+"""By task (empty: all tasks): number of episodes, sums of return and length, and the number and sum of
+the successes that were reported."""
 
 
 class EpisodeTotals:
-    """Adds up outcomes.
+    """Running sums over episodes, from which the metrics of a round are computed.
 
     Args:
-        totals: What was added up before.
+        totals: Sums to start from; None for zeros.
     """
 
     def __init__(self, totals: Mapping[str, Mapping[str, float]] | None = None) -> None:
@@ -110,36 +110,36 @@ class EpisodeTotals:
             task: {name: float(sums[name]) for name in _FIELDS} for task, sums in (totals or {}).items()
         }
 
-    def add(self, outcome: EpisodeLike) -> None:
-        """Count one trajectory."""
-        judged = outcome.success is not None
+    def add(self, episode: EpisodeLike) -> None:
+        """Add one episode."""
+        judged = episode.success is not None
         one = {
             "ended": 1.0,
-            "return": float(outcome.total),
-            "length": float(outcome.length),
+            "return": float(episode.total),
+            "length": float(episode.length),
             "judged": float(judged),
-            "success": float(outcome.success or 0.0),
+            "success": float(episode.success or 0.0),
         }
-        for task in {"", outcome.task}:
+        for task in {"", episode.task}:
             self._add(task, one)
 
     def merge(self, other: EpisodeTotals) -> None:
-        """Count all that another tally has counted."""
+        """Add the sums of other totals."""
         for task, sums in other.totals.items():
             self._add(task, sums)
 
     def since(self, before: EpisodeTotals) -> EpisodeTotals:
-        """Return what was counted after an earlier state of this tally."""
-        nothing = dict.fromkeys(_FIELDS, 0.0)
+        """Return the sums of the episodes that were added after an earlier state of these totals."""
+        zeros = dict.fromkeys(_FIELDS, 0.0)
         return EpisodeTotals(
             {
-                task: {name: sums[name] - before.totals.get(task, nothing)[name] for name in _FIELDS}
+                task: {name: sums[name] - before.totals.get(task, zeros)[name] for name in _FIELDS}
                 for task, sums in self.totals.items()
             }
         )
 
     def metrics(self) -> dict[str, float | None]:
-        """Return what :func:`episode_metrics` returns for the same trajectories."""
+        """Return what :func:`episode_metrics` returns for the same episodes."""
         metrics: dict[str, float | None] = {"return": None, "success": None, "length": None}
         for task, sums in sorted(self.totals.items()):
             if sums["ended"]:
@@ -151,6 +151,6 @@ class EpisodeTotals:
         return metrics
 
     def _add(self, task: str, sums: Mapping[str, float]) -> None:
-        mine = self.totals.setdefault(task, dict.fromkeys(_FIELDS, 0.0))
+        own = self.totals.setdefault(task, dict.fromkeys(_FIELDS, 0.0))
         for name in _FIELDS:
-            mine[name] += sums[name]
+            own[name] += sums[name]

@@ -13,11 +13,11 @@ from amago_core.acting.episode_stats import EpisodeLike, EpisodeStats, by_task, 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt, over all tasks that came to it.
+    """Mean result of one attempt, over all tasks that reached it.
 
     Args:
-        tasks: How many did.
-        success: Mean outcome.
+        tasks: Number of tasks that reached it.
+        success: Mean success.
         total: Mean return of the attempt.
         standard_error: Of the mean return.
     """
@@ -30,14 +30,14 @@ class Attempt:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Result on one of several tasks.
+    """Mean result on one of several named tasks.
 
     Args:
-        name: Of the task.
-        episodes: Trajectories of it.
+        name: Name of the task.
+        episodes: Its episodes.
         mean_return: Mean sum of rewards.
         standard_error: Of the mean return.
-        success: Mean success; None where the environment says nothing of it.
+        success: Mean success; None if the environment reports none.
         length: Mean steps.
     """
 
@@ -51,16 +51,16 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of an evaluation.
+    """Result of an evaluation: return, success and length, by attempt and by task.
 
     Args:
-        episodes: Trajectories, each of a task of its own.
+        episodes: Episodes, each of its own task.
         mean_return: Mean sum of rewards.
         standard_error: Of the mean return.
-        success: Mean success; None where the environment says nothing of it.
+        success: Mean success; None if the environment reports none.
         length: Mean steps.
-        attempts: Outcome by attempt, first to last; empty for tasks without attempts.
-        tasks: Results by the names of tasks, in their order; empty where tasks have no names.
+        attempts: Results by attempt, first to last; empty for tasks without attempts.
+        tasks: Results by task, sorted by name; empty where tasks have no names.
     """
 
     episodes: int
@@ -73,11 +73,11 @@ class Evaluation:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> Evaluation:
-        """Return what ``dataclasses.asdict`` and JSON have made of an evaluation.
+        """Return an evaluation from its JSON form, the output of ``dataclasses.asdict``.
 
         Raises:
             KeyError: If a list is missing.
-            TypeError: If it is not of that form.
+            TypeError: If the form is another.
         """
         attempts = tuple(Attempt(**attempt) for attempt in stored["attempts"])
         tasks = tuple(TaskResult(**task) for task in stored["tasks"])
@@ -85,7 +85,7 @@ class Evaluation:
 
     @property
     def shared_attempts(self) -> tuple[Attempt, ...]:
-        """Attempts that nine in ten of the tasks with attempts came to, not only the quick ones."""
+        """Attempts that at least 90 % of the tasks with attempts reached, not only the quick ones."""
         return tuple(each for each in self.attempts if each.tasks >= 0.9 * self.attempts[0].tasks)
 
     @property
@@ -98,29 +98,29 @@ class Evaluation:
         return float(totals[:tenth].mean()), float(totals[-tenth:].mean())
 
 
-def summarize(outcomes: Sequence[EpisodeStats]) -> Evaluation:
-    """Return the result of one trajectory per task."""
-    whole = _result("", outcomes)
+def summarize(episodes: Sequence[EpisodeStats]) -> Evaluation:
+    """Return the evaluation result of one episode per task."""
+    overall = _result("", episodes)
     return Evaluation(
-        episodes=whole.episodes,
-        mean_return=whole.mean_return,
-        standard_error=whole.standard_error,
-        success=whole.success,
-        length=whole.length,
-        attempts=_by_attempt(outcomes),
-        tasks=tuple(_result(name, own) for name, own in by_task(outcomes).items()),
+        episodes=overall.episodes,
+        mean_return=overall.mean_return,
+        standard_error=overall.standard_error,
+        success=overall.success,
+        length=overall.length,
+        attempts=_by_attempt(episodes),
+        tasks=tuple(_result(name, of_task) for name, of_task in by_task(episodes).items()),
     )
 
 
-def _result(name: str, outcomes: Sequence[EpisodeLike]) -> TaskResult:
-    totals = np.array([outcome.total for outcome in outcomes])
+def _result(name: str, episodes: Sequence[EpisodeLike]) -> TaskResult:
+    totals = np.array([episode.total for episode in episodes])
     return TaskResult(
         name=name,
-        episodes=len(outcomes),
+        episodes=len(episodes),
         mean_return=float(totals.mean()),
         standard_error=standard_error(totals),
-        success=mean_success(outcomes),
-        length=float(np.mean([outcome.length for outcome in outcomes])),
+        success=mean_success(episodes),
+        length=float(np.mean([episode.length for episode in episodes])),
     )
 
 
@@ -129,15 +129,15 @@ def standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def _by_attempt(outcomes: Sequence[EpisodeStats]) -> tuple[Attempt, ...]:
-    most = max(len(outcome.successes) for outcome in outcomes)
+def _by_attempt(episodes: Sequence[EpisodeStats]) -> tuple[Attempt, ...]:
+    most = max(len(episode.successes) for episode in episodes)
     if most < 2:
         return ()
     attempts = []
     for number in range(most):
-        reached = [outcome for outcome in outcomes if len(outcome.successes) > number]
-        success = np.mean([outcome.successes[number] for outcome in reached])
-        totals = np.array([outcome.attempt_returns[number] for outcome in reached])
+        reached = [episode for episode in episodes if len(episode.successes) > number]
+        success = np.mean([episode.successes[number] for episode in reached])
+        totals = np.array([episode.attempt_returns[number] for episode in reached])
         attempt = Attempt(len(reached), float(success), float(totals.mean()), standard_error(totals))
         attempts.append(attempt)
     return tuple(attempts)

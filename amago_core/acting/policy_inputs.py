@@ -1,4 +1,4 @@
-"""What an agent is shown beside the observation, in memory that is allocated once.
+"""Policy inputs: observations, previous actions and rewards as tensors, in preallocated arrays.
 
 Shape suffixes: B = environments, A = action features, X = axes of an action.
 """
@@ -15,15 +15,15 @@ from amago_registry.actions import CanonicalAction, action_width, choices
 
 
 class PolicyInputs:
-    """The action and reward that led each environment to where it is, and their way into torch.
+    """Previous action and reward of each environment, and their conversion to tensors.
 
-    What :meth:`tensors` returns is the agent's own, on either device: a part may keep what it is shown,
-    and the next step must not change it.
+    :meth:`tensors` always returns copies: a part may keep its inputs, and the next step must not change
+    them.
 
     Args:
         action_space: Canonical.
         environments: B.
-        device: Where the agent is.
+        device: Device of the agent.
     """
 
     def __init__(self, action_space: CanonicalAction, environments: int, device: torch.device) -> None:
@@ -31,25 +31,25 @@ class PolicyInputs:
         self.prev_reward_B = np.zeros(environments, np.float32)
         self._vector_BA = np.zeros_like(self.prev_action_BA)
         factors = choices(action_space)
-        # Where the one-hot of each factor begins, in all rows end to end.
-        row_B1 = np.arange(environments)[:, None] * sum(factors)
-        self._first_BX = row_B1 + np.cumsum([0, *factors[:-1]]) if factors else None
+        # Start of each factor's one-hot in the flattened rows.
+        row_start_B1 = np.arange(environments)[:, None] * sum(factors)
+        self._one_hot_start_BX = row_start_B1 + np.cumsum([0, *factors[:-1]]) if factors else None
         self._device = device
         self._pinned: dict[tuple[str, ...], tuple[Tensor, np.ndarray]] = {}
 
-    def act(self, action: np.ndarray, reward_B: np.ndarray, played_B: np.ndarray) -> None:
-        """Remember the actions ``(B,)`` or ``(B, X)`` and their rewards where ``played_B`` is true."""
+    def record(self, action: np.ndarray, reward_B: np.ndarray, played_B: np.ndarray) -> None:
+        """Store actions ``(B,)`` or ``(B, X)`` and their rewards where ``played_B`` is true."""
         vector_BA = self._vector_BA
-        if self._first_BX is None:
+        if self._one_hot_start_BX is None:
             vector_BA[:] = action
         else:
             vector_BA.fill(0)
-            vector_BA.reshape(-1)[self._first_BX + action.reshape(len(action), -1)] = 1
+            vector_BA.reshape(-1)[self._one_hot_start_BX + action.reshape(len(action), -1)] = 1
         np.copyto(self.prev_action_BA, vector_BA, where=played_B[:, None])
         np.copyto(self.prev_reward_B, reward_B, where=played_B, casting="same_kind")
 
-    def forget(self, mask_B: np.ndarray) -> None:
-        """Show that nothing led here, where ``mask_B`` is true."""
+    def reset(self, mask_B: np.ndarray) -> None:
+        """Set previous action and reward to zero where ``mask_B`` is true: a task begins."""
         self.prev_action_BA[mask_B] = 0
         self.prev_reward_B[mask_B] = 0
 
@@ -71,5 +71,5 @@ class PolicyInputs:
             tensor = torch.from_numpy(values.copy()).pin_memory()
             self._pinned[name] = (tensor, tensor.numpy())
         tensor, view = self._pinned[name]
-        view[...] = values  # The agent's last actions are back, so nothing reads this any more.
+        view[...] = values  # The last actions were copied back, so no transfer still reads this.
         return tensor.to(self._device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""A task: what an agent acts in, or what a dataset was recorded in."""
+"""The task description: an environment and its spaces, or those of a dataset."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from amago_registry.trajectories import OBSERVATION
 
 @dataclass(frozen=True)
 class Task:
-    """An environment to act in, or what a dataset was recorded in.
+    """An environment and its observation and action spaces, or those of a dataset.
 
     Args:
-        name: What users call it.
-        make: Makes a fresh environment; None where a dataset is all there is.
-        observation_space: As one environment declares it, or the dataset.
-        action_space: As one environment declares it, or the dataset.
-        horizon: Most steps a trajectory lasts; None if the environment does not say.
+        name: Name of the environment.
+        make: Makes one environment; None if there is only a dataset.
+        observation_space: Declared by one environment, or by the dataset.
+        action_space: Declared by one environment, or by the dataset.
+        horizon: Largest number of steps of a trajectory; None if not known.
         with_goals: The environment's ``with_goals``, for hindsight relabeling; None if it has none.
         recorded_space: What is recorded beside observations; None if that is not known.
     """
@@ -40,17 +40,17 @@ class Task:
 
     @property
     def observed(self) -> spaces.Dict:
-        """The observation space as the agent sees it."""
+        """The canonical observation space, which the agent sees."""
         return canonical_observation(self.observation_space)
 
     @property
     def acted(self) -> CanonicalAction:
-        """The action space as the agent sees it."""
+        """The canonical action space, which the agent sees."""
         return canonical_action(self.action_space)
 
     @property
     def columns(self) -> dict[str, tuple[int, ...]] | None:
-        """Names of what is seen and recorded, and the shape of one timestep; None if not known."""
+        """Shape of one timestep of each observation and recorded column; None if not known."""
         if self.recorded_space is None:
             return None
         seen = {f"{OBSERVATION}{key}": leaf for key, leaf in self.observed.items()}
@@ -58,5 +58,5 @@ class Task:
 
     @property
     def masked(self) -> bool:
-        """Whether observations show which actions may be taken."""
+        """Whether observations hold an action mask."""
         return shows_mask(self.observed, self.acted)

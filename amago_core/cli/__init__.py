@@ -1,1 +1,1 @@
-"""The commands of ``amago``: a module each, its click command called ``command``."""
+"""Command line ``amago``: one module per command, whose click command is named ``command``."""

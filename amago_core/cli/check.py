@@ -1,4 +1,4 @@
-"""``amago check``: what a spec comes to."""
+"""``amago check``: validate a spec, and print it with its parts and their sizes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("spec")
-@click.argument("overrides", nargs=-1)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def command(spec: str, overrides: tuple[str, ...]) -> None:
-    """Print the resolved SPEC and a table of its parts; build the networks, start nothing.
+    """Validate SPEC without training: print it resolved, and a table of its parts.
 
-    OVERRIDES are key=value, as in: amago check t-maze.yaml agent.backbone=gru
+    Resolved means with all defaults and overrides. The networks are built to count their parameters.
+
+    KEY=VALUE overrides a key of the spec, as in: amago check t-maze.yaml agent.backbone=gru
     """
     resolved = load_spec(spec, overrides)
     click.echo(spec_yaml(resolved))

@@ -1,4 +1,4 @@
-"""``amago components``: the parts a spec can name."""
+"""``amago components``: list the parts that a spec can name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from amago_registry.kinds import KINDS
 @click.command("components")
 @click.argument("kind", required=False)
 def command(kind: str | None) -> None:
-    """List the parts a spec can name, or those of one KIND.
+    """List the installed parts that a spec can name, or those of one KIND.
 
     For example: amago components backbone
     """
@@ -21,7 +21,7 @@ def command(kind: str | None) -> None:
     click.echo("\n\n".join(_listing(catalog, name) for name in chosen))
     if catalog.broken:
         names = ", ".join(plugin.name for plugin in catalog.broken)
-        click.echo(f"\nBroken plugins: {names}. `amago plugins` says why.", err=True)
+        click.echo(f"\nBroken plugins: {names}. `amago plugins` shows their errors.", err=True)
 
 
 def _listing(catalog: Catalog, kind: str) -> str:

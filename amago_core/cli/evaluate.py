@@ -1,4 +1,4 @@
-"""``amago evaluate``: a trained agent on tasks it has not met."""
+"""``amago evaluate``: evaluate a checkpoint of a run on new tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from amago_registry.errors import did_you_mean
 
 if TYPE_CHECKING:
     from amago_core.acting.evaluation_result import Evaluation
-    from amago_core.run_folder.evaluate import Evaluated
+    from amago_core.run_folder.evaluate_run import Evaluated
+
+
+_NAMES_NONE = (
+    "names no checkpoint. Write --checkpoint best, --checkpoint newest, the number of a round, or a "
+    "folder."
+)
 
 
 @click.command("evaluate")
@@ -24,37 +30,39 @@ if TYPE_CHECKING:
 @click.option(
     "--checkpoint",
     metavar="CHECKPOINT",
-    help="best: of the best evaluation while training; newest (the default); a round's number, such as "
-    "20; or a folder.",
+    help="newest (the default); best, that of the best evaluation during training; the number of a "
+    "round, such as 20; or a folder.",
 )
 def command(run: Path, overrides: tuple[str, ...], checkpoint: str | None) -> None:
     """Evaluate the newest checkpoint of RUN, the folder of a run.
 
     KEY=VALUE overrides a key of the spec, as in: amago evaluate runs/t-maze evaluation.episodes=500
 
-    The result is written into RUN/evaluations.
+    The result is written to RUN/evaluations.
     """
     from amago_core.run_folder.evaluation_spec import evaluation_spec
     from amago_core.run_folder.run_dir import RunDir
 
     old_checkpoint, changes = split_words(overrides)
+    if checkpoint == "":
+        raise SpecError(f"--checkpoint {_NAMES_NONE}")
     folder = RunDir(run)
     folder.check()
     announce_threads(evaluation_spec(folder, changes).running.threads)
-    from amago_core.run_folder.evaluate import evaluate_checkpoint
+    from amago_core.run_folder.evaluate_run import evaluate_checkpoint
 
-    checkpoint = checkpoint or old_checkpoint or "newest"
+    checkpoint = (old_checkpoint or "newest") if checkpoint is None else checkpoint
     click.echo(summary(evaluate_checkpoint(run, changes, checkpoint=checkpoint)))
 
 
 def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Take the old word ``checkpoint=`` out of the overrides; it is read for one more version.
+    """Separate the old word ``checkpoint=`` from the overrides; it still works for one more version.
 
     Returns:
         Which checkpoint to evaluate or None, and the overrides of the spec.
 
     Raises:
-        SpecError: If ``checkpoint`` names none, or the word is misspelt.
+        SpecError: If ``checkpoint=`` has no value, or the word is misspelt.
     """
     checkpoint: str | None = None
     changes = list[str]()
@@ -62,25 +70,24 @@ def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
         key, equals, value = word.partition("=")
         if key == "checkpoint" and equals:
             if not value:
-                raise SpecError(
-                    "'checkpoint=' names no checkpoint. Write --checkpoint best, --checkpoint newest, "
-                    "the number of a round, or a folder."
-                )
+                raise SpecError(f"'checkpoint=' {_NAMES_NONE}")
             checkpoint = value
             click.echo(
-                "checkpoint=... is written --checkpoint ... now; the old form is read for one more "
+                "checkpoint=... is now written --checkpoint ...; the old form still works for one more "
                 "version.",
                 err=True,
             )
-        elif _is_meant(key):
-            raise SpecError(f"'{word}' changes no evaluation. Did you mean '--checkpoint {value}'?")
+        elif _resembles_checkpoint(key):
+            raise SpecError(
+                f"'{word}' has no effect on an evaluation. Did you mean '--checkpoint {value}'?"
+            )
         else:
             changes.append(word)
     return checkpoint, changes
 
 
-def _is_meant(key: str) -> bool:
-    """Return whether a key is no key of a spec, and close to the word; or the section of that name."""
+def _resembles_checkpoint(key: str) -> bool:
+    """Return whether a key is a misspelt ``checkpoint``, or the section ``checkpoints``."""
     if "." in key:
         return False
     from amago_core.spec import RunSpec
@@ -90,28 +97,31 @@ def _is_meant(key: str) -> bool:
 
 
 def summary(evaluated: Evaluated) -> str:
-    """Return the result in a few lines."""
+    """Return the result of an evaluation as a table."""
     evaluation = evaluated.evaluation
-    of = f"{evaluated.checkpoint} (round {evaluated.round}, update {evaluated.update})"
+    checkpoint = f"{evaluated.checkpoint} (round {evaluated.round}, update {evaluated.update})"
     return table(
         [
             ("episodes", f"{evaluation.episodes:,} of {evaluation.length:.1f} steps"),
             *evaluation_rows(evaluation),
-            ("checkpoint", of),
+            ("checkpoint", checkpoint),
             ("written to", str(evaluated.file)),
         ]
     )
 
 
 def evaluation_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Return what an evaluation came to, as names and values."""
+    """Return the metrics of an evaluation as rows of name and value."""
     rows = [("return", f"{evaluation.mean_return:.3f} +- {evaluation.standard_error:.3f}")]
     if evaluation.success is not None:
         rows.append(("success", f"{evaluation.success:.3f}"))
     if evaluation.adaptation is not None:
         first, last = evaluation.adaptation
         rows.append(
-            ("adaptation", f"{first:.3f} in the first tenth of the attempts, {last:.3f} in the last")
+            (
+                "adaptation",
+                f"{first:.3f} in the first tenth of the attempts, {last:.3f} in the last tenth",
+            )
         )
     for task in evaluation.tasks:
         success = "" if task.success is None else f", success {task.success:.3f}"

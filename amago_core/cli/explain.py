@@ -1,4 +1,4 @@
-"""``amago explain``: one part, its options and how a spec names it; or one section of the spec."""
+"""``amago explain``: the options of a part, with YAML to copy; or the keys of a section of the spec."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KEYS = {
     "dataset": "dataset",
     "tracker": "trackers",
 }
-"""Where a spec names a part of each kind."""
+"""Key of the spec that chooses the part of each kind."""
 
 _INDENT = "  "
 
@@ -46,11 +46,11 @@ _NONE: Defaults = MappingProxyType({})
 @click.argument("kind")
 @click.argument("name", required=False)
 def command(kind: str, name: str | None) -> None:
-    """Explain the part NAME of a KIND and its options.
+    """Explain the options of a part, or the keys of a section of the spec.
 
-    For example: amago explain backbone gru
+    A part, by its KIND and NAME: amago explain backbone gru
 
-    Without NAME, explain the keys of a section of the spec: amago explain training
+    A section, in place of KIND: amago explain training
     """
     catalog = installed()
     if name is None:
@@ -121,32 +121,32 @@ def _options(
     """Return a table of options.
 
     Args:
-        options: Their model.
-        see: What stands for the default of a section; ``{}`` is its key.
-        prefix: Of their keys.
-        given: Defaults that the owner of a section sets; see :func:`_fields`.
+        options: Model of the options.
+        see: Text in place of the default of a section; ``{}`` is its key.
+        prefix: Prefix of the keys.
+        given: Defaults that the parent sets for this section; see :func:`_fields`.
     """
     rows = []
-    for own, field, value in _fields(options, given):
+    for key, field, value in _fields(options, given):
         words, default = type_words(field), _shown(value)
         if (model := _model(field.annotation)) is not None:
             words = words.replace(model.__name__, "section")
-            default = see.format(own) if isinstance(value, Mapping) else default
-        rows.append((f"{prefix}{own}", words, default, field.description or ""))
+            default = see.format(key) if isinstance(value, Mapping) else default
+        rows.append((f"{prefix}{key}", words, default, field.description or ""))
     if not rows:
         return "It has no options."
-    return table(rows, header=("option", "type", "default", "consequence"))
+    return table(rows, header=("option", "type", "default", "description"))
 
 
 def _nested(options: type[Options], prefix: str = "", given: Defaults = _NONE) -> Iterator[str]:
-    """Yield what each section inside a part's options is, and a table of its options."""
-    for own, field, value in _fields(options, given):
+    """Yield a summary and a table of options for each section inside a part's options."""
+    for key, field, value in _fields(options, given):
         if (model := _model(field.annotation)) is not None:
-            key, inner = f"{prefix}{own}", value if isinstance(value, Mapping) else _NONE
+            path, inner = f"{prefix}{key}", value if isinstance(value, Mapping) else _NONE
             summary = cleandoc(model.__doc__ or field.description or "").partition("\n\n")[0]
-            yield f"{key}: {' '.join(summary.split())}"
-            yield _options(model, prefix=f"{key}.", given=inner)
-            yield from _nested(model, f"{key}.", inner)
+            yield f"{path}: {' '.join(summary.split())}"
+            yield _options(model, prefix=f"{path}.", given=inner)
+            yield from _nested(model, f"{path}.", inner)
 
 
 def _snippet(entry: Entry, short: str) -> str:
@@ -163,24 +163,24 @@ def _snippet(entry: Entry, short: str) -> str:
 
 def _lines(options: type[Options], indent: str, given: Defaults = _NONE) -> Iterator[str]:
     """Yield the YAML of options at their defaults."""
-    for own, field, value in _fields(options, given):
+    for key, field, value in _fields(options, given):
         model = _model(field.annotation)
         if model is not None and model.model_fields and isinstance(value, Mapping):
-            yield f"{indent}{own}:"
+            yield f"{indent}{key}:"
             yield from _lines(model, indent + _INDENT, value)
         else:
-            yield f"{indent}{own}: {'...' if value is PydanticUndefined else _shown(value)}"
+            yield f"{indent}{key}: {'...' if value is PydanticUndefined else _shown(value)}"
 
 
 def _fields(options: type[Options], given: Defaults) -> Iterator[tuple[str, FieldInfo, Any]]:
-    """Yield every option by its key in a spec, with its default or ``PydanticUndefined``.
+    """Yield the key, the field and the default of every option; ``PydanticUndefined`` if required.
 
-    The default of a section, ``given``, goes before those of the options in it.
+    Defaults that the parent sets for the whole section, ``given``, take precedence.
     """
     for name, field in options.model_fields.items():
-        own = field.alias or name
-        value = given[own] if own in given else field.get_default(call_default_factory=True)
-        yield own, field, value.model_dump(by_alias=True) if isinstance(value, Options) else value
+        key = field.alias or name
+        value = given[key] if key in given else field.get_default(call_default_factory=True)
+        yield key, field, value.model_dump(by_alias=True) if isinstance(value, Options) else value
 
 
 def _model(annotation: Any) -> type[Options] | None:
@@ -188,14 +188,14 @@ def _model(annotation: Any) -> type[Options] | None:
     if _is_section(annotation):
         return annotation
     if get_origin(annotation) is dict:
-        return None  # Its keys are no options.
+        return None  # The keys of a mapping are not options.
     return next((model for model in map(_model, get_args(annotation)) if model is not None), None)
 
 
 def _shown(value: Any) -> str:
-    """Return a default as a spec writes it."""
+    """Return a default as YAML shows it, or ``required``."""
     if value is PydanticUndefined:
-        return "none: must be given"
+        return "required"
     if isinstance(value, str):
         return value if value else '""'
     return json.dumps(value, default=str)

@@ -1,4 +1,4 @@
-"""The command line. A command is imported when it is called; only those that compute import torch."""
+"""Entry point of the command line: imports a command when it is called, so listings need no torch."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from amago_core.errors import notes_of
 from amago_registry.errors import AmagoError, did_you_mean
 
 _COMMANDS = {
-    "train": "Train the agent of SPEC.",
+    "train": "Train an agent as specified in SPEC, a YAML file.",
     "evaluate": "Evaluate the newest checkpoint of RUN, the folder of a run.",
-    "check": "Print the resolved SPEC and a table of its parts; build the networks, start nothing.",
-    "components": "List the parts a spec can name, or those of one KIND.",
-    "explain": "Explain the part NAME of a KIND and its options.",
+    "check": "Validate SPEC without training: print it resolved, and a table of its parts.",
+    "components": "List the installed parts that a spec can name, or those of one KIND.",
+    "explain": "Explain the options of a part, or the keys of a section of the spec.",
     "plugins": "List the installed plugins, broken ones included.",
-    "replay": "Print what the replay in FOLDER holds; FOLDER is that of a run or of a replay.",
+    "replay": "Summarize, verify or extend the replay in FOLDER, the folder of a run or of a replay.",
 }
-"""The first sentence of each command's own help, so that the list imports none of them."""
+"""First sentence of each command's help, repeated here so that the list imports no command."""
 
 
 class UserError(click.ClickException):
-    """Something a user can put right: one message, exit code 2, no traceback."""
+    """Error of the user: one message without traceback, exit code 2."""
 
     exit_code = 2
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules of :mod:`amago_core.cli`."""
+    """Click group that imports a command from :mod:`amago_core.cli` when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands, in the order of the help."""
@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; say what is close to one that does not exist."""
+        """Find the command; suggest the closest one if it does not exist."""
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
             close = did_you_mean(args[0], _COMMANDS)
             ctx.fail(f"there is no command '{args[0]}'.{close} Commands: {', '.join(_COMMANDS)}.")
@@ -57,12 +57,12 @@ class LazyGroup(click.Group):
         ctx: click.Context,
         formatter: click.HelpFormatter,
     ) -> None:
-        """Write the list in the help, without importing any command."""
+        """Write the list of commands in the help, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; turn a user's mistake into one message."""
+        """Run a command; turn an :class:`AmagoError` into a :class:`UserError`."""
         try:
             return super().invoke(ctx)
         except AmagoError as error:

@@ -1,4 +1,4 @@
-"""``amago plugins``: what is installed, and what is wrong with it."""
+"""``amago plugins``: list the installed plugins, and the errors of broken ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def command() -> None:
     """List the installed plugins, broken ones included."""
     plugins = installed().plugins
     if not plugins:
-        click.echo("No plugin is installed; `pip install amago-standard` gives the common parts.")
+        click.echo("No plugin is installed; `pip install amago-standard` installs the standard parts.")
         return
     rows = [(plugin.name, plugin.distribution, plugin.version, _state(plugin)) for plugin in plugins]
     click.echo(table(rows, header=("plugin", "distribution", "version", "state")))

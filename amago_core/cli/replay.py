@@ -1,4 +1,4 @@
-"""``amago replay``: what a replay holds, and whether it is whole."""
+"""``amago replay``: summarize or verify a replay, or protect trajectories in it from eviction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from amago_core.replay.inspection import Group, ReplaySummary, TaskSummary
 
 
-_WORDS = ("verify", "protect")
+_ACTIONS = ("verify", "protect")
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -23,16 +23,18 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 @click.command("replay")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("words", nargs=-1)
+@click.argument("words", nargs=-1, metavar="[verify | protect SOURCE]")
 @click.pass_context
 def command(context: click.Context, folder: Path, words: tuple[str, ...]) -> None:
-    """Print what the replay in FOLDER holds; FOLDER is that of a run or of a replay.
+    """Summarize, verify or extend the replay in FOLDER, the folder of a run or of a replay.
 
-    amago replay FOLDER verify reads every trajectory, compares every checksum and changes nothing; its
-    exit code is 1 if something is damaged.
+    amago replay FOLDER prints the number of trajectories, their size on disk and their returns.
 
-    amago replay FOLDER protect SOURCE copies what the run or replay SOURCE has stored to where it is
-    always learned from and never evicted.
+    amago replay FOLDER verify compares every trajectory with its checksum and changes nothing; the exit
+    code is 1 if one is damaged.
+
+    amago replay FOLDER protect SOURCE copies the trajectories of another run or replay, SOURCE, into
+    FOLDER, where they are sampled like the others but never evicted.
     """
     action, *rest = _read_words(folder, words)
     if action == "verify":
@@ -44,18 +46,18 @@ def command(context: click.Context, folder: Path, words: tuple[str, ...]) -> Non
 
 
 def _read_words(folder: Path, words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what to do, and with what; an empty word to show what there is.
+    """Return the action and its arguments; an empty action prints the summary.
 
     Raises:
-        AmagoError: If that cannot be understood.
+        AmagoError: If there is no such action, or its arguments are wrong.
     """
     action, *rest = words or ("",)
-    if str(folder) in _WORDS and words and not folder.exists():
+    if str(folder) in _ACTIONS and words and not folder.exists():
         raise AmagoError(f"the folder comes first: amago replay {action} {folder}")
-    if action and action not in _WORDS:
-        close = did_you_mean(action, _WORDS)
+    if action and action not in _ACTIONS:
+        close = did_you_mean(action, _ACTIONS)
         raise AmagoError(
-            f"a replay cannot '{action}'.{close} "
+            f"there is no action '{action}'.{close} "
             "Write `amago replay FOLDER`, `... FOLDER verify` or `... FOLDER protect SOURCE`."
         )
     if action == "protect" and len(rest) != 1:
@@ -64,7 +66,7 @@ def _read_words(folder: Path, words: tuple[str, ...]) -> tuple[str, ...]:
             f"amago replay {folder} protect runs/other"
         )
     if action == "verify" and rest:
-        raise AmagoError(f"verify takes nothing more, not '{' '.join(rest)}'.")
+        raise AmagoError(f"verify takes no further words, not '{' '.join(rest)}'.")
     return (action, *rest)
 
 
@@ -73,16 +75,16 @@ def _verify(folder: Path) -> int:
 
     found = find_replay(folder)
     result = verify(found)
-    held = f"{_count(result.trajectories, 'trajectory')} in {_count(result.shards, 'shard')}"
+    contents = f"{_count(result.trajectories, 'trajectory')} in {_count(result.shards, 'shard')}"
     if not result.problems:
-        click.echo(f"{found} is whole: {held}, every checksum as it was stored.")
+        click.echo(f"{found} is intact: {contents}, all checksums match.")
         return 0
     damaged = len(result.problems)
     click.echo(f"{found}: {damaged} of {_count(result.shards, 'shard')} cannot be used.")
     click.echo("".join(f"  {_printable(problem)}\n" for problem in result.problems), nl=False)
     click.echo(
-        f"{_count(result.trajectories, 'trajectory')} in the others can be. "
-        "Training moves damaged shards to quarantine/ and goes on."
+        f"The others hold {_count(result.trajectories, 'trajectory')}. "
+        "Training moves damaged shards to quarantine/ and continues."
     )
     return 1
 
@@ -98,7 +100,7 @@ def _protect(folder: Path, source: Path) -> int:
     before = f"; {_count(result.already, 'shard')} had been copied before" if result.already else ""
     click.echo(f"protected {what} of {source} in {found}{before}.")
     for problem in result.problems:
-        click.echo(f"left out: {_printable(problem)}", err=True)
+        click.echo(f"skipped: {_printable(problem)}", err=True)
     return 1 if result.problems else 0
 
 
@@ -111,13 +113,13 @@ def _show(folder: Path) -> None:
         one = len(found.problems) == 1
         click.echo(
             f"\n{_count(len(found.problems), 'shard')} cannot be read and {'is' if one else 'are'} "
-            f"left out. `amago replay {folder} verify` says why.",
+            f"skipped. `amago replay {folder} verify` lists the errors.",
             err=True,
         )
 
 
 def summary(found: ReplaySummary) -> str:
-    """Return what a replay holds, as two tables."""
+    """Return the summary of a replay as tables: totals, and statistics by task."""
     kept = found.kept
     rows = [
         ("replay", str(found.folder)),
@@ -125,25 +127,25 @@ def summary(found: ReplaySummary) -> str:
     ]
     if kept.trajectories:
         mean = kept.timesteps / kept.trajectories
-        rows.append(("timesteps", f"{kept.timesteps:,}, {mean:,.1f} a trajectory"))
-        rows.append(("disk", f"{_size(kept.bytes)}, {_size(kept.bytes / kept.timesteps)} a timestep"))
+        rows.append(("timesteps", f"{kept.timesteps:,}, {mean:,.1f} per trajectory"))
+        rows.append(("disk", f"{_size(kept.bytes)}, {_size(kept.bytes / kept.timesteps)} per timestep"))
     if found.updates is not None:
         first, last = found.updates
         rows.append(("updates", f"{first:,} to {last:,}"))
     label = "writers"
     for writer, group in found.writers.items():
-        rows.append((label, f"{writer}: {_held(group)}"))
+        rows.append((label, f"{writer}: {_group(group)}"))
         label = ""
     if found.protected.shards:
         protected = found.protected
         rows.append(
             (
                 "protected",
-                f"{_held(protected)}, {protected.timesteps:,} timesteps, {_size(protected.bytes)}",
+                f"{_group(protected)}, {protected.timesteps:,} timesteps, {_size(protected.bytes)}",
             )
         )
     if found.quarantined.shards:
-        rows.append(("quarantined", f"{_held(found.quarantined)}, damaged"))
+        rows.append(("quarantined", f"{_group(found.quarantined)}, damaged"))
     parts = [table(rows)]
     if found.tasks:
         parts.append(_task_table(found.tasks))
@@ -152,15 +154,15 @@ def summary(found: ReplaySummary) -> str:
 
 def _task_table(tasks: tuple[TaskSummary, ...]) -> str:
     percents = [f"{100 * quantile:.0f} %" for quantile in _QUANTILES]
-    named = any(found.task for found in tasks)
+    named = any(each.task for each in tasks)
     header = ["task"] * named + ["trajectories", "return", *percents, "success", "length"]
-    rows = [["" if not named else _printable(found.task) or "(none)", *_row(found)] for found in tasks]
+    rows = [["" if not named else _printable(each.task) or "(none)", *_row(each)] for each in tasks]
     rows = [row if named else row[1:] for row in rows]
-    widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     aligned = [
         [
-            cell if named and place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell if named and column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         for row in [header, *rows]
     ]
@@ -185,11 +187,11 @@ def _row(found: TaskSummary) -> list[str]:
 def _trajectories(found: ReplaySummary) -> str:
     if not found.stored:
         return "none yet"
-    gone = f"; {found.gone:,} more were stored and are gone" if found.gone else ""
-    return _held(found.kept) + gone
+    missing = f"; {found.gone:,} more were evicted or cannot be read" if found.gone else ""
+    return _group(found.kept) + missing
 
 
-def _held(group: Group) -> str:
+def _group(group: Group) -> str:
     return f"{group.trajectories:,} in {_count(group.shards, 'shard')}"
 
 
@@ -207,5 +209,5 @@ def _size(count: float) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a text from a file without what could move the cursor of a terminal."""
+    """Escape control characters, which could move the cursor of a terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,4 +1,4 @@
-"""Columns of text for the terminal."""
+"""Tables of text in aligned columns, for the terminal."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 _GAP = "  "
 
-_NARROWEST = 24
+_MIN_WIDTH = 24
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), indent: str = "") -> str:
     """Return rows in aligned columns.
 
-    On a terminal the last column is wrapped to what is left of the width; elsewhere a row is a line,
-    so that ``grep`` finds it whole.
+    On a terminal the last column is wrapped to the remaining width; in a pipe or a file every row is
+    one line, for ``grep``.
     """
     rows = [header, *rows] if header else list(rows)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
@@ -34,4 +34,4 @@ def _wrap(text: str, lead: int) -> list[str]:
     if not sys.stdout.isatty():
         return [text]
     width = shutil.get_terminal_size().columns - lead
-    return textwrap.wrap(text, max(width, _NARROWEST)) or [""]
+    return textwrap.wrap(text, max(width, _MIN_WIDTH)) or [""]

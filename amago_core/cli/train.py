@@ -1,4 +1,4 @@
-"""``amago train``: a run, from a spec to its plots."""
+"""``amago train``: train an agent from a spec; start or resume a run."""
 
 from __future__ import annotations
 
@@ -23,22 +23,26 @@ _STOPPED_AT_ONCE = "Stopped at once. The same command with --resume continues fr
 @click.command("train")
 @click.argument("spec")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--run", "run", metavar="FOLDER", help="Folder of the run; runs/NAME if not given.")
+@click.option(
+    "--run", "run", metavar="FOLDER", help="Folder of the run; by default runs/ and the spec's name."
+)
 @click.option("--resume", is_flag=True, help="Resume the run in that folder from its last checkpoint.")
 @click.pass_context
 def command(
     context: click.Context, spec: str, overrides: tuple[str, ...], run: str | None, resume: bool
 ) -> None:
-    """Train the agent of SPEC.
+    """Train an agent as specified in SPEC, a YAML file.
 
     KEY=VALUE overrides a key of the spec, as in: amago train t-maze.yaml agent.backbone=gru seed=1
 
-    Ctrl-C saves a checkpoint after the round and stops; a second Ctrl-C stops at once.
+    Ctrl-C finishes the round, saves a checkpoint and stops; a second Ctrl-C stops at once.
     """
     old_run, old_resume, changes = split_words(overrides)
+    if run == "":
+        raise SpecError("--run names no folder. Write --run FOLDER, as in '--run runs/first'.")
     run, resume = old_run if run is None else run, resume or old_resume
     resolved = load_spec(spec, changes)
-    if resolved.running.mode == "interleaved":  # Otherwise other processes compute, each with its own.
+    if resolved.running.mode == "interleaved":  # Otherwise each process sets its own.
         announce_threads(resolved.running.threads)
     from amago_core.running.train import run_folder, train
 
@@ -57,15 +61,15 @@ def command(
 
 
 def split_words(words: Sequence[str]) -> tuple[str | None, bool, list[str]]:
-    """Take the old words ``run=`` and ``resume=`` out of the overrides.
+    """Separate the old words ``run=`` and ``resume=`` from the overrides.
 
-    They are read for one more version.
+    They still work for one more version.
 
     Returns:
         The run's folder or None, whether to resume, and the overrides of the spec.
 
     Raises:
-        SpecError: If ``run`` or ``resume`` has no usable value.
+        SpecError: If ``run=`` or ``resume=`` has no valid value.
     """
     run: str | None = None
     resume = False
@@ -76,30 +80,30 @@ def split_words(words: Sequence[str]) -> tuple[str | None, bool, list[str]]:
             if not value:
                 raise SpecError("'run=' names no folder. Write --run FOLDER, as in '--run runs/first'.")
             run = value
-            _say_new_form("run=FOLDER", "--run FOLDER")
+            _warn_old_form("run=FOLDER", "--run FOLDER")
         elif key == "resume" and equals:
             if value not in ("true", "false"):
                 raise SpecError(
                     f"'{word}' is neither 'resume=true' nor 'resume=false'. Write --resume."
                 )
             resume = value == "true"
-            _say_new_form("resume=true", "--resume")
+            _warn_old_form("resume=true", "--resume")
         else:
             changes.append(word)
     return run, resume, changes
 
 
-def _say_new_form(old: str, new: str) -> None:
-    click.echo(f"{old} is written {new} now; the old form is read for one more version.", err=True)
+def _warn_old_form(old: str, new: str) -> None:
+    click.echo(f"{old} is now written {new}; the old form still works for one more version.", err=True)
 
 
 def summary(result: Result) -> str:
-    """Return what a run came to, in a few lines."""
+    """Return the result of a run as a table."""
     rows = [] if result.evaluation is None else evaluation_rows(result.evaluation)
     rows += [
         ("experience", f"{result.env_steps:,} steps, {result.updates:,} updates"),
-        ("time", f"{result.seconds:.1f} s, {result.cpu_seconds:.1f} s of processor time"),
-        ("memory", f"{result.peak_bytes / 2**20:,.0f} MiB at most"),
+        ("time", f"{result.seconds:.1f} s, {result.cpu_seconds:.1f} s of CPU time"),
+        ("memory", f"{result.peak_bytes / 2**20:,.0f} MiB at the peak"),
         ("run", str(result.run)),
     ]
     rows += [("plot", str(path)) for path in sorted(result.run.glob("*.png"))]

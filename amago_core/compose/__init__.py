@@ -1,1 +1,1 @@
-"""From a spec to objects: environments, networks and what trains them."""
+"""Build the objects that a spec names: environments, datasets, networks, objective, collector."""

@@ -1,4 +1,4 @@
-"""From a resolved spec to objects."""
+"""Build all parts of a resolved spec and check that they fit together."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from amago_registry.protocols import Dataset, Exploration, Relabeler
 
 @dataclass(frozen=True)
 class Composition:
-    """Everything a spec names, built and shown to fit together; nothing is started or written.
+    """The parts of a spec, built and checked against each other; nothing is started or written.
 
     Args:
-        task: Where the agent is trained, or what its dataset was recorded in.
-        evaluation_task: Where it is evaluated; the same object unless the spec says otherwise, None
-            where there is no environment.
+        task: The task to train on: the environment's, or the one its dataset was recorded in.
+        evaluation_task: The task to evaluate on; the same object unless the spec names another
+            environment, None without an environment.
         agent: The networks, on the spec's device.
-        objective: What trains them.
+        objective: The loss that trains the agent, with its target networks.
         exploration: Changes actions while collecting; None where nothing is collected.
         relabeler: Rewrites sampled trajectories.
-        dataset: Trajectories recorded elsewhere; None where the spec names none.
+        dataset: Recorded trajectories to learn from; None where the spec names none.
     """
 
     task: Task
@@ -58,11 +58,11 @@ def compose(
     Args:
         spec: The resolved spec.
         environment: Makes a local environment, in place of the spec's.
-        prepare: Called with the agent before the objective is built, whose targets begin as copies of
-            actor and critic: the time to load other weights.
+        prepare: Called with the agent before the objective is built, to load other weights. The
+            objective's target networks begin as copies of the actor and critic.
 
     Raises:
-        AmagoError: If a part cannot be built, cannot run here, or does not fit the others.
+        AmagoError: If a part cannot be built, cannot run on this machine, or does not fit the others.
     """
     device = device_of(spec)
     check_precision(spec, device)
@@ -78,12 +78,12 @@ def compose(
         if evaluation_task is not task:
             _check_vector_form(evaluation_task)
     relabeler = compose_relabeler(spec, task)
-    check_pieces(spec, relabeler)
+    check_segments(spec, relabeler)
     agent = compose_agent(spec.agent, task).to(device)
     if prepare is not None:
         prepare(agent)
     objective = compose_objective(spec.agent, agent, task).to(device)
-    dry_run(agent, objective, task, spec.agent, half=spec.running.precision == "bf16")
+    dry_run(agent, objective, task, spec.agent, bf16=spec.running.precision == "bf16")
     return Composition(task, evaluation_task, agent, objective, exploration, relabeler, dataset)
 
 
@@ -93,18 +93,18 @@ def _check_vector_form(task: Task | None) -> None:
 
 
 def compose_relabeler(spec: RunSpec, task: Task) -> Relabeler:
-    """Build what rewrites sampled trajectories of a task."""
+    """Build the relabeler, which rewrites sampled trajectories of a task."""
     name = "" if task.make is None else task.name
-    forms = TrajectoryChecker(task.observed, task.acted)
-    columns = None if spec.dataset is not None else task.columns  # A dataset may have others.
-    return build_relabeler(spec.relabeler, forms, goal_oracle_of(task), name, columns)
+    checker = TrajectoryChecker(task.observed, task.acted)
+    columns = None if spec.dataset is not None else task.columns  # A dataset may have other columns.
+    return build_relabeler(spec.relabeler, checker, goal_oracle_of(task), name, columns)
 
 
-def check_pieces(spec: RunSpec, relabeler: Relabeler) -> None:
-    """Refuse to store pieces for a relabeler, which must see how a trajectory went on.
+def check_segments(spec: RunSpec, relabeler: Relabeler) -> None:
+    """Raise if the collector stores segments and the relabeler needs whole trajectories.
 
     Raises:
-        AmagoError: Saying which of the two to give up.
+        AmagoError: If both are set; the message says how to switch either off.
     """
     if spec.collector.segment_length is not None and not relabeler.identity:
         raise AmagoError(
@@ -115,7 +115,7 @@ def check_pieces(spec: RunSpec, relabeler: Relabeler) -> None:
 
 
 def compose_exploration(spec: RunSpec, task: Task) -> Exploration:
-    """Build what changes actions while collecting."""
+    """Build the exploration, which changes actions while collecting."""
     context = ExplorationContext(
         action_space=task.acted,
         environments=spec.collector.environments,

@@ -1,4 +1,4 @@
-"""Parts tried together before anything else is done.
+"""Dry run: one forward and backward pass on random timesteps before training starts.
 
 Shape suffixes: N = timesteps (two here), D = encoder features, E = state features, G = discounts,
 A = action features.
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 
 
 def dry_run(
-    agent: Agent, objective: nn.Module, task: Task, spec: AgentSpec, *, half: bool = False
+    agent: Agent, objective: nn.Module, task: Task, spec: AgentSpec, *, bf16: bool = False
 ) -> None:
-    """Take one step and one loss with its gradient with made-up timesteps, where the agent is.
+    """Compute one acting step, and one loss with its gradient, on random timesteps.
 
-    Parts that cannot run on this machine, or do not fit together, say so now and not after an hour of
-    collecting. Nothing is committed; global random state is left as it was.
+    Parts that cannot run on the agent's device, or do not fit together, raise here and not after an
+    hour of collecting. Running statistics and the global random state are left unchanged.
 
     Args:
         agent: The networks.
-        objective: What trains them.
-        task: Where observations and actions are made up for.
-        spec: Names the parts.
-        half: Whether the run's products are in bfloat16.
+        objective: The loss that trains them.
+        task: The task whose spaces the random timesteps are drawn from.
+        spec: The agent's spec, for the names of the parts.
+        bf16: Whether the run computes in bfloat16 (autocast).
 
     Raises:
-        AmagoError: Naming the part that raised something, or returned another shape than it must.
+        AmagoError: If a part raises or returns a wrong shape; the message names the part.
     """
-    batch = _made_up(task, agent.device)
+    batch = _random_batch(task, agent.device)
     with torch.random.fork_rng(), torch.no_grad():
         try:
-            with torch.autocast(agent.device.type, torch.bfloat16, enabled=half):
+            with torch.autocast(agent.device.type, torch.bfloat16, enabled=bf16):
                 _learn(agent.train(), objective, batch, task, spec)
             _act(agent.eval(), batch, spec)
         finally:
@@ -60,26 +60,26 @@ def dry_run(
 
 
 def dry_run_dataset(dataset: Dataset, use: str, task: Task) -> None:
-    """Draw one trajectory, see that it is one of the task, and ask what there is.
+    """Sample one trajectory from a dataset and check that it fits the task's spaces.
 
     Args:
-        dataset: Where to draw from.
+        dataset: The dataset to sample from.
         use: Its full name.
-        task: What its trajectories are of.
+        task: The task that its trajectories must fit.
 
     Raises:
-        AmagoError: If the dataset raises something.
-        DatasetError: If what comes is no trajectory, or has other columns than the task's would have.
+        AmagoError: If the dataset raises.
+        DatasetError: If the sample is not a trajectory, or does not have the task's columns.
     """
-    watched = CheckedDataset(dataset, use, TrajectoryChecker(task.observation_space, task.action_space))
-    (drawn,) = watched.sample(np.random.default_rng(0), 1, 0)
-    fault = number_fault(drawn, task.observation_space, task.action_space)
+    checked = CheckedDataset(dataset, use, TrajectoryChecker(task.observation_space, task.action_space))
+    (trajectory,) = checked.sample(np.random.default_rng(0), 1, 0)
+    fault = number_fault(trajectory, task.observation_space, task.action_space)
     if fault is not None:
         raise DatasetError(f"the dataset {use} cannot be learned from: of a trajectory, {fault}.")
-    watched.describe()
+    checked.describe()
 
 
-def _made_up(task: Task, device: torch.device) -> PackedBatch:
+def _random_batch(task: Task, device: torch.device) -> PackedBatch:
     """Return two timesteps with random observations and the transition between them."""
     task.observed.seed(0)
     seen = {key: np.stack([np.asarray(space.sample())] * 2) for key, space in task.observed.items()}
@@ -94,18 +94,18 @@ def _made_up(task: Task, device: torch.device) -> PackedBatch:
 
 def _learn(agent: Agent, objective: nn.Module, batch: PackedBatch, task: Task, spec: AgentSpec) -> None:
     state_NE = _represent(agent, batch, spec)
-    with _trying("actor", spec.actor.use):
+    with _dry_run_errors("actor", spec.actor.use):
         policy = agent.policy(state_NE, batch.action_mask_NA)
         action, _ = policy.sample(), policy.mode()
-    wanted = (2, len(spec.discounts), *(task.acted.shape or ()))
-    if action.shape != wanted:
+    expected = (2, len(spec.discounts), *(task.acted.shape or ()))
+    if action.shape != expected:
         raise AmagoError(
             f"the actor {spec.actor.use} sampled actions of shape {tuple(action.shape)} for two "
-            f"timesteps under {len(spec.discounts)} discounts; for {task.acted} it must be {wanted}."
+            f"timesteps under {len(spec.discounts)} discounts; for {task.acted} it must be {expected}."
         )
-    with _trying("critic", spec.critic.use):
-        _judge(cast(Critic, agent.critic), state_NE, action_vector(action, task.acted))
-    with _trying("objective", spec.objective.use), torch.enable_grad():
+    with _dry_run_errors("critic", spec.critic.use):
+        _run_critic(cast(Critic, agent.critic), state_NE, action_vector(action, task.acted))
+    with _dry_run_errors("objective", spec.objective.use), torch.enable_grad():
         state_NE = agent.represent(batch.obs, batch.prev_action_NA, batch.prev_reward_N, batch.layout)
         loss, metrics = cast(Objective, objective).loss(state_NE, batch)
         _check_shapes(loss, metrics, spec)
@@ -129,16 +129,16 @@ def _check_shapes(loss: Tensor, metrics: dict[str, Tensor], spec: AgentSpec) -> 
 
 def _represent(agent: Agent, batch: PackedBatch, spec: AgentSpec) -> Tensor:
     encoder, backbone = cast(Encoder, agent.encoder), cast(Backbone, agent.backbone)
-    with _trying("encoder", spec.encoder.use):
+    with _dry_run_errors("encoder", spec.encoder.use):
         x_ND = encoder(batch.obs, batch.prev_action_NA, batch.prev_reward_N)
     _check_width("encoder", spec.encoder.use, x_ND, encoder.out_dim)
-    with _trying("backbone", spec.backbone.use):
+    with _dry_run_errors("backbone", spec.backbone.use):
         state_NE = backbone(x_ND, batch.layout)
     _check_width("backbone", spec.backbone.use, state_NE, backbone.out_dim)
     return state_NE
 
 
-def _judge(critic: Critic, state_NE: Tensor, action_NGA: Tensor) -> None:
+def _run_critic(critic: Critic, state_NE: Tensor, action_NGA: Tensor) -> None:
     prediction = (
         critic.predict_all(state_NE) if critic.enumerates else critic.predict(state_NE, action_NGA)
     )
@@ -147,8 +147,8 @@ def _judge(critic: Critic, state_NE: Tensor, action_NGA: Tensor) -> None:
 
 def _act(agent: Agent, batch: PackedBatch, spec: AgentSpec) -> None:
     time_B = torch.zeros(2, dtype=torch.int64, device=agent.device)
-    # The others have just worked; what is new here is the backbone's acting state.
-    with _trying("backbone", spec.backbone.use):
+    # The other parts have run above; only the backbone's acting state is new here.
+    with _dry_run_errors("backbone", spec.backbone.use):
         _, state = agent.act(
             batch.obs,
             batch.prev_action_NA,
@@ -160,8 +160,8 @@ def _act(agent: Agent, batch: PackedBatch, spec: AgentSpec) -> None:
         agent.reset(state, time_B == 0)
 
 
-def _trying(kind: str, use: str) -> AbstractContextManager[None]:
-    return part_errors(kind, use, "trying it on two made-up timesteps")
+def _dry_run_errors(kind: str, use: str) -> AbstractContextManager[None]:
+    return part_errors(kind, use, "a dry run on two random timesteps")
 
 
 def _check_width(kind: str, use: str, x_ND: Tensor, out_dim: int) -> None:

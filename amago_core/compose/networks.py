@@ -1,6 +1,6 @@
-"""The networks of an agent, built from a spec, and the device they are on.
+"""Build the networks of an agent from a spec, and choose their device.
 
-Imported by whoever loads a trained agent: nothing here needs an environment or a replay.
+Also imported to load a trained agent, so nothing here needs an environment or a replay.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 
 
 def device_of(spec: RunSpec) -> torch.device:
-    """Return where a spec's networks live.
+    """Return the device of a spec's networks.
 
     Raises:
-        AmagoError: If it asks for CUDA where there is none.
+        AmagoError: If the spec sets cuda and there is no CUDA device.
     """
-    asked = spec.running.device
-    if asked == "cuda" and not torch.cuda.is_available():
+    setting = spec.running.device
+    if setting == "cuda" and not torch.cuda.is_available():
         raise AmagoError(
             "running.device is cuda, and this torch finds no CUDA device; use auto or cpu."
         )
     found = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(found if asked == "auto" else asked)
+    return torch.device(found if setting == "auto" else setting)
 
 
 def check_precision(spec: RunSpec, device: torch.device) -> None:
-    """Refuse to train in a precision that the device is not for.
+    """Raise if the device does not support the spec's precision.
 
     Raises:
-        AmagoError: If bf16 is asked for where there is no CUDA.
+        AmagoError: If the spec sets bf16 and the device is not CUDA.
     """
     if spec.running.precision == "bf16" and device.type != "cuda":
         on_cpu = spec.running.device == "cpu"
@@ -60,7 +60,7 @@ def check_precision(spec: RunSpec, device: torch.device) -> None:
 
 
 def compose_agent(spec: AgentSpec, task: Task) -> Agent:
-    """Build the networks of an agent for a task; weights come from torch's global generator."""
+    """Build the networks of an agent for a task; weights are drawn from torch's global generator."""
     seen = EncoderContext(observation_space=task.observed, action_space=task.acted)
     encoder = build_part("encoder", spec.encoder, seen)
     sequences = BackboneContext(
@@ -80,7 +80,7 @@ def compose_agent(spec: AgentSpec, task: Task) -> Agent:
 
 
 def compose_objective(spec: AgentSpec, agent: Agent, task: Task) -> nn.Module:
-    """Build the objective that trains an agent."""
+    """Build the objective, the loss that trains an agent."""
     context = ObjectiveContext(
         in_dim=agent.state_dim,
         actor=agent.actor,
@@ -95,5 +95,7 @@ def compose_objective(spec: AgentSpec, agent: Agent, task: Task) -> nn.Module:
 def _width(kind: str, part: Part[Any], built: Any) -> int:
     out_dim = getattr(built, "out_dim", None)
     if not isinstance(out_dim, int):
-        raise AmagoError(f"the {kind} {part.use} has no integer out_dim, the width of its vectors.")
+        raise AmagoError(
+            f"the {kind} {part.use} has no integer out_dim, the width of its output vectors."
+        )
     return out_dim

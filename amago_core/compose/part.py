@@ -1,4 +1,4 @@
-"""A part, built from its spec."""
+"""Build one part of a spec."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 def build_part(kind: str, part: Part[Any], context: Any) -> Any:
     """Build a part of a spec.
 
+    Args:
+        kind: Its kind, such as ``backbone``.
+        part: Its name and options.
+        context: The context of its kind, passed to it.
+
     Raises:
-        AmagoError: If its code raises anything; the message names the part.
+        AmagoError: If the part's code raises; the message names the part.
     """
     with part_errors(kind, part.use, "building it"):
         return part.build(context)

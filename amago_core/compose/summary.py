@@ -26,9 +26,9 @@ class Row:
     Args:
         part: Key in the spec.
         use: Full name of the component.
-        shape_in: What it takes, per timestep.
-        shape_out: What it gives, per timestep.
-        parameters: Trained numbers.
+        shape_in: Shape of its inputs, per timestep.
+        shape_out: Shape of its outputs, per timestep.
+        parameters: Number of trained parameters.
     """
 
     part: str
@@ -69,7 +69,7 @@ def rows(spec: RunSpec, composition: Composition) -> list[Row]:
 
 
 def _sources(spec: RunSpec, composition: Composition, observed: str) -> list[Row]:
-    """Return rows for what is learned from."""
+    """Return the rows of the environment and the dataset."""
     task, dataset, found = composition.task, composition.dataset, list[Row]()
     acted = f"action {_choices(task.acted)}"
     if task.make is not None:
@@ -81,14 +81,14 @@ def _sources(spec: RunSpec, composition: Composition, observed: str) -> list[Row
 
 
 def context_note(spec: RunSpec, task: Task) -> str | None:
-    """Return what to tell a user whose agent learns from pieces of trajectories, or None."""
+    """Return a note for the user if the context length is shorter than a trajectory; else None."""
     context, horizon = spec.agent.context_length, task.horizon
     if horizon is None or horizon <= context:
         return None
     return (
         f"agent.context_length is {context}, and a trajectory of {task.name} lasts up to {horizon} "
-        "steps: nothing is learned from what lies further apart. Whole trajectories: "
-        f"agent.context_length={horizon}"
+        "steps: the agent cannot learn from events that are further apart. To train on whole "
+        f"trajectories: agent.context_length={horizon}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Environments and datasets of a spec, built and checked against each other."""
+"""Build the environments and the dataset of a spec, and check them against each other."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 def compose_source(
     spec: RunSpec, environment: MakeEnvironment | None = None
 ) -> tuple[Task, Dataset | None]:
-    """Return the task that is learned, and the dataset that is learned from, where the spec has one.
+    """Build the task to train on, and the dataset, which is None where the spec has none.
 
-    Without an environment, the task is the one that the dataset was recorded in.
+    Without an environment, the task has the spaces of the dataset.
 
     Raises:
-        AmagoError: If either cannot be used, or they do not fit together.
+        AmagoError: If either cannot be used, or their spaces differ.
     """
     acts = spec.environment is not None or environment is not None
     task = compose_task(spec.environment, spec.seed, environment) if acts or not spec.dataset else None
@@ -51,15 +51,15 @@ def compose_source(
     ):
         if trained != given:
             raise DatasetError(
-                f"the dataset {use} is not of environment {task.name}: its {what} are {given}, those "
-                f"of the environment {trained}."
+                f"the dataset {use} does not fit environment {task.name}: its {what} are {given}, "
+                f"those of the environment {trained}."
             )
     dry_run_dataset(dataset, use, task)
     return task, dataset
 
 
 def compose_dataset(spec: RunSpec, task: Task | None) -> Dataset:
-    """Build the spec's dataset, for a task where there is one."""
+    """Build the spec's dataset, with the spaces of the task if there is one."""
     assert spec.dataset is not None
     context = DatasetContext(
         context_length=spec.agent.context_length,
@@ -72,9 +72,9 @@ def compose_dataset(spec: RunSpec, task: Task | None) -> Dataset:
 
 
 def compose_task(part: Part[Any] | None, seed: int, environment: MakeEnvironment | None = None) -> Task:
-    """Return the task of a spec's ``environment``, or of a local function that makes one.
+    """Build the task of a spec's ``environment``, or of a local function that makes environments.
 
-    Constructs one environment and resets it once, to learn its spaces and see it work.
+    Constructs one environment to read its spaces, and resets it once to check that it works.
 
     Raises:
         AmagoError: If the environment cannot be used; the message names it.
@@ -113,10 +113,10 @@ def check_spaces(
     action_space: spaces.Space[Any],
     trained_on: str,
 ) -> None:
-    """Refuse to evaluate an agent on what it cannot see or do.
+    """Raise unless a task has the spaces that an agent was trained on.
 
     Raises:
-        AmagoError: Naming both environments and both spaces.
+        AmagoError: If they differ; the message names both environments and both spaces.
     """
     for what, trained, evaluated in (
         ("observations", observation_space, task.observation_space),

@@ -1,4 +1,13 @@
-"""Environments: checked, and side by side in this process, in others, or in a form of their own."""
+"""Vectorized environments: many environments that are stepped together behind one interface.
+
+* :mod:`.interface`: the protocol :class:`VectorEnvironments`, which the collector steps.
+* :mod:`.sync`: steps environments one after the other in this process.
+* :mod:`.subprocess_envs`: steps environments in parallel, in subprocesses that run
+  :mod:`.subprocess_main`.
+* :mod:`.gymnasium_vector`: steps a gymnasium ``VectorEnv``, such as one on a GPU.
+* :mod:`.make`: makes one of these from a function that makes one environment.
+* :mod:`.checked`: a wrapper that checks what one environment returns against its spaces.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +17,11 @@ from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from amago_core.environments.checked import CheckedEnv, MakeEnvironment, make_checked, step_budget
-    from amago_core.environments.errors import EnvironmentCrashed, EnvironmentFault, check_finite
+    from amago_core.environments.environment_errors import (
+        EnvironmentCrashed,
+        EnvironmentFault,
+        check_finite,
+    )
     from amago_core.environments.gymnasium_vector import GymnasiumVectorEnvironments
     from amago_core.environments.interface import VectorEnvironments
     from amago_core.environments.make import make_environments
@@ -37,9 +50,9 @@ __getattr__ = lazy_exports(
         "MakeEnvironment": "checked",
         "make_checked": "checked",
         "step_budget": "checked",
-        "EnvironmentCrashed": "errors",
-        "EnvironmentFault": "errors",
-        "check_finite": "errors",
+        "EnvironmentCrashed": "environment_errors",
+        "EnvironmentFault": "environment_errors",
+        "check_finite": "environment_errors",
         "make_environments": "make",
         "GymnasiumVectorEnvironments": "gymnasium_vector",
         "SubprocessEnvironments": "subprocess_envs",

@@ -1,4 +1,4 @@
-"""The arrays in which environments side by side show their results: their names, and where they lie.
+"""Result and command arrays of vectorized environments, in local or in shared memory.
 
 Shape suffixes: B = environments.
 """
@@ -27,11 +27,11 @@ Arrays: TypeAlias = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Column:
-    """One array.
+    """Shape and dtype of one array.
 
     Args:
         shape: ``(B, ...)``.
-        dtype: Of its elements, as numpy writes it.
+        dtype: Numpy's string form of the dtype.
     """
 
     shape: tuple[int, ...]
@@ -39,27 +39,27 @@ class Column:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 def result_columns(
     space: spaces.Space[Any], count: int, recorded: spaces.Dict | None = None
 ) -> dict[str, Column]:
-    """Return what environments show.
+    """Return the arrays of results: observations, records, rewards, ends and successes.
 
     Args:
-        space: The observation space, as one environment declares it.
+        space: The observation space that one environment declares.
         count: B.
         recorded: What one environment records beside its observations; None for nothing.
     """
     leaves = [(OBSERVED + key, leaf) for key, leaf in canonical_observation(space).items()]
     leaves += [(RECORDED + key, leaf) for key, leaf in (recorded or {}).items()]
-    shown = {
+    observed = {
         name: Column((count, *(leaf.shape or ())), stored_observation_dtype(leaf).str)
         for name, leaf in leaves
     }
-    return shown | {
+    return observed | {
         "reward": Column((count,), "<f8"),
         "terminated": Column((count,), "|b1"),
         "truncated": Column((count,), "|b1"),
@@ -68,10 +68,10 @@ def result_columns(
 
 
 def command_columns(space: spaces.Space[Any], count: int) -> dict[str, Column]:
-    """Return what environments are told.
+    """Return the arrays of commands: actions, masks and seeds.
 
     Args:
-        space: The action space, as one environment declares it.
+        space: The action space that one environment declares.
         count: B.
     """
     return {
@@ -83,7 +83,7 @@ def command_columns(space: spaces.Space[Any], count: int) -> dict[str, Column]:
 
 
 def allocate(columns: Mapping[str, Column]) -> Arrays:
-    """Return arrays in the memory of this process."""
+    """Allocate arrays of zeros in the memory of this process."""
     return {key: np.zeros(column.shape, column.dtype) for key, column in columns.items()}
 
 
@@ -102,11 +102,11 @@ def _named(prefix: str, arrays: Mapping[str, np.ndarray]) -> Arrays:
 
 
 def shared_file(columns: Mapping[str, Column]) -> int:
-    """Return the descriptor of memory with room for the columns, for processes that inherit it.
+    """Allocate shared memory for the columns; return its file descriptor, which subprocesses inherit.
 
-    The memory has no name: it is gone with the last process that uses it, however that ends.
+    The memory has no name: the kernel frees it after the last process that uses it, however that ends.
     """
-    size = sum(_room(column) for column in columns.values())
+    size = sum(_aligned_size(column) for column in columns.values())
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("amago-environments")
     else:
@@ -117,15 +117,15 @@ def shared_file(columns: Mapping[str, Column]) -> int:
 
 
 def attach(descriptor: int, columns: Mapping[str, Column]) -> Arrays:
-    """Return arrays in the memory behind a descriptor; they keep it, the descriptor may be closed."""
-    memory = mmap.mmap(descriptor, sum(_room(column) for column in columns.values()))
+    """Map arrays in shared memory; the descriptor may be closed afterwards."""
+    memory = mmap.mmap(descriptor, sum(_aligned_size(column) for column in columns.values()))
     arrays, offset = {}, 0
     for key, column in columns.items():
         arrays[key] = np.ndarray(column.shape, column.dtype, memory, offset)
-        offset += _room(column)
+        offset += _aligned_size(column)
     return arrays
 
 
-def _room(column: Column) -> int:
-    """Return the bytes of a column, rounded up so that no two share a line of the cache."""
+def _aligned_size(column: Column) -> int:
+    """Return the size of a column in bytes, rounded up so that no two share a cache line."""
     return max(1, -(-column.size // _ALIGNMENT)) * _ALIGNMENT

@@ -1,4 +1,4 @@
-"""One environment, held to what it declares."""
+"""A wrapper that checks one environment against the spaces it declares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from amago_core.environments.errors import LARGEST, EnvironmentFault, close_quietly, one_number
+from amago_core.environments.environment_errors import (
+    MAX_FLOAT32,
+    EnvironmentFault,
+    close_quietly,
+    to_float,
+)
 from amago_registry.errors import AmagoError
 from amago_registry.recordings import recorded_fault, recorded_space_of
 from amago_registry.spaces import BARE_KEY, canonical_observation, flat_observation
@@ -19,20 +24,23 @@ MakeEnvironment = Callable[[], gymnasium.Env[Any, Any]]
 
 
 class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Names the environment, the step and the field when an environment misbehaves.
+    """Checks observations, rewards, termination flags and infos.
 
-    What is exactly as declared passes by a few comparisons; anything else is looked at closely.
+    Errors name the environment, the step and the field.
+
+    Values of exactly the declared type and shape pass after a few comparisons; others are checked and
+    converted.
 
     Args:
         env: Any environment.
-        name: What users call it.
+        name: Name of the environment, for errors.
 
     Attributes:
-        recorded_space: What it records beside its observations; without a key where it says nothing.
-        recorded: What it put into its last info of that space.
+        recorded_space: Arrays that its infos hold beside the observations; empty if it declares none.
+        recorded: The last info, which holds the values of ``recorded_space``.
 
     Raises:
-        EnvironmentFault: If that space is none of arrays, or a key of it means something else.
+        EnvironmentFault: If ``recorded_space`` is not a space of arrays, or has a reserved key.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], name: str) -> None:
@@ -40,11 +48,13 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.name, self.steps = name, 0
         self.recorded_space = _recorded_space(env, name)
         self.recorded: Mapping[str, Any] = {}
-        self._kept = [(key, leaf.dtype, leaf.shape) for key, leaf in self.recorded_space.items()]
-        self._seen = env.observation_space
-        self._spaces = dict(canonical_observation(self._seen).items())
+        self._recorded_leaves = [
+            (key, leaf.dtype, leaf.shape) for key, leaf in self.recorded_space.items()
+        ]
+        self._obs_space = env.observation_space
+        self._spaces = dict(canonical_observation(self._obs_space).items())
         self._leaves = [(key, space.dtype, space.shape) for key, space in self._spaces.items()]
-        self._bare = self._leaves[0][1:] if list(self._spaces) == [BARE_KEY] else (None, None)
+        self._single_leaf = self._leaves[0][1:] if list(self._spaces) == [BARE_KEY] else (None, None)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -55,22 +65,23 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             obs, info = self.env.reset(seed=seed, options=options)
         except (Exception, SystemExit) as error:
             raise self._fault(f"reset raised {type(error).__name__}: {error}") from error
-        self.named(obs)
+        self.canonical_obs(obs)
         self._require_mapping(info)
-        if self._kept:
-            self.recorded = self._recorded_of(info)
+        if self._recorded_leaves:
+            self.recorded = self._checked_records(info)
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one step; of the info only ``success`` is kept."""
         obs, reward, terminated, truncated, success = self.take(action)
-        self.named(obs)
+        self.canonical_obs(obs)
         return obs, reward, terminated, truncated, {} if success != success else {"success": success}
 
     def take(self, action: Any) -> tuple[Any, float, bool, bool, float]:
-        """Take one step; return ``success`` in place of the info, NaN where it holds none.
+        """Take one step; return ``info["success"]`` in place of the info, NaN if absent.
 
-        The observation is for :meth:`named` to check; what the info records is ``recorded``.
+        The observation is not checked yet: :meth:`canonical_obs` does. Recorded values are in
+        ``recorded``.
         """
         self.steps += 1
         try:
@@ -85,29 +96,29 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             truncated = self._flag("truncated", truncated)
         if type(info) is not dict:
             self._require_mapping(info)
-        if self._kept:
-            self.recorded = self._recorded_of(info)
-        # What it records and its success are all that the engine reads of the info.
+        if self._recorded_leaves:
+            self.recorded = self._checked_records(info)
+        # The recorded values and the success are all that the engine reads of the info.
         success = self._success(info["success"]) if "success" in info else nan
         return obs, reward, terminated, truncated, success
 
     def close(self) -> None:
-        """Close it; it raises nothing."""
+        """Close the environment; an error is logged, not raised."""
         close_quietly(self.name, self.env.close)
 
-    def named(self, obs: Any) -> Mapping[str, Any]:
+    def canonical_obs(self, obs: Any) -> Mapping[str, Any]:
         """Return an observation by the keys of the canonical space.
 
         Raises:
-            EnvironmentFault: If it is not what the space says.
+            EnvironmentFault: If the space does not contain it.
         """
         if type(obs) is np.ndarray:
-            dtype, shape = self._bare
+            dtype, shape = self._single_leaf
             if obs.dtype is dtype and obs.shape == shape:
                 return {BARE_KEY: obs}
         elif type(obs) is dict and len(obs) == len(self._leaves) and self._is_exact(obs):
             return obs
-        return self._looked_at(obs)
+        return self._converted_obs(obs)
 
     def _is_exact(self, obs: Mapping[str, Any]) -> bool:
         for key, dtype, shape in self._leaves:
@@ -116,8 +127,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
                 return False
         return True
 
-    def _looked_at(self, obs: Any) -> Mapping[str, Any]:
-        given = flat_observation(obs, self._seen)
+    def _converted_obs(self, obs: Any) -> Mapping[str, Any]:
+        given = flat_observation(obs, self._obs_space)
         if given.keys() != self._spaces.keys():
             raise self._fault(
                 f"the observation has the keys {sorted(given)}, its space {sorted(self._spaces)}"
@@ -126,21 +137,21 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._check_array(f"the observation {key!r}", given[key], space)
         return given
 
-    def _recorded_of(self, info: Mapping[str, Any]) -> Mapping[str, Any]:
-        for key, dtype, shape in self._kept:
+    def _checked_records(self, info: Mapping[str, Any]) -> Mapping[str, Any]:
+        for key, dtype, shape in self._recorded_leaves:
             value: Any = info.get(key)
             if getattr(value, "dtype", None) is not dtype or value.shape != shape:
                 if key not in info:
-                    raise self._fault(f"the info has no {key!r}, which recorded_space says it has")
+                    raise self._fault(f"the info has no {key!r}, which recorded_space declares")
                 self._check_array(f"info[{key!r}]", value, self.recorded_space[key])
         return info
 
     def _check_array(self, what: str, given: Any, space: spaces.Space[Any]) -> None:
-        """Refuse what cannot become an array of a space."""
+        """Check that a value can be converted to an array of a space."""
         try:
             values = np.asarray(given)
         except (TypeError, ValueError):
-            raise self._fault(f"{what} is no array: {given!r}") from None
+            raise self._fault(f"{what} is not an array: {given!r}") from None
         if values.shape != space.shape:
             raise self._fault(f"{what} has shape {values.shape}, its space {space.shape}")
         if values.dtype != space.dtype and not np.can_cast(
@@ -159,13 +170,13 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _number(self, what: str, value: Any) -> float:
         try:
-            return one_number(value)
+            return to_float(value)
         except ValueError as error:
             raise self._fault(f"{what} {error}") from None
 
     def _success(self, value: Any) -> float:
         success = self._number("info['success']", value)
-        if abs(success) > LARGEST:  # NaN says that there is none.
+        if abs(success) > MAX_FLOAT32:  # NaN means no success, and passes.
             raise self._fault(f"info['success'] is {success}, which is too large")
         return success
 
@@ -174,10 +185,10 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def make_checked(make: MakeEnvironment, name: str, count: int) -> list[CheckedEnv]:
-    """Return ``count`` checked environments.
+    """Make ``count`` checked environments.
 
     Raises:
-        EnvironmentFault: If an environment cannot be constructed, or two are one.
+        EnvironmentFault: If an environment cannot be constructed, or two calls return the same one.
     """
     envs: list[CheckedEnv] = []
     try:
@@ -185,7 +196,7 @@ def make_checked(make: MakeEnvironment, name: str, count: int) -> list[CheckedEn
         if len({id(env.unwrapped) for env in envs}) < count:
             raise EnvironmentFault(
                 f"environment {name}: making it {count} times gave the same object twice; each call "
-                "must return a new environment, for they are stepped side by side."
+                "must return a new environment, because they are stepped together."
             )
     except BaseException:
         for env in envs:
@@ -206,10 +217,10 @@ def _construct(make: MakeEnvironment, name: str) -> CheckedEnv:
 
 
 def _recorded_space(env: gymnasium.Env[Any, Any], name: str) -> spaces.Dict:
-    """Return what an environment records; an empty space where it does not say.
+    """Return the recorded space of an environment; empty if it declares none.
 
     Raises:
-        EnvironmentFault: If that cannot be recorded.
+        EnvironmentFault: If that space cannot be recorded.
     """
     space = recorded_space_of(env)
     if space is None:
@@ -222,7 +233,7 @@ def _recorded_space(env: gymnasium.Env[Any, Any], name: str) -> spaces.Dict:
 
 
 def step_budget(env: gymnasium.Env[Any, Any]) -> int | None:
-    """Return the most steps a trajectory lasts, where the environment says so."""
+    """Return the largest number of steps of a trajectory; None if the environment declares none."""
     horizon = getattr(env.unwrapped, "horizon", None)
     if isinstance(horizon, int):
         return horizon

@@ -1,4 +1,6 @@
-"""Environments side by side, wherever they run: what the collector asks of them.
+"""The interface of vectorized environments, which the collector steps together.
+
+Implementations: :mod:`.sync`, :mod:`.subprocess_envs` and :mod:`.gymnasium_vector`.
 
 Shape suffixes: B = environments.
 """
@@ -13,29 +15,29 @@ from gymnasium import spaces
 
 
 class VectorEnvironments(Protocol):
-    """B environments that are stepped together and begin a new task only when told to.
+    """B environments that are stepped together; new tasks begin with :meth:`reset`.
 
-    What a call returned lies in arrays that the next call overwrites: copy what is to stay.
+    Results are in arrays that the next call overwrites: copy what you keep.
 
     Attributes:
         count: B.
-        observation_space: As one environment declares it.
-        action_space: As one environment declares it.
+        observation_space: Space of one environment, as declared.
+        action_space: Space of one environment, as declared.
         recorded_space: What one environment records beside its observations; empty for nothing.
-        reproducible: Whether a task's seed and its actions lead to the same bits again.
-        seeded: Whether the seed given to :meth:`reset` says which task begins.
-        obs: Present observations ``(B, ...)`` by the keys of the canonical space, in its types (float64
-            becomes float32).
-        recorded: What came into the infos with them, ``(B, ...)`` by the keys of ``recorded_space``.
+        reproducible: Whether the seed and the actions of a task reproduce it, to the bit.
+        seeded: Whether the seed given to :meth:`reset` determines the task.
+        obs: Current observations ``(B, ...)`` by the keys of the canonical space, in its dtypes
+            (float64 becomes float32).
+        recorded: Recorded values from the infos, ``(B, ...)`` by the keys of ``recorded_space``.
         reward_B: Rewards of the last step, float64.
         terminated_B: Whether the task ended.
-        truncated_B: Whether only its recording ended.
-        success_B: Outcome of the attempt that ended with the step, float32; NaN where none did.
-        task_B: Name of each environment's present task: the text that it put into ``info["task"]`` at
-            reset; empty where it put none.
-        played_B: Whether the environment took the last step; false where it was left out, or was busy
-            beginning a new task of its own accord.
-        began_B: Whether the last call, reset or step, showed the first observation of a new task.
+        truncated_B: Whether the trajectory was cut although the task could continue.
+        success_B: Success of the attempt that ended with the step, float32; NaN where none did.
+        task_B: Name of each environment's current task: the text in ``info["task"]`` at reset; empty if
+            there is none.
+        played_B: Whether the environment took the last step; false if it was not active, or if the step
+            was its autoreset.
+        began_B: Whether the last call, reset or step, returned the first observation of a new task.
     """
 
     count: int
@@ -55,14 +57,14 @@ class VectorEnvironments(Protocol):
     began_B: np.ndarray
 
     def reset(self, seeds: Sequence[int | None]) -> None:
-        """Begin new tasks where there is a seed; leave the others where they are.
+        """Begin new tasks where there is a seed; the other tasks continue.
 
-        An environment that is ``played_B`` false and ``began_B`` false afterwards shows its new task
-        with a later step.
+        Where both ``played_B`` and ``began_B`` are false afterwards, the new task begins with a later
+        step.
 
         Raises:
-            EnvironmentFault: If an environment does not begin.
-            EnvironmentLost: If one was lost; see :meth:`restart`.
+            EnvironmentFault: If an environment cannot be reset.
+            EnvironmentCrashed: If one crashed; see :meth:`restart`.
         """
 
     def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
@@ -70,23 +72,23 @@ class VectorEnvironments(Protocol):
 
         Args:
             action: Actions ``(B, ...)`` of the environment's action space.
-            active_B: Which environments take it; all if absent.
+            active_B: Which environments take the step; None for all.
 
         Raises:
-            EnvironmentFault: Naming the environment, the step and the field that is wrong.
-            EnvironmentLost: If one was lost; see :meth:`restart`.
+            EnvironmentFault: If a value is wrong; names the environment, the step and the field.
+            EnvironmentCrashed: If one crashed; see :meth:`restart`.
         """
 
     def restart(self) -> None:
-        """Make all environments anew after an ``EnvironmentLost``; none is in a task afterwards.
+        """Make all environments again after an ``EnvironmentCrashed``; none is in a task afterwards.
 
-        The arrays stay the same objects. Whoever calls this drops the tasks that had begun, and begins
-        new ones with :meth:`reset` in every environment.
+        The arrays stay the same objects. The caller discards the unfinished trajectories and begins new
+        tasks with :meth:`reset` in every environment.
 
         Raises:
-            EnvironmentLost: If an environment was lost again; this may be called again.
-            EnvironmentFault: If one cannot be constructed any more, or these never get lost.
+            EnvironmentCrashed: If an environment crashed again; this may be called again.
+            EnvironmentFault: If one cannot be constructed, or restarts are not supported.
         """
 
     def close(self) -> None:
-        """Close all of them; also after a fault, also twice."""
+        """Close all environments; may be called after an error, and twice."""

@@ -1,4 +1,4 @@
-"""From a function that makes one environment to environments side by side."""
+"""Make vectorized environments from a function that makes one environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from gymnasium.vector import VectorEnv
 
 from amago_core.environments.checked import MakeEnvironment, make_checked
-from amago_core.environments.errors import EnvironmentFault
+from amago_core.environments.environment_errors import EnvironmentFault
 from amago_core.environments.gymnasium_vector import GymnasiumVectorEnvironments, make_gymnasium_vector
 from amago_core.environments.interface import VectorEnvironments
 from amago_core.environments.subprocess_envs import SubprocessEnvironments
@@ -28,20 +28,20 @@ def make_environments(
     processes: Literal["auto"] | int = "auto",
     step_timeout: float | None = None,
 ) -> VectorEnvironments:
-    """Return ``count`` environments that are stepped together.
+    """Make ``count`` environments that are stepped together.
 
     Args:
-        make: Makes one; under ``native`` the method of a part that also has ``make_vector``.
-        name: What users call it.
+        make: Makes one environment; under ``native`` a method of a part with ``make_vector``.
+        name: Name of the environment, for errors.
         count: B.
-        vectorization: Where they run; see ``collector.vectorization`` in the spec.
+        vectorization: Where environments run; see ``collector.vectorization`` in the spec.
         processes: See ``collector.processes`` in the spec.
         step_timeout: See ``collector.step_timeout`` in the spec.
 
     Raises:
-        EnvironmentFault: If an environment cannot be constructed, two are one, or they cannot run as
-            asked.
-        EnvironmentLost: If the process of one ends before it is made.
+        EnvironmentFault: If an environment cannot be constructed, two calls return the same one, or the
+            vectorization is not supported.
+        EnvironmentCrashed: If a process ends before its environments are made.
     """
     match vectorization:
         case "sync":
@@ -57,7 +57,7 @@ def make_environments(
 
 
 def _vector_form(make: MakeEnvironment, name: str) -> MakeVector:
-    """Return ``make_vector`` of the part whose ``make`` this is."""
+    """Return the ``make_vector`` of the part that ``make`` is a method of."""
     found: MakeVector | None = getattr(getattr(make, "__self__", None), "make_vector", None)
     if found is None:
         raise EnvironmentFault(

@@ -1,4 +1,4 @@
-"""Environments in processes of their own.
+"""Vectorized environments in subprocesses, stepped in parallel.
 
 Shape suffixes: B = environments.
 """
@@ -33,7 +33,7 @@ from amago_core.environments.arrays import (
     shared_file,
 )
 from amago_core.environments.checked import MakeEnvironment, make_checked
-from amago_core.environments.errors import EnvironmentCrashed, EnvironmentFault
+from amago_core.environments.environment_errors import EnvironmentCrashed, EnvironmentFault
 from amago_core.environments.subprocess_main import BLOCKED_SIGNALS, RESET, STEP, STEP_SOME
 from amago_core.system import sockets
 from amago_core.system.processes import describe_exit, signals_blocked
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from amago_core.environments.interface import VectorEnvironments
 
 
-STARTING = 60.0
-"""Seconds that a process has to start and to make its environments, where there is a time limit."""
+START_TIMEOUT_S = 60.0
+"""Seconds that a process has to start and to make its environments, if there is a step timeout."""
 
-_LOOK = 1.0
-"""Seconds without an answer after which to see whether the process is there at all."""
+_PROCESS_CHECK_S = 1.0
+"""Seconds between checks that the process is alive, while its answer is awaited."""
 
-_GRACE = 5.0
+_CLOSE_TIMEOUT_S = 5.0
 """Seconds that a process has to close its environments."""
 
 _Fault = TypeVar("_Fault", bound=EnvironmentFault)
@@ -63,7 +63,7 @@ _PROGRAM = (
 
 
 class EnvironmentProcess:
-    """One process, with its share of the environments.
+    """One subprocess and the connection to it, with its share of the environments.
 
     Args:
         share: Indices of its environments, without gaps.
@@ -79,8 +79,8 @@ class EnvironmentProcess:
         passed = (theirs.fileno(), memory, self._trace.fileno())
         words = [*map(str, (*passed, os.getpid())), *map(str, sys.path)]
         with theirs, signals_blocked(*BLOCKED_SIGNALS):
-            self.process = subprocess.Popen(
-                # -P: nothing that happens to lie in the working directory is taken for a module.
+            self.popen = subprocess.Popen(
+                # -P: modules are not imported from the working directory.
                 [sys.executable, "-P", "-c", _PROGRAM, *words],
                 stdin=subprocess.DEVNULL,
                 pass_fds=passed,
@@ -88,31 +88,31 @@ class EnvironmentProcess:
             )
 
     @property
-    def who(self) -> str:
-        """Its environments, in words."""
+    def name(self) -> str:
+        """Its environments, for messages."""
         first, last = self.share[0], self.share[-1]
         return f"environment {first}" if first == last else f"environments {first} to {last}"
 
-    def begin(self, facts: Mapping[str, Any], factory: bytes) -> None:
-        """Tell it what to make."""
-        told = {**facts, "first": self.share[0], "last": self.share[-1]}
-        sockets.send_bytes(self.connection, json.dumps(told).encode())
+    def configure(self, config: Mapping[str, Any], factory: bytes) -> None:
+        """Send the configuration and the pickled function that makes one environment."""
+        config = {**config, "first": self.share[0], "last": self.share[-1]}
+        sockets.send_bytes(self.connection, json.dumps(config).encode())
         sockets.send_bytes(self.connection, factory)
 
-    def ask(self, command: bytes) -> None:
+    def send(self, command: bytes) -> None:
         """Send a command."""
-        with suppress(ConnectionError):  # Found out, and explained, where the answer is awaited.
+        with suppress(ConnectionError):  # Reported when the answer is received.
             self.connection.sendall(command)
 
-    def answer(self, deadline: float | None) -> dict[str, Any] | None:
-        """Return the answer to the last command.
+    def receive(self, deadline: float | None) -> dict[str, Any] | None:
+        """Receive the answer to the last command.
 
         Args:
-            deadline: When it is too late, by the monotonic clock.
+            deadline: Time of the monotonic clock until which to wait; None waits forever.
 
         Raises:
-            EOFError: If the process has gone.
-            TimeoutError: If it does not answer.
+            EOFError: If the process has ended.
+            TimeoutError: If it does not answer before the deadline.
         """
         self._await_answer(deadline)
         try:
@@ -122,26 +122,28 @@ class EnvironmentProcess:
 
     def _await_answer(self, deadline: float | None) -> None:
         while True:
-            left = _LOOK if deadline is None else min(_LOOK, deadline - time.monotonic())
-            if self._answers.poll(1000 * max(0.0, left)):
+            wait_s = _PROCESS_CHECK_S
+            if deadline is not None:
+                wait_s = min(wait_s, deadline - time.monotonic())
+            if self._answers.poll(1000 * max(0.0, wait_s)):
                 return
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError
-            # The connection alone does not say: a process that an environment forked keeps it open.
-            if self.process.poll() is not None and not self._answers.poll(0):
+            # The connection may still be open: a process that the environment forked inherited it.
+            if self.popen.poll() is not None and not self._answers.poll(0):
                 raise EOFError
 
     def describe_exit(self) -> str:
-        """Return how the process ended, in words."""
+        """Return how the process ended, such as its exit code or signal."""
         try:
-            code = self.process.wait(_GRACE)
+            code = self.popen.wait(_CLOSE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             return "closed its connection"
         return describe_exit(code)
 
     def dump_traceback(self) -> str:
-        """Return where the process is at this moment, as a traceback; empty if it does not say."""
-        self.process.send_signal(signal.SIGUSR1)
+        """Return the traceback of the running process; empty if it writes none."""
+        self.popen.send_signal(signal.SIGUSR1)
         deadline = time.monotonic() + 0.5
         while not self.last_output() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -149,21 +151,21 @@ class EnvironmentProcess:
         return self.last_output()
 
     def last_output(self) -> str:
-        """Return what the process said when it crashed."""
+        """Return the traceback that the process wrote when it crashed."""
         size = os.fstat(self._trace.fileno()).st_size
         return os.pread(self._trace.fileno(), size, 0).decode(errors="replace")
 
     def close_connection(self) -> None:
-        """Close the connection: the process closes its environments and ends by itself."""
+        """Close the connection; the process then closes its environments and exits."""
         self.connection.close()
 
-    def end(self, deadline: float) -> None:
-        """Wait for the end of the process; after the deadline, kill it."""
+    def stop(self, deadline: float) -> None:
+        """Wait until the process has ended; kill it after the deadline."""
         try:
-            self.process.wait(max(0.0, deadline - time.monotonic()))
+            self.popen.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.popen.kill()
+            self.popen.wait()
         self._trace.close()
 
 
@@ -173,19 +175,20 @@ class SubprocessEnvironments:
     Each process holds a contiguous share of the environments and steps them one after the other, with
     one thread. Results are the bits of :class:`~amago_core.environments.sync.SyncEnvironments`.
 
-    Where one environment is lost, :meth:`restart` starts all processes anew: all tasks are dropped
-    anyway, and the processes start side by side.
+    If one environment crashes, :meth:`restart` restarts all processes: all unfinished trajectories are
+    discarded anyway, and the processes start in parallel.
 
     Args:
         make: Makes one environment; also called once in this process, for the spaces.
-        name: What users call the environment.
+        name: Name of the environment, for errors.
         count: B.
-        processes: How many share the environments; ``auto`` for one per core.
-        step_timeout: Seconds after which a process that does not answer is taken to hang; None waits.
+        processes: Number of processes; ``auto`` for one per core.
+        step_timeout: Seconds after which a process that does not answer counts as hanging; None waits
+            forever.
 
     Raises:
-        EnvironmentFault: If an environment cannot be constructed, or ``make`` cannot be sent.
-        EnvironmentLost: If a process ends before its environments are made.
+        EnvironmentFault: If an environment cannot be constructed, or ``make`` cannot be pickled.
+        EnvironmentCrashed: If a process ends before its environments are made.
     """
 
     reproducible = seeded = True
@@ -204,7 +207,7 @@ class SubprocessEnvironments:
         self.observation_space, self.action_space = one.observation_space, one.action_space
         self.recorded_space = one.recorded_space
         one.close()
-        self._factory = _packed(make, name)
+        self._factory = _pickled(make, name)
         self._columns = result_columns(self.observation_space, count, self.recorded_space)
         self._columns |= command_columns(self.action_space, count)
         memory = shared_file(self._columns)
@@ -220,9 +223,9 @@ class SubprocessEnvironments:
         self.began_B = np.zeros(count, bool)
         self._shares = shares(count, cores() if processes == "auto" else processes)
         self._memory = memory
-        self._workers: list[EnvironmentProcess] = []
-        # Also when the program ends: no process is left behind, and no warning of one.
-        self._release = weakref.finalize(self, _release, self._workers, memory)
+        self._processes: list[EnvironmentProcess] = []
+        # Also runs when the program exits, so that no process stays behind.
+        self._release = weakref.finalize(self, _release, self._processes, memory)
         self._start()
 
     def reset(self, seeds: Sequence[int | None]) -> None:
@@ -230,12 +233,12 @@ class SubprocessEnvironments:
         self._fresh_B[:] = [seed is not None for seed in seeds]
         self._seed_B[:] = [seed or 0 for seed in seeds]
         self.began_B[:] = self._fresh_B
-        told = [
-            worker
-            for worker in self._running()
-            if self._fresh_B[worker.share.start : worker.share.stop].any()
+        resetting = [
+            process
+            for process in self._running()
+            if self._fresh_B[process.share.start : process.share.stop].any()
         ]
-        self._call(RESET, told)
+        self._call(RESET, resetting)
 
     def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
         """Take one step."""
@@ -246,9 +249,9 @@ class SubprocessEnvironments:
         self._call(STEP if active_B is None else STEP_SOME, self._running())
 
     def restart(self) -> None:
-        """End all processes that are left and start new ones."""
-        assert self._release.alive, "restarted after they were closed"
-        _end(self._workers)
+        """End the remaining processes and start new ones."""
+        assert self._release.alive, "closed environments cannot be restarted"
+        _stop(self._processes)
         self._start()
 
     def close(self) -> None:
@@ -256,104 +259,106 @@ class SubprocessEnvironments:
         self._release()
 
     def _running(self) -> list[EnvironmentProcess]:
-        assert self._workers, (
-            "environments that are closed, or lost or interrupted and not restarted, were used"
+        assert self._processes, (
+            "the environments are closed, or crashed or were interrupted and not restarted"
         )
-        return self._workers
+        return self._processes
 
     def _start(self) -> None:
         self.task_B[:] = [""] * self.count
         columns = {key: astuple(column) for key, column in self._columns.items()}
-        with self._all_or_none():
+        with self._stop_all_on_error():
             for share in self._shares:
-                self._workers.append(EnvironmentProcess(share, self._memory))
-            for worker in self._workers:
+                self._processes.append(EnvironmentProcess(share, self._memory))
+            for process in self._processes:
                 with suppress(ConnectionError):
-                    worker.begin({"name": self._name, "columns": columns}, self._factory)
-            patience = None if self._timeout is None else STARTING
-            self._gather(self._workers, patience, self._starting_late)
+                    process.configure({"name": self._name, "columns": columns}, self._factory)
+            timeout = None if self._timeout is None else START_TIMEOUT_S
+            self._receive_all(self._processes, timeout, self._start_timed_out)
 
-    def _call(self, command: bytes, workers: Sequence[EnvironmentProcess]) -> None:
-        with self._all_or_none():
-            for worker in workers:
-                worker.ask(command)
-            self._gather(workers, self._timeout, self._late)
+    def _call(self, command: bytes, processes: Sequence[EnvironmentProcess]) -> None:
+        with self._stop_all_on_error():
+            for process in processes:
+                process.send(command)
+            self._receive_all(processes, self._timeout, self._step_timed_out)
 
     @contextmanager
-    def _all_or_none(self) -> Iterator[None]:
-        """End all processes where not all have answered, whatever the reason; an interruption is one.
+    def _stop_all_on_error(self) -> Iterator[None]:
+        """End all processes if any error or interruption occurs before all answers are received.
 
-        An answer that nobody has read would be taken for that to the next command.
+        An unread answer would be mistaken for that to the next command.
         """
         try:
             yield
         except BaseException:
-            _end(self._workers)
+            _stop(self._processes)
             raise
 
-    def _gather(
+    def _receive_all(
         self,
-        workers: Sequence[EnvironmentProcess],
-        patience: float | None,
-        late: Callable[[EnvironmentProcess], str],
+        processes: Sequence[EnvironmentProcess],
+        timeout: float | None,
+        timed_out: Callable[[EnvironmentProcess], str],
     ) -> None:
-        """Wait for all answers; raise where one is missing or bad."""
-        deadline = None if patience is None else time.monotonic() + patience
-        for worker in workers:
+        """Receive all answers; raise if one is missing or an error."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for process in processes:
             try:
-                told = worker.answer(deadline)
+                answer = process.receive(deadline)
             except EOFError:
-                how = f"the process of {worker.who} {worker.describe_exit()}."
-                fault: EnvironmentFault = self._lost(how, worker.last_output())
+                exited = f"the process of {process.name} {process.describe_exit()}."
+                fault: EnvironmentFault = self._crashed(exited, process.last_output())
             except TimeoutError:
-                fault = self._lost(late(worker), worker.dump_traceback())
-                worker.process.kill()
+                fault = self._crashed(timed_out(process), process.dump_traceback())
+                process.popen.kill()
             else:
-                if told is None:
+                if answer is None:
                     continue
-                if "tasks" in told:
-                    self.task_B[worker.share.start : worker.share.stop] = told["tasks"]
+                if "tasks" in answer:
+                    self.task_B[process.share.start : process.share.stop] = answer["tasks"]
                     continue
                 fault = _with_trace(
-                    EnvironmentCrashed(told["fault"])
-                    if told["lost"]
-                    else EnvironmentFault(told["fault"]),
-                    told["trace"],
+                    EnvironmentCrashed(answer["fault"])
+                    if answer["crashed"]
+                    else EnvironmentFault(answer["fault"]),
+                    answer["trace"],
                 )
             raise fault from None
 
-    def _late(self, worker: EnvironmentProcess) -> str:
+    def _step_timed_out(self, process: EnvironmentProcess) -> str:
         return (
-            f"the process of {worker.who} did not answer within {self._timeout:g} seconds "
+            f"the process of {process.name} did not answer within {self._timeout:g} seconds "
             "(collector.step_timeout)."
         )
 
-    def _starting_late(self, worker: EnvironmentProcess) -> str:
-        return f"the process of {worker.who} did not make them within {STARTING:g} seconds."
+    def _start_timed_out(self, process: EnvironmentProcess) -> str:
+        return (
+            f"the process of {process.name} did not make its environments within "
+            f"{START_TIMEOUT_S:g} seconds."
+        )
 
-    def _lost(self, how: str, trace: str) -> EnvironmentCrashed:
-        return _with_trace(EnvironmentCrashed(f"environment {self._name}: {how}"), trace)
+    def _crashed(self, reason: str, trace: str) -> EnvironmentCrashed:
+        return _with_trace(EnvironmentCrashed(f"environment {self._name}: {reason}"), trace)
 
 
 def shares(count: int, processes: int) -> list[range]:
-    """Return which environments each process holds: contiguous, none empty, sizes at most one apart."""
+    """Split environments among processes: contiguous, none empty, sizes differ by at most one."""
     used = min(count, processes)
     edges = [number * count // used for number in range(used + 1)]
     return [range(first, last) for first, last in pairwise(edges)]
 
 
-def _packed(make: MakeEnvironment, name: str) -> bytes:
+def _pickled(make: MakeEnvironment, name: str) -> bytes:
     try:
-        # Never written to a disk. It packs functions that plain pickle cannot name, such as local ones.
-        packed: bytes = cloudpickle.dumps(make)
+        # Never written to disk. Unlike pickle, cloudpickle supports local functions.
+        pickled: bytes = cloudpickle.dumps(make)
     except Exception as error:
         raise EnvironmentFault(
-            f"environment {name} cannot run in processes of its own: the function that makes it cannot "
-            f"be sent to them ({type(error).__name__}: {error}). Let it create inside itself whatever "
-            "cannot be copied, such as open files, connections and locks, or write "
-            "collector.vectorization=sync."
+            f"environment {name} cannot run in subprocesses: the function that makes it cannot be "
+            f"pickled ({type(error).__name__}: {error}). Create what cannot be pickled, such as open "
+            "files, connections and locks, inside the function, or write collector.vectorization=sync."
         ) from error
-    return packed
+    return pickled
 
 
 def _with_trace(fault: _Fault, trace: str) -> _Fault:
@@ -362,17 +367,17 @@ def _with_trace(fault: _Fault, trace: str) -> _Fault:
     return fault
 
 
-def _end(workers: list[EnvironmentProcess]) -> None:
-    """End processes; those that do not follow are killed."""
-    for worker in workers:
-        worker.close_connection()
-    deadline = time.monotonic() + _GRACE
-    while workers:
-        workers.pop().end(deadline)
+def _stop(processes: list[EnvironmentProcess]) -> None:
+    """Stop processes; those that do not exit in time are killed."""
+    for process in processes:
+        process.close_connection()
+    deadline = time.monotonic() + _CLOSE_TIMEOUT_S
+    while processes:
+        processes.pop().stop(deadline)
 
 
-def _release(workers: list[EnvironmentProcess], memory: int) -> None:
-    _end(workers)
+def _release(processes: list[EnvironmentProcess], memory: int) -> None:
+    _stop(processes)
     os.close(memory)
 
 

@@ -1,6 +1,6 @@
-"""What runs in a process of environments; :mod:`amago_core.environments.subprocess_envs` starts it.
+"""The main program of an environment subprocess: makes environments and steps them on command.
 
-It imports no torch, unless its environments do.
+Started by :mod:`amago_core.environments.subprocess_envs`. Imports no torch, unless its environments do.
 
 Shape suffixes: B = environments of this process.
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 from amago_core.environments.arrays import Column, attach
 from amago_core.environments.checked import MakeEnvironment, make_checked
-from amago_core.environments.errors import EnvironmentFault
+from amago_core.environments.environment_errors import EnvironmentFault
 from amago_core.environments.sync import SyncEnvironments
 from amago_core.system import sockets
 from amago_registry.errors import AmagoError
@@ -31,23 +31,23 @@ STEP, STEP_SOME, RESET = b"s", b"p", b"r"
 """Commands: step all environments, those in ``active``, or reset those in ``fresh``."""
 
 BLOCKED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""What the engine starts this process without, until it can take them."""
+"""Signals that are blocked when the engine starts this process, until its handlers are installed."""
 
 _ORPHAN_TIMEOUT_S = 5.0
-"""Seconds that a step may still take once there is nobody to take it for."""
+"""Seconds that a step may still take after the parent process has ended."""
 
 
 def main(connection: int, memory: int, trace: int, parent: int) -> None:
-    """Make environments and step them as told, until there is nobody left to tell.
+    """Make environments and execute commands until the connection is closed.
 
     Args:
         connection: Descriptor of the socket to the engine.
         memory: Descriptor of the shared arrays.
-        trace: Descriptor of the file for what is said at a crash, or when asked by a signal.
+        trace: Descriptor of the file for tracebacks, written at a crash and on SIGUSR1.
         parent: The process that started this one.
     """
     for descriptor in (connection, memory, trace):
-        # A program that an environment starts would keep the connection open when this process ends.
+        # Else a program that an environment starts would keep the connection open after this process.
         os.set_inheritable(descriptor, False)
     _ignore_signals()
     faulthandler.enable(trace, all_threads=False)
@@ -57,59 +57,63 @@ def main(connection: int, memory: int, trace: int, parent: int) -> None:
         try:
             _serve(engine, memory)
         except (EOFError, OSError):
-            return  # The engine has gone.
+            return  # The engine closed the connection.
 
 
 def _serve(engine: socket.socket, memory: int) -> None:
-    environments, arrays = _begin(engine, memory)
+    environments, arrays = _make_environments(engine, memory)
     if environments is None:
         return
     try:
         while command := engine.recv(1):
             try:
-                told = _carry_out(command, environments, arrays)
+                answer = _execute(command, environments, arrays)
             except BaseException as error:
-                told = _fault(error, environments.envs[0].name)
-            sockets.answer(engine, told)
+                answer = _describe_error(error, environments.envs[0].name)
+            sockets.answer(engine, answer)
     finally:
         environments.close()
 
 
-def _begin(engine: socket.socket, memory: int) -> tuple[SyncEnvironments | None, dict[str, np.ndarray]]:
-    facts = json.loads(sockets.receive_bytes(engine))
-    columns = {key: Column(tuple(shape), dtype) for key, (shape, dtype) in facts["columns"].items()}
-    share = slice(facts["first"], facts["last"] + 1)
+def _make_environments(
+    engine: socket.socket, memory: int
+) -> tuple[SyncEnvironments | None, dict[str, np.ndarray]]:
+    config = json.loads(sockets.receive_bytes(engine))
+    columns = {key: Column(tuple(shape), dtype) for key, (shape, dtype) in config["columns"].items()}
+    share = slice(config["first"], config["last"] + 1)
     arrays = {key: array[share] for key, array in attach(memory, columns).items()}
     os.close(memory)
-    packed = sockets.receive_bytes(engine)
+    pickled = sockets.receive_bytes(engine)
     try:
-        envs = make_checked(_unpacked(packed, facts["name"]), facts["name"], share.stop - share.start)
+        envs = make_checked(
+            _unpickled(pickled, config["name"]), config["name"], share.stop - share.start
+        )
     except BaseException as error:
-        # What cannot be made now cannot be made later.
-        sockets.answer(engine, {**_fault(error, facts["name"]), "lost": False})
+        # Not a crash: a restart would fail in the same way.
+        sockets.answer(engine, {**_describe_error(error, config["name"]), "crashed": False})
         return None, arrays
     sockets.answer(engine)
     return SyncEnvironments(envs, arrays), arrays
 
 
-def _unpacked(packed: bytes, name: str) -> MakeEnvironment:
+def _unpickled(pickled: bytes, name: str) -> MakeEnvironment:
     try:
-        # Not data from a disk: a function of the program that started this process, from its memory.
-        make: MakeEnvironment = pickle.loads(packed)
+        # Not from a file: sent by the process that started this one.
+        make: MakeEnvironment = pickle.loads(pickled)
     except Exception as error:
         raise EnvironmentFault(
-            f"environment {name} cannot run in processes of its own: the function that makes it cannot "
-            f"be received by them ({type(error).__name__}: {error}). Define it in a module that can be "
+            f"environment {name} cannot run in subprocesses: the function that makes it cannot be "
+            f"unpickled there ({type(error).__name__}: {error}). Define it in a module that can be "
             "imported by its name, or write collector.vectorization=sync."
         ) from error
     return make
 
 
-def _carry_out(
+def _execute(
     command: bytes, environments: SyncEnvironments, arrays: dict[str, np.ndarray]
 ) -> dict[str, Any] | None:
     if command != RESET:
-        # A copy, for environments that keep their last action: the next one is written over this.
+        # A copy, for environments that keep their last action: the next command overwrites the array.
         environments.step(arrays["action"].copy(), arrays["active"] if command == STEP_SOME else None)
         return None
     before = list(environments.task_B)
@@ -118,22 +122,22 @@ def _carry_out(
     return None if environments.task_B == before else {"tasks": environments.task_B}
 
 
-def _fault(error: BaseException, name: str) -> dict[str, Any]:
-    """Return what went wrong; ``lost`` says whether the environment itself raised."""
+def _describe_error(error: BaseException, name: str) -> dict[str, Any]:
+    """Serialize an error; ``crashed`` is true if the environment itself raised."""
     what = f"{type(error).__name__}: {error}"
     cause = error.__cause__ if isinstance(error, AmagoError) else error
     return {
         "fault": str(error) if isinstance(error, AmagoError) else f"environment {name}: {what}.",
-        "lost": cause is not None,
+        "crashed": cause is not None,
         "trace": "".join(traceback.format_exception(cause)) if cause is not None else "",
     }
 
 
 def _ignore_signals() -> None:
-    """Take the signals that end programs, and do nothing: the engine decides what they mean.
+    """Handle SIGINT and SIGTERM by doing nothing: the engine ends this process.
 
-    Blocked or ignored, they would be so in every program that an environment starts, which could then
-    never be terminated. Where an environment forks this one, they mean what they always mean.
+    Blocked or ignored signals would be inherited by every program that an environment starts, which
+    could then not be terminated. In forks of this process the usual handlers are restored.
     """
     usual = {number: signal.signal(number, lambda *_: None) for number in BLOCKED_SIGNALS}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
@@ -146,7 +150,7 @@ def _ignore_signals() -> None:
 
 
 def _exit_with_parent(parent: int) -> None:
-    """End this process when its parent has; a step that never returns would notice nothing."""
+    """End this process after its parent has ended, also while a step does not return."""
     while os.getppid() == parent:
         time.sleep(1.0)
     time.sleep(_ORPHAN_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Environments one after the other in this process.
+"""Synchronous vectorized environments: stepped one after the other in this process.
 
 Shape suffixes: B = environments.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from amago_core.environments.arrays import allocate, observations, recordings, result_columns
 from amago_core.environments.checked import CheckedEnv
-from amago_core.environments.errors import EnvironmentFault
+from amago_core.environments.environment_errors import EnvironmentFault
 
 if TYPE_CHECKING:
     from amago_core.environments.interface import VectorEnvironments
@@ -23,9 +23,9 @@ class SyncEnvironments:
     """Steps environments one after the other; see :class:`VectorEnvironments`.
 
     Args:
-        envs: At least one, all of the same kind.
-        arrays: Where to show results, as :func:`amago_core.environments.arrays.result_columns` names
-            them; new arrays if absent.
+        envs: At least one environment, all of the same spaces.
+        arrays: Arrays for the results, by the names of
+            :func:`amago_core.environments.arrays.result_columns`; None allocates them.
     """
 
     reproducible = seeded = True
@@ -46,7 +46,7 @@ class SyncEnvironments:
         self.task_B = [""] * self.count
         self.played_B = np.ones(self.count, bool)
         self.began_B = np.zeros(self.count, bool)
-        self._everyone = list(enumerate(self.envs))
+        self._numbered_envs = list(enumerate(self.envs))
         self._columns = list(self.obs.items())
 
     def reset(self, seeds: Sequence[int | None]) -> None:
@@ -56,9 +56,9 @@ class SyncEnvironments:
                 env = self.envs[index]
                 obs, info = env.reset(seed=seed)
                 self.task_B[index] = task_name(info.get("task"))
-                named = env.named(obs)
+                leaves = env.canonical_obs(obs)
                 for key, rows in self._columns:
-                    rows[index] = named[key]
+                    rows[index] = leaves[key]
                 for key, rows in self.recorded.items():
                     rows[index] = env.recorded[key]
         self.began_B[:] = [seed is not None for seed in seeds]
@@ -69,41 +69,41 @@ class SyncEnvironments:
         self.success_B.fill(nan)
         if active_B is None:
             self.played_B.fill(True)
-            taking = self._everyone
+            stepped = self._numbered_envs
         else:
             self.played_B[:] = active_B
-            taking = [self._everyone[index] for index in np.flatnonzero(active_B)]
+            stepped = [self._numbered_envs[index] for index in np.flatnonzero(active_B)]
         reward_B, success_B, columns = self.reward_B, self.success_B, self._columns
         terminated_B, truncated_B = self.terminated_B, self.truncated_B
-        for index, env in taking:
+        for index, env in stepped:
             obs, reward_B[index], terminated_B[index], truncated_B[index], success = env.take(
                 action[index]
             )
             if success == success:
                 success_B[index] = success
-            named = env.named(obs)
+            leaves = env.canonical_obs(obs)
             for key, rows in columns:
-                rows[index] = named[key]
+                rows[index] = leaves[key]
         for key, rows in self.recorded.items():
-            for index, env in taking:
+            for index, env in stepped:
                 rows[index] = env.recorded[key]
 
     def restart(self) -> None:
-        """Raise: what runs in this process cannot be lost without it."""
+        """Raise: environments in this process cannot crash without it."""
         raise EnvironmentFault(
-            f"environment {self.envs[0].name} runs in this process and cannot be started anew; with "
+            f"environment {self.envs[0].name} runs in this process and cannot be restarted; with "
             "collector.vectorization=async it can."
         )
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all environments."""
         for env in self.envs:
             env.close()
 
 
-def task_name(given: object) -> str:
-    """Return the name of a task, as an environment puts it into its info; empty for anything else."""
-    return str(given) if isinstance(given, str) else ""
+def task_name(value: object) -> str:
+    """Return the task name in ``info["task"]``; empty for anything but text."""
+    return str(value) if isinstance(value, str) else ""
 
 
 if TYPE_CHECKING:

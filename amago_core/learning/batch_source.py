@@ -1,4 +1,4 @@
-"""The batches of an update, as arrays: sampled, dealt out, laid end to end.
+"""Source of training batches: samples the slices of an update and packs them, as arrays.
 
 Numpy alone: loader processes import this and no torch, unless a relabeler or a dataset does.
 """
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 
 REFRESH_SECONDS = 1.0
-"""How old the view of a replay may be where whatever is visible counts."""
+"""Maximum age of the view of a replay when batches have no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchShape:
-    """What does not change from one update to the next.
+    """Size and spaces of the batches of an update, and this process's rank.
 
     Args:
         observation_space: Canonical.
         action_space: Canonical.
-        batch: Sequences per batch, of all ranks together.
+        batch: Sequences per batch, all ranks included.
         accumulate: Batches per update.
-        rank: Which of the processes that train together this is.
-        ranks: How many there are.
+        rank: Data-parallel rank of this process.
+        ranks: Number of data-parallel processes.
     """
 
     observation_space: spaces.Dict
@@ -56,38 +56,47 @@ class BatchSource:
     """Draws the batches of any update, in any order, from any thread.
 
     Args:
-        sampler: Draws slices.
-        shape: How many, and for whom.
-        replay: Looked through again every `REFRESH_SECONDS` where whatever is visible counts; None if
-            there is none.
-        follows: Whether the replay is also looked through when the limit moves: nobody else does.
+        sampler: Samples slices.
+        shape: Size and spaces of the batches.
+        replay: The replay to refresh every `REFRESH_SECONDS` when batches have no limit; None if there
+            is none.
+        refresh_on_limit: Whether to refresh the replay also when the limit changes: needed where no
+            other code of this process does.
     """
 
     def __init__(
-        self, sampler: Sampler, shape: BatchShape, replay: Replay | None, *, follows: bool = False
+        self,
+        sampler: Sampler,
+        shape: BatchShape,
+        replay: Replay | None,
+        *,
+        refresh_on_limit: bool = False,
     ) -> None:
-        self._sampler, self._shape, self._replay, self._follows = sampler, shape, replay, follows
+        self._sampler, self._shape, self._replay = sampler, shape, replay
+        self._refresh_on_limit = refresh_on_limit
         self._limit: int | None = None
         self._refreshed = time.monotonic()
         self._refreshing = Lock()
 
-    def streams(self, update: int, limit: int | None) -> list[PackedArrays]:
-        """Return this rank's batches for an update; with a limit, all ranks' are those of one process.
+    def batches(self, update: int, limit: int | None) -> list[PackedArrays]:
+        """Return this rank's batches for an update.
+
+        With a limit, the batches of all ranks together are those of a single process.
 
         Args:
-            update: Which; with the seed and what is visible, all that the batches depend on.
-            limit: Trajectories that count as stored; None for whatever is there.
+            update: The update. The batches depend only on it, the seed and the visible trajectories.
+            limit: Trajectories that count as stored; None for all that are.
         """
-        self._catch_up(limit)
+        self._refresh_if_stale(limit)
         shape = self._shape
         slices = self._sampler.sample(
             update, shape.batch * shape.accumulate, limit, rank=shape.rank, ranks=shape.ranks
         )
-        # Dealt out: slices come longest first, and one batch must not hold all of the long ones.
-        dealt = (slices[first :: shape.accumulate] for first in range(shape.accumulate))
-        return [pack_arrays(part, shape.action_space) for part in dealt]
+        # Slices come longest first: batches take them in turn, so that all have some of the long ones.
+        in_turn = (slices[first :: shape.accumulate] for first in range(shape.accumulate))
+        return [pack_arrays(batch, shape.action_space) for batch in in_turn]
 
-    def _catch_up(self, limit: int | None) -> None:
+    def _refresh_if_stale(self, limit: int | None) -> None:
         if self._replay is None or not self._refreshing.acquire(blocking=False):
             return
         try:
@@ -99,29 +108,29 @@ class BatchSource:
 
     def _is_stale(self, replay: Replay, limit: int | None) -> bool:
         if limit is not None:
-            return self._follows and limit != self._limit
-        late = time.monotonic() - self._refreshed >= REFRESH_SECONDS
-        return late or not len(replay.view())
+            return self._refresh_on_limit and limit != self._limit
+        expired = time.monotonic() - self._refreshed >= REFRESH_SECONDS
+        return expired or not len(replay.view())
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """How another process makes a source of its own: only what can be sent to it.
+    """Configuration of a `BatchSource` that another process builds; it can be pickled.
 
     Args:
-        folder: The replay; None if there is none.
-        replay: Its limits.
+        folder: Folder of the replay; None if there is none.
+        replay: Limits of the replay.
         seed: Seed of all draws.
         sampling: How sequences are drawn.
-        relabeler: Named, not built.
-        dataset: Named, not built; None if there is none.
-        context_length: Most transitions of a sequence.
+        relabeler: The relabeler, not built yet.
+        dataset: The dataset, not built yet; None if there is none.
+        context_length: Maximum transitions of a sequence.
         observation_space: Of the environment, as it declares it; None where there is none.
         action_space: Of the environment, as it declares it; None where there is none.
         shape: As in `BatchSource`.
-        environment: What users call the environment; empty where there is none.
+        environment: Name of the environment; empty where there is none.
         goal_oracle: Its ``with_goals``, for hindsight relabeling; None if it has none.
-        columns: What relabelers will find; None where that is not known.
+        columns: Columns of a trajectory, for relabelers; None where they are not known.
     """
 
     folder: Path | None
@@ -139,28 +148,30 @@ class SourceConfig:
     columns: Mapping[str, tuple[int, ...]] | None = None
 
     def make(self, note: Callable[[str], None]) -> BatchSource:
-        """Build the parts and open the replay; what is found damaged is noted."""
+        """Build the batch source: build the parts, open the replay; damage is reported to ``note``."""
         replay = None
         if self.folder is not None:
             limits = self.replay
             replay = Replay(self.folder, limits.capacity, limits.timesteps, limits.bytes, note=note)
         relabeler = build_relabeler(
-            self.relabeler, self._forms, self.goal_oracle, self.environment, self.columns
+            self.relabeler, self._checker, self.goal_oracle, self.environment, self.columns
         )
         dataset = None if self.dataset is None else self._build(self.dataset, self._context())
-        return BatchSource(self.sampler(replay, relabeler, dataset), self.shape, replay, follows=True)
+        return BatchSource(
+            self.sampler(replay, relabeler, dataset), self.shape, replay, refresh_on_limit=True
+        )
 
     def sampler(self, replay: Replay | None, relabeler: Relabeler, dataset: Dataset | None) -> Sampler:
-        """Return what draws slices, with parts that are built."""
-        forms = self._forms
-        relabeler = CheckedRelabeler(relabeler, self.relabeler.use, forms)
+        """Return the sampler, given the built parts; their results are checked."""
+        checker = self._checker
+        relabeler = CheckedRelabeler(relabeler, self.relabeler.use, checker)
         if dataset is not None:
             assert self.dataset is not None
-            dataset = CheckedDataset(dataset, self.dataset.use, forms)
+            dataset = CheckedDataset(dataset, self.dataset.use, checker)
         return Sampler(replay, self.seed, self.context_length, relabeler, dataset, self.sampling)
 
     @property
-    def _forms(self) -> TrajectoryChecker:
+    def _checker(self) -> TrajectoryChecker:
         return TrajectoryChecker(self.shape.observation_space, self.shape.action_space)
 
     def _context(self) -> DatasetContext:

@@ -1,6 +1,6 @@
-"""Relabelers and datasets, watched while batches are drawn: what goes wrong there names the part.
+"""Relabelers and datasets with checked results; every error names the part that caused it.
 
-Numpy alone, as all that loader processes import.
+Numpy alone: loader processes import this.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from amago_registry.protocols import Dataset, Relabeler
 
 
-_ORIGIN = "name an environment that shows it (obs.<key>) or records it (its recorded_space has the key)"
+_COLUMN_SOURCES = (
+    "name an environment that shows it (obs.<key>) or records it (its recorded_space has the key)"
+)
 
 
 class TrajectoryChecker:
-    """Finds what is wrong with the columns of trajectories, at little cost where they are alike.
+    """Checks the columns of trajectories against the task's spaces.
+
+    A schema that has passed once is not checked again, so checking similar trajectories costs little.
 
     Args:
         observation_space: Of the task.
@@ -34,34 +38,34 @@ class TrajectoryChecker:
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
         self._spaces = observation_space, action_space
-        self._faultless: set[Any] = set()
+        self._passed: set[Any] = set()
 
     def fault(self, trajectory: Trajectory) -> str | None:
-        """Return what `form_fault` returns."""
-        form = _form(trajectory)
-        if form in self._faultless:
+        """Return what is wrong with a trajectory's columns, in words; None if nothing is."""
+        schema = _schema(trajectory)
+        if schema in self._passed:
             return None
         fault = form_fault(trajectory, *self._spaces)
         if fault is None:
-            self._faultless.add(form)
+            self._passed.add(schema)
         return fault
 
-    def checked(self, columns: Any, who: str) -> Mapping[str, np.ndarray]:
-        """Return the columns that somebody returned.
+    def checked(self, columns: Any, source: str) -> Mapping[str, np.ndarray]:
+        """Return the columns that ``source`` returned, checked.
 
         Raises:
-            AmagoError: If nothing can learn from them; it says who.
+            AmagoError: If they cannot be trained on; the message names ``source``.
         """
         if not isinstance(columns, Mapping):
-            raise AmagoError(f"{who} returned a {type(columns).__name__}, no columns.")
+            raise AmagoError(f"{source} returned a {type(columns).__name__} instead of columns.")
         fault = self.fault(Trajectory(columns))
         if fault is not None:
-            raise AmagoError(f"what {who} returned cannot be learned from: {fault}.")
+            raise AmagoError(f"what {source} returned cannot be learned from: {fault}.")
         return columns
 
 
-def _form(trajectory: Trajectory) -> Any:
-    """Return all that the fault of a trajectory depends on; None where its columns are no arrays."""
+def _schema(trajectory: Trajectory) -> Any:
+    """Return everything that the check depends on; None if a column is not an array."""
     try:
         length = trajectory.length
         columns = [(n, c.dtype, c.shape[1:], len(c) - length) for n, c in trajectory.columns.items()]
@@ -71,29 +75,30 @@ def _form(trajectory: Trajectory) -> Any:
 
 
 class _NoColumnError(KeyError):
-    """A column that was asked for is not there: its name, and the names of those that are."""
+    """A column is missing. Its arguments: the column's name, and the names of those that exist."""
 
 
 class _Columns(dict[str, "np.ndarray"]):
-    """Columns of a trajectory that know which of them somebody missed."""
+    """Columns of a trajectory, which raise `_NoColumnError` for a missing one."""
 
     def __missing__(self, name: str) -> np.ndarray:
         raise _NoColumnError(name, list(self))
 
 
 @contextmanager
-def missing_column_errors(who: str) -> Iterator[None]:
-    """Say which column somebody needs that a trajectory does not have.
+def missing_column_errors(part: str) -> Iterator[None]:
+    """Turn the error of a missing column into one that names the part and the existing columns.
 
     Raises:
-        AmagoError: In place of what the columns of a watched relabeler raise.
+        AmagoError: Instead of the `KeyError` that a `CheckedRelabeler`'s columns raise.
     """
     try:
         yield
     except _NoColumnError as error:
-        name, there = error.args
+        name, existing = error.args
         raise AmagoError(
-            f"{who} needs the column {name!r}, and a trajectory has {', '.join(there)}: {_ORIGIN}, or "
+            f"{part} needs the column {name!r}, and a trajectory has {', '.join(existing)}: "
+            f"{_COLUMN_SOURCES}, or "
             "write relabeler=none."
         ) from error
 
@@ -104,27 +109,27 @@ class CheckedRelabeler:
     Args:
         relabeler: The part.
         use: Its full name.
-        forms: Of what is learned from.
+        checker: Checks the relabeled trajectories.
     """
 
-    def __init__(self, relabeler: Relabeler, use: str, forms: TrajectoryChecker) -> None:
-        self._relabeler, self._use, self._forms = relabeler, use, forms
+    def __init__(self, relabeler: Relabeler, use: str, checker: TrajectoryChecker) -> None:
+        self._relabeler, self._use, self._checker = relabeler, use, checker
         with part_errors("relabeler", use, "asking whether it changes anything"):
             self.identity = relabeler.identity
 
     def __call__(
         self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator
     ) -> Mapping[str, np.ndarray]:
-        """Return the trajectory as it is learned from.
+        """Return the relabeled trajectory.
 
         Raises:
-            AmagoError: If the relabeler raises something, or nothing can learn from what it returns.
+            AmagoError: If the relabeler raises, or what it returns cannot be trained on.
         """
         with part_errors("relabeler", self._use, "relabelling a trajectory"):
-            who = f"the relabeler {self._use}"
-            with missing_column_errors(who):
+            name = f"the relabeler {self._use}"
+            with missing_column_errors(name):
                 columns = self._relabeler(_Columns(trajectory), rng)
-            return self._forms.checked(columns, who)
+            return self._checker.checked(columns, name)
 
 
 class CheckedDataset:
@@ -133,19 +138,20 @@ class CheckedDataset:
     Args:
         dataset: The part.
         use: Its full name.
-        forms: Of what is learned from.
+        checker: Checks the dataset's trajectories.
     """
 
-    def __init__(self, dataset: Dataset, use: str, forms: TrajectoryChecker) -> None:
-        self._dataset, self._use, self._forms = dataset, use, forms
+    def __init__(self, dataset: Dataset, use: str, checker: TrajectoryChecker) -> None:
+        self._dataset, self._use, self._checker = dataset, use, checker
         self.observation_space, self.action_space = dataset.observation_space, dataset.action_space
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> list[Trajectory]:
         """Draw ``count`` trajectories.
 
         Raises:
-            AmagoError: If the dataset raises something.
-            DatasetError: If what it gives is not what it was asked for, or nothing can learn from it.
+            AmagoError: If the dataset raises.
+            DatasetError: If it returns the wrong number of trajectories, something else, or
+                trajectories that cannot be trained on.
         """
         with part_errors("dataset", self._use, f"drawing for update {update}"):
             drawn = list(self._dataset.sample(rng, count, update))
@@ -159,7 +165,7 @@ class CheckedDataset:
         return drawn
 
     def describe(self) -> str:
-        """Return what it holds."""
+        """Return the dataset's description."""
         with part_errors("dataset", self._use, "describing it"):
             return self._dataset.describe()
 
@@ -168,7 +174,7 @@ class CheckedDataset:
             raise DatasetError(
                 f"the dataset {self._use} drew a {type(drawn).__name__} in place of a trajectory."
             )
-        fault = self._forms.fault(drawn)
+        fault = self._checker.fault(drawn)
         if fault is not None:
             raise DatasetError(
                 f"the dataset {self._use} cannot be learned from: of a trajectory, {fault}."

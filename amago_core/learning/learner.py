@@ -1,4 +1,4 @@
-"""One update: forward, backward, optimiser step."""
+"""The learner: one update of the agent is forward, backward, optimizer step."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ if TYPE_CHECKING:
 
 
 MAX_SKIPPED_UPDATES = 10
-"""Skipped updates in a row after which a run stops."""
+"""Consecutive skipped updates after which a run stops."""
 
 Metrics = dict[str, Tensor]
 """Detached numbers by name: scalars, or one per discount."""
 
 
 class DivergedError(AmagoError):
-    """The loss or its gradient stopped being finite."""
+    """Training diverged: the loss or its gradient was not finite for too many updates in a row."""
 
 
 class Learner:
-    """Owns the optimiser; statistics that a forward pass proposes are adopted with its step.
+    """Trains the agent; owns the optimizer.
 
-    An update whose loss or gradient is not finite is skipped: nothing is stepped, nothing adopted.
+    Running statistics that a forward pass proposes are committed with the optimizer step. An update
+    whose loss or gradient is not finite is skipped: no step, and nothing is committed.
 
     Args:
-        agent: What is trained.
-        objective: What it is trained by.
+        agent: The agent to train.
+        objective: The training objective (loss).
         spec: Learning rate and schedule, weight decay and clipping.
         running: Precision (``bf16`` is autocast: matrix products in bfloat16, all else in fp32), and
             whether to compile; by default neither.
@@ -55,11 +56,11 @@ class Learner:
         self.updates = 0
         self.skipped = 0
         self._skipped_in_a_row = 0
-        self._half = running is not None and running.precision == "bf16"
+        self._bf16 = running is not None and running.precision == "bf16"
         self._loss = cast(Objective, objective).loss
         if running is not None and running.compile:
-            # Sizes are symbols, so that one graph serves every packed length. The backbone is left as
-            # it is: where its sequences lie is different in every batch, and would be a graph each.
+            # Sizes are symbolic, so that one graph serves every packed length. The backbone is not
+            # compiled: its sequence offsets differ in every batch, and each would need its own graph.
             self._loss = torch.compile(self._loss, dynamic=True)
         if agent.device.type == "cuda":
             # fp32 products in TF32 where the card has it: coarser, and several times as fast.
@@ -71,14 +72,14 @@ class Learner:
         self._parameters = [p for p in agent.parameters() if p.requires_grad]
         if not self._parameters:
             raise AmagoError(
-                "training.learning_rate_factors leaves nothing to train: every part's rate is 0."
+                "training.learning_rate_factors leaves nothing to train: every part's factor is 0."
             )
         self._optimizer = build_optimizer(agent, spec)
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
         modules = (*agent.modules(), *objective.modules())
         self._proposing = [module for module in modules if isinstance(module, Proposes)]
         frozen = {module for part in self._frozen for module in part.modules()}
-        self._adopting = [module for module in self._proposing if module not in frozen]
+        self._committing = [module for module in self._proposing if module not in frozen]
 
     @property
     def learning_rate(self) -> float:
@@ -86,11 +87,11 @@ class Learner:
         return self.spec.learning_rate * rate_factor(self.spec, self.updates)
 
     def update(self, *batches: PackedBatch) -> Metrics:
-        """Take one optimiser step on batches whose gradients add up; return this rank's metrics.
+        """Take one optimizer step on the accumulated gradients of batches; return this rank's metrics.
 
-        Every transition counts alike, whichever batch and rank it is in. Statistics that normalise are
-        those of the batches up to and including the one they normalise, on all ranks; those that are
-        adopted are of all batches.
+        Every transition has the same weight, in whichever batch and rank it is. A batch is normalized
+        by the statistics of all ranks' batches up to and including it; the statistics of all batches
+        are committed.
 
         Raises:
             DivergedError: If the loss or the gradient was not finite too many times in a row.
@@ -100,19 +101,19 @@ class Learner:
             part.eval()
         self.objective.train()
         self._optimizer.zero_grad(set_to_none=True)
-        here = sum(len(batch.rows_M) for batch in batches)
-        everywhere = self._count_everywhere(here)
+        on_rank = sum(len(batch.rows_M) for batch in batches)
+        in_total = self._sum_over_ranks(on_rank)
         metrics: Metrics = {}
         for batch in batches:
             rows = len(batch.rows_M)
-            _merge(metrics, self._accumulate(batch, rows / everywhere), rows / here)
-        self._share_gradients()
-        metrics["valid_timesteps"] = torch.tensor(float(everywhere))
+            _merge(metrics, self._accumulate(batch, rows / in_total), rows / on_rank)
+        self._all_reduce_gradients()
+        metrics["valid_timesteps"] = torch.tensor(float(in_total))
         relabelled = [batch.relabelled for batch in batches if batch.relabelled is not None]
         if relabelled:
             metrics["relabelled"] = torch.tensor(sum(relabelled) / len(relabelled))
         metrics |= self._clip()
-        if self._finite_everywhere(metrics):
+        if self._finite_on_all_ranks(metrics):
             self._step()
         else:
             self._skip(metrics)
@@ -120,7 +121,7 @@ class Learner:
         return metrics
 
     def report(self) -> dict[str, float]:
-        """Return what the agent's parts and the objective say of themselves, by ``part/name``."""
+        """Return the metrics of the agent's parts and of the objective, by ``part/name``."""
         parts = {**dict(self.agent.named_children()), "objective": self.objective}
         return {
             f"{name}/{metric}": float(value)
@@ -130,7 +131,8 @@ class Learner:
         }
 
     def _accumulate(self, batch: PackedBatch, share: float) -> Metrics:
-        with torch.autocast(self.agent.device.type, torch.bfloat16, enabled=self._half):
+        """Add the gradient of a batch's loss, weighted by its share of all transitions."""
+        with torch.autocast(self.agent.device.type, torch.bfloat16, enabled=self._bf16):
             state_NE = self.agent.represent(
                 batch.obs, batch.prev_action_NA, batch.prev_reward_N, batch.layout
             )
@@ -138,34 +140,34 @@ class Learner:
         (loss * share).backward()  # type: ignore[no-untyped-call]
         return {"state_max": state_NE.detach().abs().amax(), **metrics, "loss": loss.detach()}
 
-    def _count_everywhere(self, here: int) -> int:
+    def _sum_over_ranks(self, count: int) -> int:
         if ranks() == 1:
-            return here
-        return int(sum_over_ranks(torch.tensor(here, device=self.agent.device)))
+            return count
+        return int(sum_over_ranks(torch.tensor(count, device=self.agent.device)))
 
-    def _share_gradients(self) -> None:
-        """Add up the gradients of all ranks, in one message; what has none anywhere keeps none."""
+    def _all_reduce_gradients(self) -> None:
+        """Sum the gradients of all ranks, in one message; a parameter without any keeps none."""
         if ranks() == 1:
             return
-        have = [float(parameter.grad is not None) for parameter in self._parameters]
-        anywhere = sum_over_ranks(torch.tensor(have, device=self.agent.device)).tolist()
-        learning = [p for p, count in zip(self._parameters, anywhere, strict=True) if count]
-        for parameter in learning:
+        has_gradient = [float(parameter.grad is not None) for parameter in self._parameters]
+        counts = sum_over_ranks(torch.tensor(has_gradient, device=self.agent.device)).tolist()
+        trained = [p for p, count in zip(self._parameters, counts, strict=True) if count]
+        for parameter in trained:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        gradients = [cast(Tensor, parameter.grad) for parameter in learning]
-        joint = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
-        pieces = torch.split(joint, [gradient.numel() for gradient in gradients])
-        for gradient, piece in zip(gradients, pieces, strict=True):
-            gradient.copy_(piece.view_as(gradient))
+        gradients = [cast(Tensor, parameter.grad) for parameter in trained]
+        flat = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
+        chunks = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, chunk in zip(gradients, chunks, strict=True):
+            gradient.copy_(chunk.view_as(gradient))
 
-    def _finite_everywhere(self, metrics: Metrics) -> bool:
-        """Whether loss and gradient are finite on all ranks, which skip or step together."""
+    def _finite_on_all_ranks(self, metrics: Metrics) -> bool:
+        """Return whether loss and gradient are finite on all ranks, so that all step or all skip."""
         finite = torch.stack([metrics["loss"], metrics["gradient_norm"]]).isfinite().all()
         return not bool(sum_over_ranks((~finite).float()))
 
     def _clip(self) -> Metrics:
-        """Scale the gradient down to its limit; return its norm before, of each part and in all."""
+        """Clip the gradient norm; return the norms before clipping, of each part and in total."""
         norms = {}
         for name, part in self.agent.named_children():
             gradients = [p.grad for p in part.parameters() if p.grad is not None]
@@ -180,17 +182,17 @@ class Learner:
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         self._optimizer.step()
-        for module in self._adopting:
+        for module in self._committing:
             module.commit()
-        self._forget()
+        self._discard_proposed()
         cast(Objective, self.objective).after_step()
 
-    def _forget(self) -> None:
+    def _discard_proposed(self) -> None:
         for module in self._proposing:
             module.forget()
 
     def _skip(self, metrics: Mapping[str, Tensor]) -> None:
-        self._forget()
+        self._discard_proposed()
         self.skipped += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
@@ -204,7 +206,7 @@ class Learner:
             )
 
     def state(self) -> tuple[TensorTree, dict[str, Any]]:
-        """Return what must be stored to go on exactly: tensors, and facts for JSON."""
+        """Return the state for an exact resume: tensors, and facts for JSON."""
         moments: TensorTree = {
             str(index): dict(self._optimizer.state[parameter])
             for index, parameter in enumerate(self._parameters)
@@ -225,7 +227,7 @@ class Learner:
         return tensors, facts
 
     def load_state(self, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-        """Go on from a stored state; the agent's own weights are loaded by the caller."""
+        """Restore a stored state; the caller loads the agent's weights."""
         self.objective.load_state_dict(tensors["objective"])
         for index, moments in tensors["optimizer"].items():
             parameter = self._parameters[int(index)]
@@ -240,7 +242,7 @@ class Learner:
 
 
 def _merge(metrics: Metrics, new: Metrics, share: float) -> None:
-    """Add a batch's metrics to those of the batches before: means by its share, extremes as such."""
+    """Merge a batch's metrics into those of earlier batches: weighted mean, or minimum and maximum."""
     for name, value in new.items():
         if name.endswith("_max"):
             metrics[name] = metrics.get(name, value).maximum(value)

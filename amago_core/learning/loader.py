@@ -1,4 +1,8 @@
-"""The learner's side of loading: rounds of batches, in order, made while it is busy with others."""
+"""The batch loader: prefetches the batches of updates, in order, in threads or processes.
+
+Batches are packed in :mod:`amago_core.learning.packing`; what is drawn is decided in
+:mod:`amago_core.learning.batch_source`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
-from amago_core.learning.batch import PackedBatch, tensors
+from amago_core.learning.batch import PackedBatch, to_device
 from amago_core.learning.batch_source import BatchShape, BatchSource, SourceConfig
 from amago_core.learning.loader_process import LoaderPool
 from amago_core.learning.relabeling import goal_oracle_of
@@ -29,22 +33,22 @@ if TYPE_CHECKING:
     from amago_registry.protocols import Dataset, Relabeler
 
 
-_STOP_TIMEOUT_S = 2.0  # Seconds in which a thread that was told to end does, unless a part hangs.
+_STOP_TIMEOUT_S = 2.0  # Seconds to wait for threads to end; one in which a part hangs does not.
 
 Load = Callable[[int, int | None], list[PackedBatch]]
-"""Makes the batches of an update from as many trajectories; may be called from several threads."""
+"""Loads the batches of an update, given the update and the limit; called from several threads."""
 
 
 class Loader:
-    """Gives out the batches of each update in turn.
+    """Loads the batches of successive updates, prefetched by threads.
 
-    Every worker has up to ``prefetch`` updates ready or under way. What the batches of an update are
-    does not depend on how they are made.
+    Each thread has up to ``prefetch`` updates ready or in progress. The contents of the batches do not
+    depend on the number of threads or on prefetching.
 
     Args:
-        load: Makes the batches of one update.
-        workers: Threads that call it; 0 calls it when the batches are asked for.
-        prefetch: Updates per worker.
+        load: Loads the batches of one update.
+        workers: Number of threads; with 0, batches are loaded when they are needed.
+        prefetch: Prefetched updates per thread.
         close: Called once when the loader is closed.
     """
 
@@ -53,10 +57,11 @@ class Loader:
     ) -> None:
         self._load, self._prefetch, self._close = load, workers * prefetch, close
         self._pending: deque[_Pending] = deque()
-        self._orders: SimpleQueue[_Pending | None] = SimpleQueue()
-        # Not an executor's: Python waits for those when it ends, whatever they are at.
+        self._requests: SimpleQueue[_Pending | None] = SimpleQueue()
+        # Daemon threads, not an executor: at exit Python waits for an executor's threads, even if they
+        # hang.
         self._threads = [
-            Thread(target=_work, args=(load, self._orders), name=f"loader-{n}", daemon=True)
+            Thread(target=_load_requests, args=(load, self._requests), name=f"loader-{n}", daemon=True)
             for n in range(workers)
         ]
         for thread in self._threads:
@@ -66,50 +71,50 @@ class Loader:
         """Yield the batches of ``count`` updates.
 
         Args:
-            first_update: The first of them.
+            first_update: The first update of the round.
             count: Updates of the round.
-            limit: Trajectories that count as stored in this round; nothing is drawn ahead of the next
-                one. None for whatever is there when batches are drawn; then they are drawn ahead of the
-                next round too.
+            limit: Trajectories that count as stored in this round; then the next round's batches are
+                not prefetched. None for all that are stored when a batch is drawn; then the next
+                round's batches are prefetched too.
 
         Raises:
-            AmagoError: Whatever goes wrong in drawing, where the update's batches are due.
+            AmagoError: Any error of loading, raised when the update's batches are due.
         """
         end = first_update + count
         if not self._threads:
             yield from (self._load(update, limit) for update in range(first_update, end))
             return
-        if self._pending and self._pending[0].wanted != (first_update, limit):
-            self._drop()
+        if self._pending and self._pending[0].key != (first_update, limit):
+            self._discard_pending()
         for update in range(first_update, end):
-            self._order(1, update, end, limit)
+            self._request(1, update, end, limit)
             due = self._pending.popleft()
-            self._order(self._prefetch, update + 1, end, limit)
+            self._request(self._prefetch, update + 1, end, limit)
             yield due.batches.result()
 
     def close(self) -> None:
-        """End all workers; what they are at is dropped, and a thread in which a part hangs is left."""
-        self._drop()
+        """Stop all threads and discard their batches; a thread in which a part hangs is abandoned."""
+        self._discard_pending()
         if self._close is not None:
             self._close()
             self._close = None
         for _ in self._threads:
-            self._orders.put(None)
-        patience = time.monotonic() + _STOP_TIMEOUT_S
+            self._requests.put(None)
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
         for thread in self._threads:
-            thread.join(max(0.0, patience - time.monotonic()))
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._threads = []
 
-    def _order(self, count: int, update: int, end: int, limit: int | None) -> None:
-        """Have ``count`` updates in the making from ``update`` on; with a limit, none past the end."""
+    def _request(self, count: int, update: int, end: int, limit: int | None) -> None:
+        """Request ``count`` updates from ``update`` on; with a limit, none from ``end`` on."""
         while len(self._pending) < count:
-            following = self._pending[-1].wanted[0] + 1 if self._pending else update
+            following = self._pending[-1].key[0] + 1 if self._pending else update
             if limit is not None and following >= end:
                 return
             self._pending.append(_Pending((following, limit)))
-            self._orders.put(self._pending[-1])
+            self._requests.put(self._pending[-1])
 
-    def _drop(self) -> None:
+    def _discard_pending(self) -> None:
         for pending in self._pending:
             pending.batches.cancel()
         self._pending.clear()
@@ -117,21 +122,21 @@ class Loader:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """Batches that are made, or going to be, of an update and a limit."""
+    """Requested batches: the key is their update and limit."""
 
-    wanted: tuple[int, int | None]
+    key: tuple[int, int | None]
     batches: Future[list[PackedBatch]] = field(default_factory=Future)
 
 
-def _work(load: Load, orders: SimpleQueue[_Pending | None]) -> None:
-    """Make what is ordered, until None is."""
-    while (pending := orders.get()) is not None:
+def _load_requests(load: Load, requests: SimpleQueue[_Pending | None]) -> None:
+    """Load requested batches until a request is None."""
+    while (pending := requests.get()) is not None:
         if pending.batches.set_running_or_notify_cancel():
             try:
-                pending.batches.set_result(load(*pending.wanted))
+                pending.batches.set_result(load(*pending.key))
             except BaseException as error:
                 pending.batches.set_exception(error)
-        del pending  # Or its batches would stay in memory until the next order.
+        del pending  # Or its batches would stay in memory until the next request.
 
 
 def make_loader(
@@ -144,36 +149,36 @@ def make_loader(
     device: torch.device,
     note: Callable[[str], None] = print,
 ) -> Loader:
-    """Return the loader that a spec asks for; close it at the end.
+    """Return the loader of a spec, with threads or processes; the caller closes it.
 
     Args:
         spec: The resolved spec.
-        task: What batches are of.
-        replay: Where to draw from, beside the dataset; None for the dataset alone. Of one that is given
-            with ``limit=None``, the loader sees new trajectories after a second at the latest.
+        task: The task of the trajectories.
+        replay: The replay to sample from; None for the dataset alone. Rounds without a limit see new
+            trajectories after a second at the latest.
         relabeler: Rewrites sampled trajectories.
-        dataset: Where to draw from beside the replay; None for the replay alone.
-        device: Where batches go.
+        dataset: The dataset to sample from beside the replay; None for the replay alone.
+        device: Device of the batches.
         note: Shows the user one sentence; called from threads.
 
     Raises:
-        AmagoError: If the batch cannot be shared out to the processes that train together.
-        LoaderError: If loader processes cannot be given their work.
+        AmagoError: If a batch has fewer sequences than there are data-parallel processes.
+        LoaderError: If the configuration cannot be sent to loader processes.
     """
     shape, sampling = _batch_shape(spec, task), spec.sampling
     config = _source_config(spec, task, replay, shape)
     if sampling.loader == "process":
-        workers = LoaderPool(config, sampling.workers, note)
-        load = _loading(workers.streams, device)
-        return Loader(load, sampling.workers, sampling.prefetch, workers.close)
+        pool = LoaderPool(config, sampling.workers, note)
+        load = _load_to(device, pool.batches)
+        return Loader(load, sampling.workers, sampling.prefetch, pool.close)
     sampler = config.sampler(replay, relabeler, dataset)
-    load = _loading(BatchSource(sampler, shape, replay).streams, device)
+    load = _load_to(device, BatchSource(sampler, shape, replay).batches)
     return Loader(load, 0 if sampling.loader == "none" else sampling.workers, sampling.prefetch)
 
 
-def _loading(streams: Callable[[int, int | None], list[PackedArrays]], device: torch.device) -> Load:
+def _load_to(device: torch.device, source: Callable[[int, int | None], list[PackedArrays]]) -> Load:
     def load(update: int, limit: int | None) -> list[PackedBatch]:
-        return [tensors(stream, device) for stream in streams(update, limit)]
+        return [to_device(arrays, device) for arrays in source(update, limit)]
 
     return load
 
@@ -182,8 +187,8 @@ def _batch_shape(spec: RunSpec, task: Task) -> BatchShape:
     batch, accumulate = spec.training.batch, spec.training.accumulate
     if batch < ranks():
         raise AmagoError(
-            f"training.batch is {batch}, and {ranks()} processes train together: each needs at least "
-            f"one sequence, so write training.batch={ranks()} or more."
+            f"training.batch is {batch}, and each of {ranks()} data-parallel processes needs at least "
+            f"one sequence: write training.batch={ranks()} or more."
         )
     return BatchShape(
         observation_space=task.observed,

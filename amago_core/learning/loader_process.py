@@ -1,4 +1,9 @@
-"""Processes that draw batches, seen from the process that asks them."""
+"""Loader processes, seen from the learner's process: start them, request batches, stop them.
+
+The program that they run is :mod:`amago_core.learning.loader_process_main`; both sides share the
+configuration in :mod:`amago_core.learning.batch_source`. A batch is packed in
+:mod:`amago_core.learning.packing`.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +28,11 @@ if TYPE_CHECKING:
     from amago_core.learning.batch_source import SourceConfig
 
 
-_STOP_TIMEOUT_S = 5.0  # Seconds in which a process that was told to end does.
+_STOP_TIMEOUT_S = 5.0  # Seconds to wait for a process to end before it is killed.
 
-# Whoever interrupts training interrupts the learner, which ends its workers. Not multiprocessing: it
-# would run the user's program again in each of them. With -P, or a json.py of the folder that somebody
-# happens to be in would run.
+# SIGINT is ignored: Ctrl-C interrupts the learner, which stops its loader processes. Not the
+# multiprocessing module: it would run the user's program again in each process. Started with -P, or a
+# json.py in the current folder would be imported.
 _PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); import json, sys; "
     "sys.path[:] = json.loads(sys.argv[1]); from amago_core.learning.loader_process_main import serve; "
@@ -38,105 +43,105 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class LoaderPool:
-    """A few processes; a call waits for one that is free, and takes what it answers.
+    """A pool of loader processes; each request waits for a free one.
 
-    Processes start at once, and build their parts when they are first asked. They take one thread each,
-    and end with this process, however that ends.
+    Processes start at once, and build their parts at the first request. They use one CPU thread each,
+    and end when this process does, even if it is killed.
 
     Args:
-        recipe: Makes the source of each process.
-        count: Processes.
-        note: Shows the user one sentence; called from the thread that asks.
+        config: Configuration of each process's batch source.
+        count: Number of processes.
+        note: Shows the user one sentence; called from the thread that requests batches.
 
     Raises:
-        LoaderError: If the recipe cannot be sent to another process.
+        LoaderError: If the configuration cannot be pickled.
     """
 
-    def __init__(self, recipe: SourceConfig, count: int, note: Callable[[str], None]) -> None:
+    def __init__(self, config: SourceConfig, count: int, note: Callable[[str], None]) -> None:
         try:
-            data = pickle.dumps(recipe)
+            data = pickle.dumps(config)
         except LoaderError:
             raise
         except Exception as error:
             raise LoaderError(
-                f"loader processes cannot be given their work ({type(error).__name__}: {error}): write "
-                "sampling.loader=thread."
+                f"the configuration cannot be sent to loader processes ({type(error).__name__}: "
+                f"{error}): write sampling.loader=thread."
             ) from error
         self._note = note
-        self._workers = [LoaderProcess() for _ in range(count)]
+        self._processes = [LoaderProcess() for _ in range(count)]
         self._free: queue.SimpleQueue[LoaderProcess] = queue.SimpleQueue()
-        for worker in self._workers:
-            worker.begin(data)
-            self._free.put(worker)
+        for process in self._processes:
+            process.send_config(data)
+            self._free.put(process)
 
-    def streams(self, update: int, limit: int | None) -> list[PackedArrays]:
-        """Return the batches of an update; as `Source.streams`, from any thread.
+    def batches(self, update: int, limit: int | None) -> list[PackedArrays]:
+        """Return the batches of an update, as `BatchSource.batches` does. Thread-safe.
 
         Raises:
-            LoaderError: If the process died.
+            LoaderError: If the process has ended.
         """
-        worker = self._free.get()
+        process = self._free.get()
         try:
-            notes, streams = worker.ask(update, limit)
+            notes, batches = process.request(update, limit)
         finally:
-            self._free.put(worker)
+            self._free.put(process)
         for sentence in notes:
             self._note(sentence)
-        return streams
+        return batches
 
     def close(self) -> None:
-        """End the processes, whatever they are at."""
-        for worker in self._workers:
-            worker.process.terminate()
-        for worker in self._workers:
-            worker.end()
+        """Terminate the processes, even in the middle of a request."""
+        for process in self._processes:
+            process.popen.terminate()
+        for process in self._processes:
+            process.wait()
 
 
 class LoaderProcess:
-    """One process and the connection to it."""
+    """A loader process and the connection to it."""
 
     def __init__(self) -> None:
         here, there = socket.socketpair()
         with there, signals_blocked(signal.SIGINT):  # Until the program below ignores it.
-            self.process = subprocess.Popen(
+            self.popen = subprocess.Popen(
                 [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), str(there.fileno())],
                 stdin=subprocess.DEVNULL,
                 env=os.environ | dict.fromkeys(_THREADS, "1"),
                 pass_fds=[there.fileno()],
             )
-        self._channel = FramedSocket(here)
+        self._connection = FramedSocket(here)
 
-    def begin(self, config: bytes) -> None:
+    def send_config(self, config: bytes) -> None:
         """Send a pickled :class:`SourceConfig`."""
-        with suppress(OSError):  # It died: so says the first request.
-            self._channel.send(config)
+        with suppress(OSError):  # It has ended: the first request raises.
+            self._connection.send(config)
 
-    def ask(self, update: int, limit: int | None) -> tuple[list[str], list[PackedArrays]]:
-        """Return notes for the user, and the batches of an update."""
+    def request(self, update: int, limit: int | None) -> tuple[list[str], list[PackedArrays]]:
+        """Request the batches of an update; return notes for the user, and the batches."""
         try:
-            self._channel.send((update, limit))
-            notes, error = self._channel.receive()
+            self._connection.send((update, limit))
+            notes, error = self._connection.receive()
             if error is None:
-                received = self._channel.receive_arrays()
+                received = self._connection.receive_arrays()
                 return notes, [PackedArrays.from_arrays(arrays) for arrays in received]
         except (EOFError, OSError):
             raise LoaderError(self._describe_exit(update)) from None
         raise error
 
-    def end(self) -> None:
-        """Wait for the process to end; kill it if it does not."""
+    def wait(self) -> None:
+        """Wait for the process to end; kill it after a timeout."""
         try:
-            self.process.wait(_STOP_TIMEOUT_S)
+            self.popen.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._channel.close()
+            self.popen.kill()
+            self.popen.wait()
+        self._connection.close()
 
     def _describe_exit(self, update: int) -> str:
         try:
-            code = self.process.wait(_STOP_TIMEOUT_S)
+            code = self.popen.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            how = "fell silent"
+            how = "closed its connection"
         else:
             how = describe_exit(code)
         return (

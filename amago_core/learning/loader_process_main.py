@@ -1,6 +1,7 @@
-"""A process that draws batches for another one, until that closes the connection or ends.
+"""Main program of a loader process: draws and packs batches for the learner's process.
 
-Started by :mod:`amago_core.learning.loader_process`; imports no torch.
+Started by :mod:`amago_core.learning.loader_process`; ends when the learner closes the connection or
+ends. Batches are packed in :mod:`amago_core.learning.packing`. Imports no torch.
 """
 
 from __future__ import annotations
@@ -22,61 +23,64 @@ Request = tuple[int, int | None]
 
 
 def serve(descriptor: int) -> None:
-    """Answer requests for the batches of updates.
+    """Serve requests for batches until the connection is closed.
 
     Args:
-        descriptor: Of the connected socket.
+        descriptor: File descriptor of the connected socket.
     """
-    channel = FramedSocket(socket.socket(fileno=descriptor))
+    connection = FramedSocket(socket.socket(fileno=descriptor))
     notes: list[str] = []
-    recipe = channel.receive()
+    config = connection.receive()
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(channel, requests), daemon=True).start()
+    threading.Thread(target=_listen, args=(connection, requests), daemon=True).start()
     source: BatchSource | None = None
     while True:
         update, limit = requests.get()
         try:
-            source = source or _make(recipe, notes)
-            answer: list[PackedArrays] | Exception = source.streams(update, limit)
+            source = source or _build_source(config, notes)
+            answer: list[PackedArrays] | Exception = source.batches(update, limit)
         except Exception as error:
             answer = sendable(error)
-        _answer(channel, answer, notes)
+        _send_answer(connection, answer, notes)
 
 
-def _make(recipe: bytes, notes: list[str]) -> BatchSource:
-    made: SourceConfig = pickle.loads(recipe)
-    return made.make(notes.append)
+def _build_source(pickled: bytes, notes: list[str]) -> BatchSource:
+    config: SourceConfig = pickle.loads(pickled)
+    return config.make(notes.append)
 
 
-def _listen(channel: FramedSocket, requests: queue.SimpleQueue[Request]) -> None:
-    """Take requests; end the process with the connection, whatever it is at."""
+def _listen(connection: FramedSocket, requests: queue.SimpleQueue[Request]) -> None:
+    """Queue requests; exit when the connection is closed, even in the middle of a request."""
     try:
         while True:
-            requests.put(channel.receive())
+            requests.put(connection.receive())
     except EOFError:
         os._exit(0)
 
 
-def _answer(channel: FramedSocket, answer: list[PackedArrays] | Exception, notes: list[str]) -> None:
-    told, notes[:] = list(notes), []
+def _send_answer(
+    connection: FramedSocket, answer: list[PackedArrays] | Exception, notes: list[str]
+) -> None:
+    """Send an answer with the notes collected since the last one, and clear them."""
+    new_notes, notes[:] = list(notes), []
     try:
         if isinstance(answer, Exception):
-            channel.send((told, answer))
+            connection.send((new_notes, answer))
         else:
-            channel.send((told, None))
-            channel.send_arrays([stream.to_arrays() for stream in answer])
+            connection.send((new_notes, None))
+            connection.send_arrays([batch.to_arrays() for batch in answer])
     except OSError:
         os._exit(0)
 
 
 def sendable(error: Exception) -> Exception:
-    """Return an error as one that arrives as it was sent; a bug's has its traceback as a note."""
+    """Return an error that can be pickled; an unexpected one gets its traceback as a note."""
     where = "".join(traceback.format_exception(error)).rstrip()
     if not isinstance(error, AmagoError):
         error.add_note(f"in a loader process:\n{where}")
     try:
-        same: Any = pickle.loads(pickle.dumps(error))
-        faithful = type(same) is type(error) and str(same) == str(error)
+        copy: Any = pickle.loads(pickle.dumps(error))
+        equal = type(copy) is type(error) and str(copy) == str(error)
     except Exception:
-        faithful = False
-    return error if faithful else RuntimeError(f"{type(error).__name__}: {error}\n{where}")
+        equal = False
+    return error if equal else RuntimeError(f"{type(error).__name__}: {error}\n{where}")

@@ -1,7 +1,7 @@
-"""AdamW over the parts of an agent: what decays, how fast each part learns, and when.
+"""AdamW with weight decay, learning-rate factors per part, warm-up and schedule.
 
-Source: decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101); the cosine is that of
-the same authors (2017, arXiv:1608.03983), without restarts.
+Source: decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101); cosine schedule of the
+same authors (2017, arXiv:1608.03983), without restarts.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 _NORM = re.compile(r"\w*Norm(\dd)?")
 
-_PARAMETRIZED = re.compile(r"(?P<path>(.+\.)?)parametrizations\.(?P<own>\w+)\.original(?P<index>\d*)")
+_PARAMETRIZED = re.compile(r"(?P<path>(.+\.)?)parametrizations\.(?P<name>\w+)\.original(?P<index>\d*)")
 
 
 def build_optimizer(agent: Agent, spec: TrainingSpec) -> torch.optim.AdamW:
-    """Return AdamW with a group for every part and for what decays in it and what does not.
+    """Return AdamW with two parameter groups for every part: with and without weight decay.
 
-    A group says whose it is (``part``) and begins with that part's rate (``lr``), which every update
-    multiplies by :func:`rate_factor`. Frozen parameters are in no group; one that two parts share is in
-    a group of the first.
+    A group has the name of its part (``part``) and that part's initial learning rate (``lr``), which is
+    multiplied by :func:`rate_factor` at every update. Frozen parameters are in no group; one that two
+    parts share is in a group of the first.
 
     Raises:
         ValueError: If nothing in the agent is trained.
@@ -50,50 +50,50 @@ def build_optimizer(agent: Agent, spec: TrainingSpec) -> torch.optim.AdamW:
 
 
 def is_decayed(module: nn.Module, name: str) -> bool:
-    """Return whether weight decay pulls a parameter towards 0.
+    """Return whether weight decay applies to a parameter.
 
-    Only the weights that mix features do: of linear, convolutional and recurrent layers and of
-    ensembles of them. Biases, scales and norms set an operating point that 0 is not; a row of an
-    embedding would decay in every step and be learned only when its token is seen.
+    It applies only to weights that mix features: those of linear, convolutional and recurrent layers
+    and of ensembles of them. Biases, scales and norms have an operating point that is not 0; a row of
+    an embedding would decay in every step but be trained only when its token is seen.
 
-    Told by name and shape, so that it holds for modules of plugins as well: a parameter decays if
-    ``weight`` is a word of its own name, as everywhere in torch, it has two dimensions or more, and
+    Decided by name and shape, so that it works for modules of plugins too: a parameter decays if
+    ``weight`` is a word of its last name, as everywhere in torch, it has two dimensions or more, and
     its module is neither an embedding nor one whose class, or a base of it, is called ``...Norm``. A
-    part keeps a matrix from decaying by giving it another name, such as ``scale``.
+    part excludes a matrix from decay by giving it another name, such as ``scale``.
 
-    What torch's parametrizations are computed from goes by the name of what they compute:
+    The originals of torch's parametrizations count under the name of the parameter they compute:
     ``parametrizations.weight.original`` is a ``weight``. The magnitudes of ``weight_norm`` are scales.
 
     Args:
-        module: Owner of all parameters, such as an agent.
+        module: Module that contains all parameters, such as an agent.
         name: As in ``module.named_parameters()``.
     """
-    path, _, own = name.rpartition(".")
+    path, _, last = name.rpartition(".")
     if computed := _PARAMETRIZED.fullmatch(name):
         if computed["index"] == "0" and _is_weight_norm(module.get_submodule(path)):
             return False
-        path, own = computed["path"].rstrip("."), computed["own"]
+        path, last = computed["path"].rstrip("."), computed["name"]
     owner = module.get_submodule(path)
     if isinstance(owner, nn.Embedding | nn.EmbeddingBag):
         return False
     if any(_NORM.fullmatch(base.__name__) for base in type(owner).__mro__):
         return False
-    return "weight" in own.split("_") and module.get_parameter(name).dim() >= 2
+    return "weight" in last.split("_") and module.get_parameter(name).dim() >= 2
 
 
 def _is_weight_norm(parametrizations: nn.Module) -> bool:
-    """Return whether the originals are a direction and its magnitudes, the magnitudes first."""
+    """Return whether the originals are those of ``weight_norm``: magnitudes, then direction."""
     first = next(parametrizations.children(), None)
     return type(first).__name__ == "_WeightNorm"  # torch has no public name for it.
 
 
 def rate_factor(spec: TrainingSpec, update: int) -> float:
-    """Return the share of the learning rate that an update takes: warm-up times schedule.
+    """Return the learning-rate factor of an update: warm-up times schedule.
 
-    Depends on nothing but its arguments, so a run that is resumed takes the rates of one that was not.
+    Depends only on its arguments, so a resumed run has the same learning rates as an uninterrupted one.
     With p = update / (rounds * updates_per_round), at most 1, the schedule is 1, or
     ``final + (1 - final) * s`` where s is ``1 - p`` (linear) or ``(1 + cos(pi p)) / 2`` (cosine): 1 at
-    update 0, and ``final_rate`` is what an update after the last would take.
+    update 0, and ``final_rate`` for an update after the last.
 
     Args:
         spec: Warm-up, schedule and length of the run.

@@ -1,6 +1,6 @@
-"""Relabelers with what the environment offers them, in this process or in another.
+"""Hindsight relabeling: build relabelers, with the environment's ``with_goals`` as a goal oracle.
 
-Numpy alone, as all that loader processes import.
+They work in this process and in loader processes. Numpy alone: loader processes import this.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ WithGoals: TypeAlias = "Callable[[Mapping[str, np.ndarray], Any], Mapping[str, n
 
 @dataclass(frozen=True)
 class GoalOracle:
-    """What an environment says that other goals would have led to; its errors name it.
+    """The environment's ``with_goals``: what a trajectory would have been under other goals.
 
-    It can be pickled wherever the function comes from, such as from a user's script.
+    Its errors name the environment. It can be pickled even if the function is defined in a user's
+    script.
 
     Args:
-        environment: What users call the environment.
+        environment: Name of the environment.
         with_goals: See :class:`amago_registry.protocols.Environment`.
     """
 
@@ -44,98 +45,101 @@ class GoalOracle:
     with_goals: WithGoals
 
     def __call__(
-        self, columns: Mapping[str, np.ndarray], goals: Any, *, forms: TrajectoryChecker
+        self, columns: Mapping[str, np.ndarray], goals: Any, *, checker: TrajectoryChecker
     ) -> Mapping[str, np.ndarray]:
-        """Return the columns under other goals.
+        """Return the columns under other goals, checked.
 
         Raises:
-            AmagoError: If the environment raises something, or nothing can learn from what it returns.
+            AmagoError: If the environment raises, or what it returns cannot be trained on.
         """
         with part_errors("environment", self.environment, "with_goals"):
-            who = f"with_goals of environment {self.environment}"
-            with missing_column_errors(who):
-                found = self.with_goals(columns, goals)
-            return forms.checked(found, who)
+            name = f"with_goals of environment {self.environment}"
+            with missing_column_errors(name):
+                returned = self.with_goals(columns, goals)
+            return checker.checked(returned, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         import cloudpickle
 
         try:
-            # Never written to a disk. It packs what plain pickle cannot name, such as local functions.
+            # Never written to disk. It can pickle what plain pickle cannot, such as local functions.
             packed = cloudpickle.dumps(self.with_goals)
         except Exception as error:
             raise LoaderError(
-                f"loader processes cannot be given with_goals of environment {self.environment} "
-                f"({reason(error)}): keep in what it belongs to only what can be copied, or write "
+                f"with_goals of environment {self.environment} cannot be sent to loader processes "
+                f"({reason(error)}): let it hold only what can be pickled, or write "
                 "sampling.loader=thread."
             ) from error
-        return _received, (self.environment, packed)
+        return _unpickle_goal_oracle, (self.environment, packed)
 
 
 CHECKED_TRAJECTORIES = 16
-"""Trajectories, as they are drawn, with which an environment's word is tried."""
+"""Number of sampled trajectories for which the goal oracle is checked against the recording."""
 
 
 class GoalCheckedRelabeler:
-    """A relabeler that asks an environment which is tried first with what was recorded there.
+    """A relabeler whose goal oracle is first checked against recorded trajectories.
 
-    Asked for the goals that a task had, it must return the recording. That is tried with the first
-    trajectories that hold goals in the form of :mod:`amago_registry.goals`; of other forms nothing is
-    known here.
+    Called with a trajectory's original goals, ``with_goals`` must return the recording. That is checked
+    for the first trajectories whose goals have the format of :mod:`amago_registry.goals`; other formats
+    are not checked.
 
     Args:
         relabeler: The part.
         goal_oracle: The environment's ``with_goals``.
-        forms: Of what is learned from.
+        checker: Checks the columns that ``with_goals`` returns.
     """
 
-    def __init__(self, relabeler: Relabeler, goal_oracle: GoalOracle, forms: TrajectoryChecker) -> None:
-        self._relabeler, self._goal_oracle, self._forms = relabeler, goal_oracle, forms
+    def __init__(
+        self, relabeler: Relabeler, goal_oracle: GoalOracle, checker: TrajectoryChecker
+    ) -> None:
+        self._relabeler, self._goal_oracle, self._checker = relabeler, goal_oracle, checker
         self.identity = relabeler.identity
-        self._trials = iter(range(CHECKED_TRAJECTORIES))  # One each, however many threads take them.
+        self._checks_left = iter(range(CHECKED_TRAJECTORIES))  # An iterator: shared by threads.
 
     def __call__(
         self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator
     ) -> Mapping[str, np.ndarray]:
-        """Return what the relabeler makes of the trajectory.
+        """Return the relabeled trajectory.
 
         Raises:
-            AmagoError: If the environment says of a recording what was not recorded.
+            AmagoError: If ``with_goals``, given the original goals, does not return the recording.
         """
-        if next(self._trials, None) is not None and _in_a_row(trajectory):
-            self._try(trajectory)
+        if next(self._checks_left, None) is not None and _has_goals(trajectory):
+            self._check(trajectory)
         return self._relabeler(trajectory, rng)
 
-    def _try(self, recorded: Mapping[str, np.ndarray]) -> None:
-        said = self._goal_oracle(recorded, recorded[GOALS][0], forms=self._forms)
+    def _check(self, recorded: Mapping[str, np.ndarray]) -> None:
+        returned = self._goal_oracle(recorded, recorded[GOALS][0], checker=self._checker)
         for name in recorded:
-            wrong = _difference(name, said, recorded) if name in said else "missing"
+            wrong = _difference(name, returned, recorded) if name in returned else "missing"
             if wrong is not None:
                 raise AmagoError(
-                    f"with_goals of environment {self._goal_oracle.environment}, asked for the goals "
-                    f"that a trajectory had, must return what was recorded, and its {name} is {wrong}. "
+                    f"with_goals of environment {self._goal_oracle.environment}, called with a "
+                    f"trajectory's original goals, must return what was recorded, and its {name} is "
+                    f"{wrong}. "
                     "Correct it, or write relabeler=none. amago_registry.goals.with_goals is for "
                     "environments that pay 1 for a goal and nothing else, and end with the last goal."
                 )
 
 
-def _in_a_row(trajectory: Mapping[str, np.ndarray]) -> bool:
-    """Return whether there is a goal to ask for, in the form that is known."""
-    shown, achieved = trajectory.get(GOALS), trajectory.get(ACHIEVED)
-    if shown is None or achieved is None or shown.ndim != 3 or shown.dtype.kind not in "iu":
+def _has_goals(trajectory: Mapping[str, np.ndarray]) -> bool:
+    """Return whether a trajectory has a goal, in the format of :mod:`amago_registry.goals`."""
+    goals, achieved = trajectory.get(GOALS), trajectory.get(ACHIEVED)
+    if goals is None or achieved is None or goals.ndim != 3 or goals.dtype.kind not in "iu":
         return False
-    return shown.shape[-1] == achieved.shape[-1] and bool(present(shown[0]).any())
+    return goals.shape[-1] == achieved.shape[-1] and bool(present(goals[0]).any())
 
 
 def _difference(
-    name: str, said: Mapping[str, np.ndarray], recorded: Mapping[str, np.ndarray]
+    name: str, returned: Mapping[str, np.ndarray], recorded: Mapping[str, np.ndarray]
 ) -> str | None:
-    """Return what is wrong with a column, None if nothing but its rounding."""
-    one, other = said[name], recorded[name]
+    """Return how a returned column differs from the recorded one; None if only by rounding."""
+    one, other = returned[name], recorded[name]
     if one.shape != other.shape:
         return f"{one.shape} instead of {other.shape}"
-    if name == "truncated":  # Some environments say so of the step that terminates, too.
-        one, other = (ends[name] & ~ends["terminated"] for ends in (said, recorded))
+    if name == "truncated":  # Some environments also truncate at the step that terminates.
+        one, other = (ends[name] & ~ends["terminated"] for ends in (returned, recorded))
     if np.array_equal(one, other):
         return None
     floats = other.dtype.kind == "f"
@@ -146,29 +150,29 @@ def _difference(
     return f"{one[index].item()} instead of {other[index].item()} in row {index[0]}"
 
 
-def _received(environment: str, packed: bytes) -> GoalOracle:
+def _unpickle_goal_oracle(environment: str, packed: bytes) -> GoalOracle:
     try:
-        # Not data from a disk: a function of the program that started this process, from its memory.
+        # Not data from disk: the process that started this one sent it.
         return GoalOracle(environment, pickle.loads(packed))
     except Exception as error:
         raise LoaderError(
-            f"loader processes cannot receive with_goals of environment {environment} "
+            f"loader processes cannot unpickle with_goals of environment {environment} "
             f"({reason(error)}): define it in a module that can be imported by its name, or write "
             "sampling.loader=thread."
         ) from error
 
 
 def find_with_goals(make: Any) -> WithGoals | None:
-    """Return ``with_goals`` of what makes environments, or of the part whose method that is.
+    """Return the ``with_goals`` of an environment factory, or of the part whose method it is.
 
-    Of a class, only a static or class method counts: there is no instance to call another on.
+    If the factory is a class, only a static or class method counts: there is no instance yet.
 
     Args:
-        make: As the engine calls it; None where there is no environment.
+        make: The factory; None where there is no environment.
     """
     for owner in (make, getattr(make, "__self__", None)):
         with_goals = getattr(owner, "with_goals", None)
-        if with_goals is not None and not _needs_an_instance(owner):
+        if with_goals is not None and not _needs_instance(owner):
             found: WithGoals = with_goals
             return found
     return None
@@ -179,46 +183,46 @@ def goal_oracle_of(task: Task) -> GoalOracle | None:
     return None if task.with_goals is None else GoalOracle(task.name, task.with_goals)
 
 
-def _needs_an_instance(owner: Any) -> bool:
+def _needs_instance(owner: Any) -> bool:
     found = getattr_static(owner, "with_goals", None)
     return isinstance(owner, type) and not isinstance(found, staticmethod | classmethod)
 
 
 def build_relabeler(
     part: Part[Any],
-    forms: TrajectoryChecker,
+    checker: TrajectoryChecker,
     goal_oracle: GoalOracle | None = None,
     environment: str = "",
     columns: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Relabeler:
-    """Build a relabeler; what goes wrong in those that it builds in turn names them.
+    """Build a relabeler; errors of relabelers nested in it name the nested one.
 
     Args:
-        part: The relabeler, as the spec names it.
-        forms: Of what is learned from.
+        part: The relabeler's component and options.
+        checker: Checks relabeled trajectories.
         goal_oracle: The environment's ``with_goals``; None if it has none.
-        environment: What users call it; empty where there is none.
-        columns: What it shows and records, and the shape of a timestep; None where that is not known.
+        environment: Name of the environment; empty where there is none.
+        columns: Observed and recorded columns and their shape per timestep; None where not known.
 
     Raises:
         AmagoError: If it cannot be built.
     """
 
-    def nested(inner: Part[Any], context: RelabelerContext) -> Relabeler:
-        return CheckedRelabeler(_built(inner, context), inner.use, forms)
+    def build_nested(inner: Part[Any], context: RelabelerContext) -> Relabeler:
+        return CheckedRelabeler(_build(inner, context), inner.use, checker)
 
-    with_goals = None if goal_oracle is None else partial(goal_oracle, forms=forms)
-    relabeler = _built(
-        part,
-        RelabelerContext(with_goals=with_goals, environment=environment, columns=columns, build=nested),
+    with_goals = None if goal_oracle is None else partial(goal_oracle, checker=checker)
+    context = RelabelerContext(
+        with_goals=with_goals, environment=environment, columns=columns, build=build_nested
     )
+    relabeler = _build(part, context)
     if goal_oracle is None:
         return relabeler
     with part_errors("relabeler", part.use, "asking whether it changes anything"):
-        return GoalCheckedRelabeler(relabeler, goal_oracle, forms)
+        return GoalCheckedRelabeler(relabeler, goal_oracle, checker)
 
 
-def _built(part: Part[Any], context: RelabelerContext) -> Relabeler:
+def _build(part: Part[Any], context: RelabelerContext) -> Relabeler:
     with part_errors("relabeler", part.use, "building it"):
         built: Relabeler = part.build(context)
         return built

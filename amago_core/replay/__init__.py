@@ -1,4 +1,9 @@
-"""Trajectories on disk: written in shards, read through memory maps, sampled reproducibly."""
+"""The replay buffer: trajectories on disk, written in shards, memory-mapped, sampled reproducibly.
+
+A trajectory becomes a file in :mod:`amago_core.replay.writer`; the file is laid out in
+:mod:`amago_core.replay.shard_format` and named in :mod:`amago_core.replay.shard_name`. Training slices
+are drawn in :mod:`amago_core.replay.sampler`.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,16 @@ from typing import TYPE_CHECKING
 from amago_registry.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from amago_core.replay.errors import (
+    from amago_core.replay.inspection import verify
+    from amago_core.replay.protected import protect
+    from amago_core.replay.replay import Replay
+    from amago_core.replay.replay_errors import (
         DamagedShardError,
         NothingStoredError,
         ReplayError,
         TrajectoryError,
         TrajectoryGoneError,
     )
-    from amago_core.replay.inspection import verify
-    from amago_core.replay.protected import protect
-    from amago_core.replay.replay import Replay
     from amago_core.replay.sampler import Sampler
     from amago_core.replay.view import ReplayView
     from amago_core.replay.writer import ReplayWriter
@@ -38,14 +43,14 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "DamagedShardError": "errors",
-        "NothingStoredError": "errors",
+        "DamagedShardError": "replay_errors",
+        "NothingStoredError": "replay_errors",
         "Replay": "replay",
-        "ReplayError": "errors",
+        "ReplayError": "replay_errors",
         "ReplayWriter": "writer",
         "Sampler": "sampler",
-        "TrajectoryError": "errors",
-        "TrajectoryGoneError": "errors",
+        "TrajectoryError": "replay_errors",
+        "TrajectoryGoneError": "replay_errors",
         "ReplayView": "view",
         "protect": "protected",
         "verify": "inspection",

@@ -1,8 +1,24 @@
-"""Which trajectory has which index, from the names of shards alone.
+"""Trajectory indices, computed from the names of shards alone.
 
 The index of a trajectory is the number of trajectories stored before it, in the order of shards, since
-the replay began. Each name says how many trajectories its writer stored before, so that indices do not
-change when shards are evicted, and a shard that was moved to quarantine keeps its place.
+the replay began. A shard's name holds the number of trajectories that its writer stored before it. So
+trajectories whose shards are missing (evicted, or deleted by hand) still take up indices, and the
+indices of the others do not change. Missing trajectories are numbered by two cases:
+
+1. Trajectories that a writer stored before its oldest remaining shard come first of all: they get the
+   lowest indices, before every remaining shard of any writer. Eviction removes the oldest shards, so
+   this is where they were.
+2. Trajectories missing between two remaining shards of one writer come directly before the later one.
+
+Example: of the writers ``a`` and ``b``, three shards remain, in this order::
+
+    shard   its writer stored before   holds   indices
+    a-1     2                          2       2, 3        a's first two are missing: 0 and 1 (case 1)
+    b-0     0                          3       4, 5, 6
+    a-3     7                          1       10          a's three in between: 7, 8, 9 (case 2)
+
+A shard in quarantine is numbered like one that is present, as long as it can be placed: see
+`_numbered_shards`.
 """
 
 from __future__ import annotations
@@ -16,56 +32,53 @@ from amago_core.replay.shard_name import ShardName
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Shards in order, and the index of each one's first trajectory.
+    """Mapping between trajectory indices and shards: shards in order, and each one's first index.
 
     Args:
-        names: All shards that have a place.
+        names: All shards that are numbered, oldest first.
         starts: Index of the first trajectory of each.
-        holes: Those that lie in quarantine.
-        gaps: Shards before which others of the same writer are missing.
+        quarantined: Those of them that were moved to quarantine.
+        gaps: Shards directly before which trajectories of the same writer are missing (case 2).
         ends: How many trajectories each writer has stored.
-        stored: Trajectories stored since the replay began.
+        stored: Trajectories stored since the replay began, missing ones included.
     """
 
     names: list[ShardName]
     starts: list[int]
-    holes: frozenset[ShardName]
+    quarantined: frozenset[ShardName]
     gaps: frozenset[ShardName]
     ends: Mapping[str, int]
     stored: int
 
     @classmethod
     def build(cls, present: Iterable[ShardName], quarantined: Iterable[ShardName] = ()) -> Index:
-        """Number the trajectories of shards.
-
-        What one writer stored and is missing is numbered before its next shard, or before everything
-        where all that is left of the writer is newer.
+        """Number the trajectories of shards; missing ones by the two cases of the module's docstring.
 
         Args:
-            present: Shards that lie in the folder.
-            quarantined: Shards that once did.
+            present: Shards in the folder.
+            quarantined: Shards that were moved to quarantine.
         """
-        here = set(present)
-        names = _with_places(here, set(quarantined) - here)
+        in_folder = set(present)
+        names = _numbered_shards(in_folder, set(quarantined) - in_folder)
         ends: dict[str, int] = {}
         for name in names:
             ends.setdefault(name.writer, name.first)
-        stored = sum(ends.values())
+        stored = sum(ends.values())  # Case 1.
         starts, gaps = [], []
         for name in names:
             missing = name.first - ends[name.writer]
-            if missing:
+            if missing:  # Case 2.
                 gaps.append(name)
             starts.append(stored + missing)
             stored += missing + name.trajectories
             ends[name.writer] = name.end
-        holes = frozenset(name for name in names if name not in here)
-        return cls(names, starts, holes, frozenset(gaps), ends, stored)
+        in_quarantine = frozenset(name for name in names if name not in in_folder)
+        return cls(names, starts, in_quarantine, frozenset(gaps), ends, stored)
 
     def extended(self, added: Iterable[ShardName]) -> Index | None:
-        """Return the index with more shards; None unless each is just the next one of its writer.
+        """Return the index with shards appended; None unless each is the next one of its writer.
 
-        That is what `build` would return, in much less time.
+        Equal to what `build` would return, in much less time.
         """
         names, starts, ends, stored = [*self.names], [*self.starts], {**self.ends}, self.stored
         for name in sorted(added):
@@ -75,39 +88,43 @@ class Index:
             starts.append(stored)
             stored += name.trajectories
             ends[name.writer] = name.end
-        return Index(names, starts, self.holes, self.gaps, ends, stored)
+        return Index(names, starts, self.quarantined, self.gaps, ends, stored)
 
     def locate(self, index: int) -> tuple[ShardName, int] | None:
-        """Return the shard of a trajectory and its place in it; None if there is none."""
-        place = bisect_right(self.starts, index) - 1
-        if place < 0:
+        """Return the shard of a trajectory and its position in the shard; None if it is missing."""
+        position = bisect_right(self.starts, index) - 1
+        if position < 0:
             return None
-        name, item = self.names[place], index - self.starts[place]
-        return (name, item) if item < name.trajectories and name not in self.holes else None
+        name, item = self.names[position], index - self.starts[position]
+        found = item < name.trajectories and name not in self.quarantined
+        return (name, item) if found else None
 
     def between(self, start: int, stop: int) -> Iterable[tuple[int, ShardName]]:
-        """Yield the shards in the folder with an index in a range, newest first, and their starts."""
-        for place in range(bisect_right(self.starts, stop - 1) - 1, -1, -1):
-            name, first = self.names[place], self.starts[place]
+        """Yield first index and name of each present shard in a range of indices, newest first."""
+        for position in range(bisect_right(self.starts, stop - 1) - 1, -1, -1):
+            name, first = self.names[position], self.starts[position]
             if first + name.trajectories <= start:
                 return
-            if name not in self.holes:
+            if name not in self.quarantined:
                 yield first, name
 
 
-def _with_places(here: set[ShardName], quarantined: set[ShardName]) -> list[ShardName]:
-    """Return the shards that can be numbered, in order.
+def _numbered_shards(present: set[ShardName], quarantined: set[ShardName]) -> list[ShardName]:
+    """Return the shards that are numbered, oldest first.
 
-    Of two shards that claim the same trajectories the newer one is right: the older one is just being
-    set aside. A shard in quarantine has a place as long as what its writer stored next is there, or
-    nothing newer; otherwise what came after it was evicted, and so would it have been.
+    Left out are:
+
+    1. A present shard whose trajectories overlap those of a newer shard of its writer: the newer one
+       counts, the older one is just being set aside.
+    2. A quarantined shard where its writer has a newer numbered shard that does not directly follow
+       it: the shards in between were evicted, and it would have been evicted with them.
     """
     names = []
-    following: dict[str, int] = {}
-    for name in sorted(here | quarantined, reverse=True):
-        limit = following.get(name.writer)
-        if limit is not None and (name.end > limit if name in here else name.end != limit):
+    next_first: dict[str, int] = {}
+    for name in sorted(present | quarantined, reverse=True):
+        limit = next_first.get(name.writer)
+        if limit is not None and (name.end > limit if name in present else name.end != limit):
             continue
-        following[name.writer] = name.first
+        next_first[name.writer] = name.first
         names.append(name)
     return names[::-1]

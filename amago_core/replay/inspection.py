@@ -1,4 +1,4 @@
-"""What a replay holds, from the facts of its shards."""
+"""Inspect a replay: find it, summarize what it holds, verify its checksums. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from amago_core.replay.errors import DamagedShardError, ReplayError
 from amago_core.replay.index import Index
+from amago_core.replay.replay_errors import DamagedShardError, ReplayError
 from amago_core.replay.shard import Shard
 from amago_core.replay.shard_name import (
     PROTECTED,
@@ -25,12 +25,12 @@ from amago_registry.errors import did_you_mean
 
 @dataclass(frozen=True)
 class Group:
-    """Shards that lie together.
+    """Totals of a group of shards.
 
     Args:
-        shards: How many they are.
-        trajectories: How many trajectories they hold.
-        timesteps: How many transitions they hold.
+        shards: Number of shards.
+        trajectories: Trajectories in them.
+        timesteps: Transitions in them.
         bytes: Bytes of their files.
     """
 
@@ -42,13 +42,13 @@ class Group:
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """How the trajectories of one task went.
+    """Returns, lengths and successes of the trajectories of one task.
 
     Args:
         task: Name of the task; empty where it has none.
-        returns: Sum of the rewards of each.
-        lengths: Transitions of each.
-        successes: Outcome of each that has one.
+        returns: Return (sum of rewards) of each trajectory.
+        lengths: Transitions of each trajectory.
+        successes: Success of each trajectory for which one is known.
     """
 
     task: str
@@ -59,18 +59,18 @@ class TaskSummary:
 
 @dataclass(frozen=True)
 class ReplaySummary:
-    """What a replay holds.
+    """Summary of a replay: counts by state and writer, and statistics by task.
 
     Args:
-        folder: Where it lies.
+        folder: The replay.
         stored: Trajectories stored since it began, evicted ones included.
-        gone: How many of them are not there or cannot be read.
-        kept: What was stored and is still there.
-        protected: What lies in ``protected/``.
-        quarantined: What lies in quarantine, as the names of the files say.
-        writers: What each writer stored and is still there.
-        updates: First and last update at which recording began; None if nothing is there.
-        tasks: How the trajectories went, protected ones included, by task.
+        gone: How many of them were evicted or cannot be read.
+        kept: Shards in the folder that can be read.
+        protected: Shards in ``protected/``.
+        quarantined: Shards in quarantine, counted from their file names.
+        writers: ``kept``, by writer.
+        updates: First and last update at which recording began; None if ``kept`` is empty.
+        tasks: Statistics of the trajectories, protected ones included, by task.
         problems: A sentence for each shard that cannot be read.
     """
 
@@ -87,7 +87,7 @@ class ReplaySummary:
 
 
 def summarize_replay(folder: Path) -> ReplaySummary:
-    """Read the facts of every shard of a replay; no columns, and nothing is changed.
+    """Summarize a replay from the facts of every shard; reads no columns and changes nothing.
 
     Raises:
         ReplayError: If the folder cannot be listed, or holds shards of an earlier format.
@@ -103,7 +103,7 @@ def summarize_replay(folder: Path) -> ReplaySummary:
         ((folder / PROTECTED / file, name) for file, name in copies if name is not None), problems
     )
     numbered = set(index.names)
-    there = sum(shard.name.trajectories for shard in kept if shard.name in numbered)
+    readable = sum(shard.name.trajectories for shard in kept if shard.name in numbered)
     updates = [shard.name.update for shard in kept]
     by_writer: dict[str, list[Shard]] = {}
     for shard in kept:
@@ -111,10 +111,10 @@ def summarize_replay(folder: Path) -> ReplaySummary:
     return ReplaySummary(
         folder=folder,
         stored=index.stored,
-        gone=index.stored - there,
+        gone=index.stored - readable,
         kept=_group(kept),
         protected=_group(protected),
-        quarantined=_named([*in_quarantine, *damaged_copies]),
+        quarantined=_group_of_names([*in_quarantine, *damaged_copies]),
         writers={writer: _group(shards) for writer, shards in sorted(by_writer.items())},
         updates=(min(updates), max(updates)) if updates else None,
         tasks=_tasks([*kept, *protected]),
@@ -134,7 +134,7 @@ def _read(files: Iterable[tuple[Path, ShardName]], problems: list[str]) -> list[
     return shards
 
 
-def _named(names: list[ShardName]) -> Group:
+def _group_of_names(names: list[ShardName]) -> Group:
     return Group(len(names), sum(name.trajectories for name in names))
 
 
@@ -148,31 +148,32 @@ def _group(shards: list[Shard]) -> Group:
 
 
 def _tasks(shards: list[Shard]) -> tuple[TaskSummary, ...]:
-    """Gather the trajectories of all shards by task."""
+    """Group the trajectories of all shards by task."""
     rows: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
     for shard in shards:
         facts = shard.facts
         for number, task in enumerate(shard.tasks):
-            mine = facts["tasks"] == number
-            if not mine.any():  # Only where somebody else wrote the shard.
+            of_task = facts["tasks"] == number
+            if not of_task.any():  # Our writer names no unused task; a foreign shard may.
                 continue
-            found = (facts["returns"][mine], facts["lengths"][mine], facts["successes"][mine])
+            found = (facts["returns"][of_task], facts["lengths"][of_task], facts["successes"][of_task])
             rows.setdefault(task, []).append(found)
-    surveys = []
+    summaries = []
     for task, parts in sorted(rows.items()):
         returns, lengths, successes = (np.concatenate(column) for column in zip(*parts, strict=True))
-        surveys.append(TaskSummary(task, returns, lengths, successes[~np.isnan(successes)]))
-    return tuple(surveys)
+        summaries.append(TaskSummary(task, returns, lengths, successes[~np.isnan(successes)]))
+    return tuple(summaries)
 
 
 _SUBFOLDERS = {PROTECTED, QUARANTINE, SET_ASIDE}
 
 
 def find_replay(folder: Path) -> Path:
-    """Return the replay of a run, or the folder itself where it is one.
+    """Return the replay folder of a run, or the folder itself where it is a replay.
 
     Raises:
-        ReplayError: If there is no replay, saying what there is; or if nobody can tell.
+        ReplayError: If there is no replay; the message names what was found instead. Also if the folder
+            cannot be read.
     """
     try:
         return _find(folder)
@@ -201,11 +202,11 @@ def _find(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a replay holds, and what of it is damaged.
+    """Result of verifying a replay.
 
     Args:
         shards: Files that were read.
-        trajectories: Trajectories in those that are whole.
+        trajectories: Trajectories in the intact ones.
         problems: A sentence for each damaged shard.
     """
 
@@ -215,9 +216,9 @@ class Verification:
 
 
 def verify(folder: Path) -> Verification:
-    """Read every shard of a replay and compare every checksum; change nothing.
+    """Verify every checksum of a replay; change nothing.
 
-    Shards that are evicted meanwhile are no problem. What lies in quarantine is not read again.
+    A shard that is evicted meanwhile is skipped. Shards in quarantine are not read again.
 
     Raises:
         ReplayError: If the folder cannot be listed, or holds shards of an earlier format.
@@ -226,11 +227,11 @@ def verify(folder: Path) -> Verification:
     problems = []
     present = shards_in(folder)
     numbered = set(Index.build(present.values()).names)
-    for path, name in _files(folder, present):
+    for path, name in _shard_files(folder, present):
         try:
             if path.parent == folder and name not in numbered:
-                raise DamagedShardError(f"{path} claims the place of trajectories in another shard")
-            check(path, name)
+                raise DamagedShardError(f"{path} holds trajectories that a newer shard holds too")
+            verify_shard(path, name)
             trajectories += name.trajectories
         except FileNotFoundError:
             continue
@@ -240,22 +241,22 @@ def verify(folder: Path) -> Verification:
     return Verification(shards, trajectories, tuple(problems))
 
 
-def check(path: Path, name: ShardName) -> Shard:
-    """Read a whole shard and compare all its checksums.
+def verify_shard(path: Path, name: ShardName) -> Shard:
+    """Verify all checksums of a shard; return its description.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        DamagedShardError: If it is not what was written.
+        DamagedShardError: If it is corrupt.
         ReplayError: If it cannot be read for another reason.
     """
     shard = Shard.open(path, name)
-    opened = shard.map()
+    mapped = shard.map()
     for item in range(name.trajectories):
-        opened.trajectory(item)
+        mapped.trajectory(item)
     return shard
 
 
-def _files(folder: Path, present: dict[str, ShardName]) -> Iterator[tuple[Path, ShardName]]:
+def _shard_files(folder: Path, present: dict[str, ShardName]) -> Iterator[tuple[Path, ShardName]]:
     for name in sorted(present.values()):
         yield folder / name.file, name
     for file in sorted(files_in(folder / PROTECTED)):

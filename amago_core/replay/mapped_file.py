@@ -1,7 +1,7 @@
-"""Files mapped into memory without keeping them open.
+"""Memory-mapped files that keep no file descriptor open.
 
-Python's own ``mmap`` keeps a file descriptor for every map, of which a process often has no more than
-1024; a replay may have thousands of files in use.
+Python's own ``mmap`` keeps a file descriptor for every map, and a process is often limited to 1024; a
+replay may have thousands of files mapped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FAILED = ctypes.c_void_p(-1).value
 
 
 class _Memory:
-    """A map, which numpy keeps alive as long as an array looks at it."""
+    """A memory map; numpy keeps it mapped as long as an array refers to it."""
 
     __slots__ = ("_address", "_size")
 

@@ -1,4 +1,4 @@
-"""Taking over the trajectories of another run, to be kept for good."""
+"""Protected trajectories: shards copied from another run or replay, which are never evicted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from amago_core.replay.errors import DamagedShardError, ReplayError
-from amago_core.replay.inspection import check, find_replay
+from amago_core.replay.inspection import find_replay, verify_shard
+from amago_core.replay.replay_errors import DamagedShardError, ReplayError
 from amago_core.replay.shard import Shard
 from amago_core.replay.shard_format import difference
 from amago_core.replay.shard_name import PROTECTED, ShardName, files_in, shards_in
@@ -17,13 +17,13 @@ from amago_core.system.atomic_files import copy_file, publish
 
 @dataclass(frozen=True)
 class Protection:
-    """What was taken over.
+    """Result of `protect`.
 
     Args:
         shards: Shards that were copied.
         trajectories: Trajectories in them.
         already: Shards that had been copied before.
-        problems: A sentence for each shard that is damaged and was left out.
+        problems: A sentence for each damaged shard, which was skipped.
     """
 
     shards: int
@@ -35,20 +35,21 @@ class Protection:
 def protect(source: Path, folder: Path) -> Protection:
     """Copy the shards of a run or replay into ``protected/`` of a replay.
 
-    There they are always visible, never evicted, and count for no limit. Every checksum of a copy is
-    compared before it gets its name. Copying the same shards again changes nothing.
+    Protected trajectories are always visible, never evicted, and not counted in any limit. Every
+    checksum of a copy is verified before it gets its final name. Copying the same shards again changes
+    nothing.
 
     Args:
         source: Folder of a run or of a replay.
-        folder: The replay that receives them; made if it does not exist.
+        folder: The replay that receives them; created if it does not exist.
 
     Raises:
-        ReplayError: If there is nothing to copy, a trajectory would not fit those that are there (then
-            nothing is copied), or a copy cannot be written.
+        ReplayError: If there is nothing to copy, a trajectory does not fit those already in the replay
+            (then nothing is copied), or a copy cannot be written.
     """
     found = find_replay(source)
     if found.resolve() == folder.resolve():
-        raise ReplayError(f"{folder} would be protected in itself, and every trajectory drawn twice.")
+        raise ReplayError(f"{folder} is both source and target: every trajectory would be drawn twice.")
     names = sorted(shards_in(found).values())
     if not names:
         raise ReplayError(f"{found} holds no trajectory to protect.")
@@ -88,20 +89,20 @@ def protect(source: Path, folder: Path) -> Protection:
 
 
 def _copy(path: Path, name: ShardName, target: Path) -> None:
-    """Copy a shard; what is half done or damaged never gets the name.
+    """Copy a shard atomically: a partial or damaged copy never gets the final name.
 
     Raises:
-        FileNotFoundError: If it is no longer there.
-        DamagedShardError: If it is not what was written.
-        ReplayError: If the copy cannot be written, or is not the same.
+        FileNotFoundError: If it was evicted.
+        DamagedShardError: If it is corrupt.
+        ReplayError: If the copy cannot be written, or differs from the original.
     """
-    check(path, name)
-    # A name of its own: another process may be copying the same shard.
+    verify_shard(path, name)
+    # A random name: another process may be copying the same shard.
     temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_file(path, temporary)
-        check(temporary, name)
+        verify_shard(temporary, name)
         publish(temporary, target)
     except DamagedShardError:
         raise ReplayError(f"{path} changed while it was copied to {target.parent}.") from None
@@ -115,11 +116,13 @@ def _copy(path: Path, name: ShardName, target: Path) -> None:
 
 
 def _schema(folder: Path) -> dict[str, str] | None:
-    """Return what the trajectories of a replay share, from the newest shard that can be read."""
+    """Return the schema of a replay's newest readable shard; None if there is none."""
     inside = folder / PROTECTED
     protected = [(inside / file, ShardName.parse_protected(file)) for file in files_in(inside)]
-    own = [(folder / name.file, name) for name in sorted(shards_in(folder).values(), reverse=True)]
-    for path, name in [*own, *protected]:
+    evictable = [
+        (folder / name.file, name) for name in sorted(shards_in(folder).values(), reverse=True)
+    ]
+    for path, name in [*evictable, *protected]:
         try:
             if name is not None:
                 return Shard.open(path, name).schema

@@ -1,4 +1,4 @@
-"""Drawing training slices from a replay, a dataset or both, reproducibly."""
+"""Sample training slices from a replay, a dataset or both, reproducibly."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amago_core.replay.errors import NothingStoredError, TrajectoryGoneError
-from amago_core.replay.slicing import cut, places
+from amago_core.replay.replay_errors import NothingStoredError, TrajectoryGoneError
+from amago_core.replay.slicing import count_positions, slice_bounds
 from amago_core.spec.schema import SamplingSpec
 from amago_registry.errors import RecordingError
 from amago_registry.trajectories import Trajectory
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
     from amago_core.replay.view import ReplayView
     from amago_registry.protocols import Dataset, Relabeler
 
-_PATIENCE = 1000
-"""Draws in a row that may hit evicted trajectories before the replay counts as empty."""
+_MAX_REDRAWS = 1000
+"""Redraws in a row that may hit evicted trajectories before the replay counts as empty."""
 
 
-class _For(IntEnum):
-    """What random numbers are drawn for; each purpose has a stream of its own."""
+class _Purpose(IntEnum):
+    """Purposes of random numbers; each has its own stream."""
 
     BATCH = 0
     DATASET = 1
     RELABELING = 2
-    ANOTHER = 3
+    REDRAW = 3
 
 
 class Sampler:
-    """Draws slices: first trajectories, then a place in each; see :mod:`amago_core.replay.slicing`.
+    """Samples slices: trajectories, then a position in each; see :mod:`amago_core.replay.slicing`.
 
-    What is drawn for an update depends on the seed, the update and the visible trajectories alone, not
-    on earlier draws: batches may be drawn ahead, again, and by several threads, which share the
-    relabeler and the dataset.
+    The slices of an update depend only on the seed, the update and the visible trajectories, not on
+    earlier draws. So batches may be prefetched, drawn again, and drawn by several threads, which share
+    the relabeler and the dataset.
 
     Args:
-        replay: Where to draw from; None for a dataset alone.
+        replay: The replay to sample from; None for a dataset alone.
         seed: Seed of all draws, at least 0 and below 2^64.
-        context_length: Most transitions of a slice; a shorter trajectory is taken whole.
+        context_length: Maximum transitions of a slice; a shorter trajectory is taken whole.
         relabeler: Rewrites whole trajectories before they are sliced; None to take them as stored.
-        dataset: Where the rest is drawn from, and everything while the replay holds nothing; None for
-            the replay alone.
-        spec: How trajectories and places are drawn, and the dataset's share.
+        dataset: Source of the dataset's share, and of everything while the replay is empty; None
+            for the replay alone.
+        spec: How trajectories and positions are drawn, and the dataset's share.
     """
 
     def __init__(
@@ -76,23 +76,25 @@ class Sampler:
         rank: int = 0,
         ranks: int = 1,
     ) -> list[Trajectory]:
-        """Draw the slices of one update, and return the longest first.
+        """Sample the slices of one update; the longest come first.
 
         Args:
-            update: Which update they are for.
-            count: Number of slices, of all ranks together.
-            limit: Trajectories that count as stored (those of the rounds before); all if absent.
-            rank: Which process asks; it gets every ``ranks``-th of the slices, beginning with its own.
-            ranks: Processes that train together.
+            update: The update.
+            count: Number of slices, all ranks included.
+            limit: Sample only from the first ``limit`` trajectories, those of earlier rounds; None:
+                from all.
+            rank: Data-parallel rank of this process; it gets every ``ranks``-th slice from ``rank`` on.
+            ranks: Number of data-parallel processes.
 
         Raises:
             NothingStoredError: If there is no trajectory to draw.
-            RecordingError: If a relabeler would be given a piece from the middle of a trajectory.
+            RecordingError: If the relabeler would be given a segment that does not start at step 0.
         """
         view = None if self._replay is None else self._replay.view(limit)
-        # One call of the generator: a trajectory and a place for each slice, and the dataset's luck.
-        numbers = self._philox(update, _For.BATCH).random_raw(2 * count + 1).tolist()
-        drawn = self._from_dataset(update, self._wanted(view, update, count, numbers[-1]))
+        # One call of the generator: a trajectory and a position for each slice, and one number
+        # for the stochastic rounding of the dataset's share.
+        numbers = self._philox(update, _Purpose.BATCH).random_raw(2 * count + 1).tolist()
+        drawn = self._from_dataset(update, self._dataset_count(view, update, count, numbers[-1]))
         if len(drawn) < count:
             try:
                 drawn += self._from_replay(view, update, len(drawn), numbers[:count])
@@ -100,58 +102,59 @@ class Sampler:
                 if self._dataset is None:
                     raise
                 drawn = self._from_dataset(update, count)
-        placed = numbers[count:-1]
+        positions = numbers[count:-1]
         if self._relabeler is not None:
-            return self._relabeled(update, drawn, placed, rank, ranks)
-        spans = [self._span(*pair) for pair in zip(drawn, placed, strict=True)]
-        # Every mean runs over rows, whatever their order, and on the CPU neighbours of equal length are
-        # one call of the attention kernel. Slices of equal length stay in the order they were drawn in.
-        # Ranks are dealt to in this order, so that all have as much to do.
+            return self._relabeled(update, drawn, positions, rank, ranks)
+        spans = [self._span(*pair) for pair in zip(drawn, positions, strict=True)]
+        # The order does not affect any mean, and on the CPU adjacent slices of equal length are one
+        # call of the attention kernel. Slices of equal length stay in the order they were drawn in.
+        # Ranks take slices in turn, in this order, so that their loads are balanced.
         order = sorted(range(count), key=lambda n: spans[n][0] - spans[n][1])
-        return [_cut(drawn[n], *spans[n]) for n in order[rank::ranks]]
+        return [_slice(drawn[n], *spans[n]) for n in order[rank::ranks]]
 
     def _relabeled(
-        self, update: int, drawn: list[Trajectory], placed: list[int], rank: int, ranks: int
+        self, update: int, drawn: list[Trajectory], positions: list[int], rank: int, ranks: int
     ) -> list[Trajectory]:
-        """Relabel and cut this rank's share of what was drawn."""
+        """Relabel and slice this rank's share of the drawn trajectories."""
         assert self._relabeler is not None
-        # A relabeler may change the length: what a rank has to do is only estimated.
+        # A relabeler may change the length: a rank's load is only estimated.
         order = sorted(range(len(drawn)), key=lambda n: -min(drawn[n].length, self._context_length))
         slices = []
         for n in order[rank::ranks]:
-            _check_beginning(drawn[n])
-            rng = np.random.Generator(self._philox(update, _For.RELABELING, n))
-            given = drawn[n].columns
-            columns = self._relabeler(given, rng)
-            changed = any(columns.get(name) is not column for name, column in given.items())
+            _check_starts_at_zero(drawn[n])
+            rng = np.random.Generator(self._philox(update, _Purpose.RELABELING, n))
+            stored = drawn[n].columns
+            columns = self._relabeler(stored, rng)
+            changed = any(columns.get(name) is not column for name, column in stored.items())
             trajectory = replace(drawn[n], columns=columns, relabelled=changed)
-            slices.append(_cut(trajectory, *self._span(trajectory, placed[n])))
-        return sorted(slices, key=lambda piece: -piece.length)
+            slices.append(_slice(trajectory, *self._span(trajectory, positions[n])))
+        return sorted(slices, key=lambda trajectory: -trajectory.length)
 
     def _span(self, trajectory: Trajectory, number: int) -> tuple[int, int]:
-        how, length, window = self._spec.slices, trajectory.length, self._context_length
+        mode, length, window = self._spec.slices, trajectory.length, self._context_length
         if length <= window:
             return 0, length
-        return cut(how, _below(places(how, length, window), number), length, window)
+        position = _scale_below(count_positions(mode, length, window), number)
+        return slice_bounds(mode, position, length, window)
 
-    def _wanted(self, view: ReplayView | None, update: int, count: int, number: int) -> int:
-        """Return how many trajectories are the dataset's."""
+    def _dataset_count(self, view: ReplayView | None, update: int, count: int, number: int) -> int:
+        """Return how many trajectories are drawn from the dataset; a fraction is rounded at random."""
         if self._dataset is None:
             return 0
         expected = float(count) if not view else count * dataset_share(self._spec, update)
-        wanted = int(expected)
-        return wanted + (number < (expected - wanted) * 2**64)
+        whole = int(expected)
+        return whole + (number < (expected - whole) * 2**64)
 
     def _from_dataset(self, update: int, count: int) -> list[Trajectory]:
         if self._dataset is None or not count:
             return []
-        rng = np.random.Generator(self._philox(update, _For.DATASET))
+        rng = np.random.Generator(self._philox(update, _Purpose.DATASET))
         return list(self._dataset.sample(rng, count, update))
 
     def _from_replay(
         self, view: ReplayView | None, update: int, first: int, numbers: list[int]
     ) -> list[Trajectory]:
-        """Draw what is wanted beside the first trajectories, which are another source's."""
+        """Draw the trajectories from number ``first`` on; those before come from the dataset."""
         assert view is not None
         assert self._replay is not None
         if not view:
@@ -160,13 +163,13 @@ class Sampler:
         for n in range(first, len(numbers)):
             try:
                 drawn.append(view.trajectory(self._position(view, numbers[n])))
-            except TrajectoryGoneError:  # evicted by another process, or damaged
-                drawn.append(self._another(view, update, n))
+            except TrajectoryGoneError:  # Evicted by another process, or damaged.
+                drawn.append(self._redraw(view, update, n))
         return drawn
 
-    def _another(self, view: ReplayView, update: int, n: int) -> Trajectory:
-        philox = self._philox(update, _For.ANOTHER, n)
-        for _ in range(_PATIENCE):
+    def _redraw(self, view: ReplayView, update: int, n: int) -> Trajectory:
+        philox = self._philox(update, _Purpose.REDRAW, n)
+        for _ in range(_MAX_REDRAWS):
             try:
                 return view.trajectory(self._position(view, int(philox.random_raw())))
             except TrajectoryGoneError:
@@ -178,39 +181,39 @@ class Sampler:
 
     def _position(self, view: ReplayView, number: int) -> int:
         if self._spec.by == "trajectories":
-            return _below(len(view), number)
-        step = _below(int(view.ends[-1]), number)
-        # Where all are gone there are no steps, and any position says so.
+            return _scale_below(len(view), number)
+        step = _scale_below(int(view.ends[-1]), number)
+        # If all trajectories were evicted, the index is clamped, and reading it raises.
         return min(int(np.searchsorted(view.ends, step, side="right")), len(view) - 1)
 
-    def _philox(self, update: int, purpose: _For, n: int = 0) -> np.random.Philox:
-        """Return a generator of its own for each update, purpose and slice."""
+    def _philox(self, update: int, purpose: _Purpose, n: int = 0) -> np.random.Philox:
+        """Return the random generator of one update, purpose and slice."""
         key = np.array([self._seed, update], np.uint64)
         return np.random.Philox(key=key, counter=np.array([0, 0, purpose, n], np.uint64))
 
 
 def dataset_share(spec: SamplingSpec, update: int) -> float:
-    """Return the share of a batch that is drawn from the dataset, where there is a replay too."""
+    """Return the fraction of a batch that is drawn from the dataset where there is a replay too."""
     first, last = spec.dataset_share, spec.final_dataset_share
     if last is None:
         return first
     return first + (last - first) * min(update / spec.anneal_updates, 1.0)
 
 
-def _check_beginning(trajectory: Trajectory) -> None:
+def _check_starts_at_zero(trajectory: Trajectory) -> None:
     if trajectory.start_time:
         raise RecordingError(
-            "the relabeler rewrites whole trajectories, and a piece was drawn that begins at step "
+            "the relabeler rewrites whole trajectories, and a segment was drawn that begins at step "
             f"{trajectory.start_time} of its task: it was stored with collector.segment_length. Write "
             "relabeler=none, or learn from recordings of whole tasks."
         )
 
 
-def _below(end: int, number: int) -> int:
-    """Return one of ``end`` integers from 0, for a number below 2^64; each for as many numbers."""
+def _scale_below(end: int, number: int) -> int:
+    """Map a uniform integer below 2^64 to a uniform integer below ``end``."""
     return end * number >> 64
 
 
-def _cut(trajectory: Trajectory, start: int, stop: int) -> Trajectory:
+def _slice(trajectory: Trajectory, start: int, stop: int) -> Trajectory:
     whole = start == 0 and stop == trajectory.length
     return trajectory if whole else trajectory.slice(start, stop)

@@ -1,7 +1,7 @@
-"""Reading shards: what is known of one, and its trajectories through a memory map.
+"""Read a shard: its header and facts, and its trajectories through a memory map.
 
-:mod:`amago_core.replay.shard_format` says how a shard is laid out. A file may have been damaged, or be
-written by somebody hostile: sizes and checksums are compared before anything is believed.
+:mod:`amago_core.replay.shard_format` documents the file format. A file may be damaged or malicious:
+sizes and checksums are verified before anything in it is used.
 
 Shape suffixes: K = trajectories of the shard.
 """
@@ -21,47 +21,47 @@ from typing import Any
 
 import numpy as np
 
-from amago_core.replay.checks import LATEST, REQUIRED, checksum
-from amago_core.replay.errors import DamagedShardError, ReplayError
 from amago_core.replay.mapped_file import map_file
+from amago_core.replay.replay_errors import DamagedShardError, ReplayError
 from amago_core.replay.shard_format import (
     CHECKSUM,
     FACTS,
     FORMAT,
     LENGTH_BYTES,
-    MOST_BYTES,
+    MAX_HEADER_BYTES,
     PREV_ACTIONS,
     Tensor,
     WriterTotals,
-    described,
+    describe_column,
     parse_header,
 )
 from amago_core.replay.shard_name import ShardName
+from amago_core.replay.trajectory_checks import REQUIRED, START_TIME_LIMIT, checksum
 from amago_core.system.untrusted_files import memory_share
 from amago_registry.trajectories import OBSERVATION, Trajectory
 
 _FIRST_READ = 2**14
-"""Bytes read at once: header and facts of most shards."""
+"""Bytes of the first read: enough for header and facts of most shards."""
 
 _WORD = 8
 
-_MOST_CHARACTERS = 300
-"""Characters of a reason, which may quote a file; a longer one is cut."""
+_MAX_CHARACTERS = 300
+"""Maximum characters of a reason, which may quote the file; a longer one is truncated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
-    """What is known of a shard without its columns.
+    """Header and facts of a shard, without its columns.
 
     Args:
         path: The file.
-        name: Its name, taken apart.
+        name: Its parsed name.
         size: Bytes of the file.
-        before: What its writer stored before.
+        before: What its writer stored before it.
         tasks: Names of tasks.
         facts: Facts of its trajectories, (K,) each; see `FACTS`.
-        columns: Where its columns lie, and the actions before its trajectories.
-        header: Checksum of all of the above.
+        columns: Offsets of its columns in the file, `PREV_ACTIONS` included.
+        header: Checksum of header and facts.
     """
 
     path: Path
@@ -75,11 +75,11 @@ class Shard:
 
     @classmethod
     def open(cls, path: Path, name: ShardName) -> Shard:
-        """Read what a shard holds and check its sizes and the checksum of its facts.
+        """Read a shard's header and facts, and verify its sizes and the checksum of both.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            DamagedShardError: If it is not the shard that its name says.
+            DamagedShardError: If it is not a valid shard of this name.
             ReplayError: If it cannot be read for another reason.
         """
         descriptor = _open(path)
@@ -87,9 +87,9 @@ class Shard:
             return cls._read(descriptor, path, name)
         except (ValueError, RecursionError) as error:
             deep = isinstance(error, RecursionError)
-            raise _no_shard(path, "its header is nested too deeply" if deep else error) from None
+            raise _not_a_shard(path, "its header is nested too deeply" if deep else error) from None
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise _read_error(path, error) from None
         finally:
             os.close(descriptor)
 
@@ -99,49 +99,49 @@ class Shard:
         start = os.pread(descriptor, _FIRST_READ, 0)
         length = int.from_bytes(start[:LENGTH_BYTES], "little")
         begin = LENGTH_BYTES + length
-        if len(start) < LENGTH_BYTES or length > min(MOST_BYTES, size - LENGTH_BYTES):
-            raise ValueError(f"it has {size} bytes, and its header cannot be among them")
+        if len(start) < LENGTH_BYTES or length > min(MAX_HEADER_BYTES, size - LENGTH_BYTES):
+            raise ValueError(f"it has {size} bytes and no valid header")
         if len(start) < begin:
-            start = _exactly(descriptor, begin, 0)
+            start = _read_exactly(descriptor, begin, 0)
         if size > memory_share(2):  # Its writer had it in memory twice.
             raise ValueError(f"it has {size:,} bytes, too many for this machine")
         tensors, metadata = parse_header(start[LENGTH_BYTES:begin], size)
         facts_bytes = _check_facts(tensors, name.trajectories)
         block = start[begin : begin + facts_bytes + _WORD]
         if len(block) < facts_bytes + _WORD:
-            block = _exactly(descriptor, facts_bytes + _WORD, begin)
-        seal = zlib.crc32(block[:facts_bytes], zlib.crc32(start[LENGTH_BYTES:begin]))
-        if seal != int.from_bytes(block[facts_bytes:], "little"):
+            block = _read_exactly(descriptor, facts_bytes + _WORD, begin)
+        crc = zlib.crc32(block[:facts_bytes], zlib.crc32(start[LENGTH_BYTES:begin]))
+        if crc != int.from_bytes(block[facts_bytes:], "little"):
             raise ValueError("its facts do not have the checksum they were stored with")
         before, tasks = _metadata(metadata, name)
         facts = _facts(block, name.trajectories)
         columns = {key: tensors[key] for key in tensors if key not in FACTS and key != CHECKSUM}
         _check_values(facts, len(tasks))
         _check_columns(facts["lengths"], columns)
-        return cls(path, name, size, before, tasks, facts, columns, seal)
+        return cls(path, name, size, before, tasks, facts, columns, crc)
 
     @property
     def timesteps(self) -> int:
-        """Transitions of all its trajectories."""
+        """Number of transitions in all its trajectories."""
         return int(self.facts["lengths"].sum())
 
     @property
     def after(self) -> WriterTotals:
-        """What its writer had stored with it."""
+        """What its writer stored up to and including it."""
         return WriterTotals(self.before.timesteps + self.timesteps, self.before.bytes + self.size)
 
     @property
     def schema(self) -> dict[str, str]:
-        """Type, shape and kind of each column in words, as :func:`encoding.schema` says it."""
+        """Type, shape and kind of each column; see :func:`amago_core.replay.shard_format.schema`."""
         steps = self.timesteps
         return {
-            name: described(column.dtype, column.shape[1:], column.shape[0] > steps)
+            name: describe_column(column.dtype, column.shape[1:], column.shape[0] > steps)
             for name, column in self.columns.items()
             if name != PREV_ACTIONS
         }
 
     def sizes(self) -> np.ndarray:
-        """Return the bytes that each trajectory takes, (K,); what they share counts for the first."""
+        """Return the bytes of each trajectory, (K,); shared bytes are counted with the first."""
         rows = {name: prod(c.shape[1:]) * c.dtype.itemsize for name, c in self.columns.items()}
         steps = self.timesteps
         per_step = sum(rows[n] for n, c in self.columns.items() if n != PREV_ACTIONS)
@@ -155,11 +155,11 @@ class Shard:
         return sizes
 
     def map(self) -> MappedShard:
-        """Map the file.
+        """Memory-map the file.
 
         Raises:
-            FileNotFoundError: If another process removed the file.
-            DamagedShardError: If it is no longer the file that was opened.
+            FileNotFoundError: If another process evicted it.
+            DamagedShardError: If its size has changed since it was opened.
             ReplayError: If it cannot be mapped.
         """
         descriptor = _open(self.path)
@@ -168,37 +168,38 @@ class Shard:
                 raise ValueError("its size has changed")
             return MappedShard(self, map_file(descriptor, self.size))
         except ValueError as error:
-            raise _no_shard(self.path, error) from None
+            raise _not_a_shard(self.path, error) from None
         except OSError as error:
-            raise _unreadable(self.path, error) from None
+            raise _read_error(self.path, error) from None
         finally:
             os.close(descriptor)
 
 
 class MappedShard:
-    """The trajectories of a shard, as read-only views of its memory map.
+    """A memory-mapped shard: its trajectories, as read-only views of the map.
 
-    The map lives as long as anything looks at it. Each trajectory is read whole the first time, for its
-    checksum; later, what is not touched is not read. Nothing of ours ever changes a stored file; where
-    somebody else cuts it short under a map, the process that next touches what is gone is killed.
+    The file stays mapped as long as an array refers to it. Each trajectory is read whole the first
+    time, for its checksum; later, only the pages in use are read. amago-core never changes a stored
+    file; if another program truncates it while it is mapped, a process that reads the missing part is
+    killed by the operating system (SIGBUS).
 
     Args:
-        shard: What is known of it.
-        memory: The file.
+        shard: Header and facts.
+        memory: The file's bytes.
     """
 
     __slots__ = (
-        "_action", "_before", "_checked", "_facts", "_per_step", "_per_time", "_reward", "_size",
-        "shard",
+        "_action", "_checked", "_facts", "_per_timestep", "_per_transition", "_prev_actions", "_reward",
+        "_size", "shard",
     )  # fmt: skip
 
     def __init__(self, shard: Shard, memory: np.ndarray) -> None:
         self.shard = shard
         steps = shard.timesteps
         columns = {name: tensor.view(memory) for name, tensor in shard.columns.items()}
-        self._before = before = columns.pop(PREV_ACTIONS)
-        self._per_step = [(name, c) for name, c in columns.items() if len(c) == steps]
-        self._per_time = [(name, c) for name, c in columns.items() if len(c) != steps]
+        self._prev_actions = prev_actions = columns.pop(PREV_ACTIONS)
+        self._per_transition = [(name, c) for name, c in columns.items() if len(c) == steps]
+        self._per_timestep = [(name, c) for name, c in columns.items() if len(c) != steps]
         self._action, self._reward = columns["action"], columns["reward"]
         self._size = shard.size
         self._checked = bytearray(shard.name.trajectories)
@@ -211,8 +212,8 @@ class MappedShard:
                 facts["seeds"].tolist(),
                 facts["start_times"].tolist(),
                 (
-                    before[item, ...] if lead else None
-                    for item, lead in enumerate(facts["leads"].tolist())
+                    prev_actions[item, ...] if has_one else None
+                    for item, has_one in enumerate(facts["leads"].tolist())
                 ),
                 facts["prev_rewards"].tolist(),
                 (shard.tasks[task] for task in facts["tasks"].tolist()),
@@ -226,25 +227,29 @@ class MappedShard:
 
         Raises:
             FileNotFoundError: If another process removed the file.
-            DamagedShardError: If the trajectory is not what was written.
+            DamagedShardError: If the trajectory is corrupt.
         """
-        # A map whose file has been cut short must not be touched: the process would be killed.
+        # Reading a map whose file was truncated would kill the process: check first.
         if self.shard.path.stat().st_size < self._size:
-            raise self._damaged("it has been cut short")
+            raise self._damaged("it has been truncated")
         if not self._checked[item]:
             self._check(item)
         return self._slice(item, start, stop)
 
     def _slice(self, item: int, start: int, stop: int | None) -> Trajectory:
-        begin, length, seed, time, before, reward, task, success = self._facts[item]
+        begin, length, seed, time, prev_action, prev_reward, task, success = self._facts[item]
         first, last = begin + start, begin + (length if stop is None else stop)
-        rows = {name: column[first:last] for name, column in self._per_step}
-        first_time, last_time = first + item, last + item + 1  # One row more for each one before.
-        for name, column in self._per_time:
+        rows = {name: column[first:last] for name, column in self._per_transition}
+        first_time, last_time = (
+            first + item,
+            last + item + 1,
+        )  # One extra row for each trajectory before.
+        for name, column in self._per_timestep:
             rows[name] = column[first_time:last_time]
         if start:
-            before, reward = self._action[first - 1, ...], float(self._reward[first - 1])
-        return Trajectory(rows, seed, time + start, before, reward, task, success)
+            prev_action = self._action[first - 1, ...]
+            prev_reward = float(self._reward[first - 1])
+        return Trajectory(rows, seed, time + start, prev_action, prev_reward, task, success)
 
     def _check(self, item: int) -> None:
         trajectory = self._slice(item, 0, None)
@@ -253,23 +258,25 @@ class MappedShard:
             raise self._damaged(
                 f"trajectory {item + 1} of its {count} does not have the checksum it was stored with"
             )
-        if trajectory.prev_action is None and self._before[item].tobytes().strip(b"\0"):
-            raise self._damaged("there is an action before a trajectory that has none")
+        if trajectory.prev_action is None and self._prev_actions[item].tobytes().strip(b"\0"):
+            raise self._damaged(
+                "'prev_actions' is not zero for a trajectory that has no previous action"
+            )
         for name, column in trajectory.columns.items():
             if column.dtype == np.bool_ and column.size and column.view(np.uint8).max() > 1:
                 raise self._damaged(f"{name!r} has a value that is neither true nor false")
         self._checked[item] = True
 
     def _damaged(self, reason: str) -> DamagedShardError:
-        return DamagedShardError(f"{self.shard.path} is damaged: {reason:.{_MOST_CHARACTERS}}")
+        return DamagedShardError(f"{self.shard.path} is damaged: {reason:.{_MAX_CHARACTERS}}")
 
 
-def _no_shard(path: Path, reason: object) -> DamagedShardError:
-    return DamagedShardError(f"{path} is not a shard of a replay: {reason!s:.{_MOST_CHARACTERS}}")
+def _not_a_shard(path: Path, reason: object) -> DamagedShardError:
+    return DamagedShardError(f"{path} is not a shard of a replay: {reason!s:.{_MAX_CHARACTERS}}")
 
 
 def _open(path: Path) -> int:
-    """Open a file for reading; not through a link, and without waiting for somebody to write to it."""
+    """Open a file for reading; do not follow a symbolic link, and do not block on a named pipe."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -277,47 +284,47 @@ def _open(path: Path) -> int:
     except OSError as error:
         with suppress(OSError):
             if not stat.S_ISREG(path.lstat().st_mode):
-                raise _no_shard(path, "it is no file") from None
-        raise _unreadable(path, error) from None
+                raise _not_a_shard(path, "it is not a regular file") from None
+        raise _read_error(path, error) from None
 
 
 def _size(descriptor: int) -> int:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError("it is no file")
+        raise ValueError("it is not a regular file")
     return status.st_size
 
 
-def _exactly(descriptor: int, count: int, offset: int) -> bytes:
+def _read_exactly(descriptor: int, count: int, offset: int) -> bytes:
     data = os.pread(descriptor, count, offset)
     if len(data) != count:
-        raise ValueError("it has been cut short")
+        raise ValueError("it has been truncated")
     return data
 
 
-def _unreadable(path: Path, error: OSError) -> ReplayError:
+def _read_error(path: Path, error: OSError) -> ReplayError:
     return ReplayError(f"{path} cannot be read: {error.strerror}")
 
 
 def _metadata(metadata: Mapping[str, Any], name: ShardName) -> tuple[WriterTotals, tuple[str, ...]]:
     text = metadata.get("shard")
-    described = json.loads(text) if isinstance(text, str) else None
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
-        raise ValueError(f"it does not say that it has format {FORMAT}")
-    if described.get("name") != name.file:
+    description = json.loads(text) if isinstance(text, str) else None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ValueError(f"its metadata does not declare format {FORMAT}")
+    if description.get("name") != name.file:
         raise ValueError("it was stored under another name")
-    before, tasks = described.get("before"), described.get("tasks")
+    before, tasks = description.get("before"), description.get("tasks")
     if not isinstance(before, dict) or before.keys() != set(WriterTotals._fields):
-        raise ValueError("it does not say what was stored before")
+        raise ValueError("its metadata lacks the totals of what was stored before")
     if not all(type(value) is int and 0 <= value < 2**62 for value in before.values()):
-        raise ValueError("it is wrong about what was stored before")
+        raise ValueError("its metadata has impossible totals of what was stored before")
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
-        raise ValueError("its tasks have no names")
+        raise ValueError("its tasks are not a list of names")
     return WriterTotals(**before), tuple(tasks)
 
 
 def _check_facts(tensors: Mapping[str, Tensor], count: int) -> int:
-    """Return the bytes of the facts, which come first in the file, without their checksum."""
+    """Check types and shapes of the facts; return their size in bytes, without their checksum."""
     expected: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
         fact: (dtype, (count,)) for fact, dtype in FACTS.items()
     }
@@ -335,22 +342,28 @@ def _check_facts(tensors: Mapping[str, Tensor], count: int) -> int:
 
 def _facts(block: bytes, count: int) -> dict[str, np.ndarray]:
     return {
-        fact: np.frombuffer(block, dtype, count, _WORD * count * place)
-        for place, (fact, dtype) in enumerate(FACTS.items())
+        fact: np.frombuffer(block, dtype, count, _WORD * count * number)
+        for number, (fact, dtype) in enumerate(FACTS.items())
     }
 
 
 def _check_values(facts: Mapping[str, np.ndarray], tasks: int) -> None:
     if not facts["lengths"].all():
         raise ValueError("it has a trajectory without transitions")
-    limits = {"lengths": 2**62, "start_times": LATEST, "tasks": tasks, "leads": 2, "crc32": 2**32}
+    limits = {
+        "lengths": 2**62,
+        "start_times": START_TIME_LIMIT,
+        "tasks": tasks,
+        "leads": 2,
+        "crc32": 2**32,
+    }
     for fact, limit in limits.items():
         if facts[fact].view(np.uint64).max() >= limit:  # Negative numbers become large ones.
             raise ValueError(f"its {fact} are not all from 0 to {limit - 1}")
 
 
 def _check_columns(length_K: np.ndarray, columns: Mapping[str, Tensor]) -> None:
-    """Compare the columns' numbers of rows with the lengths."""
+    """Check the columns' numbers of rows against the lengths."""
     steps, count = sum(length_K.tolist()), len(length_K)
     for name, column in columns.items():
         rows = column.shape[0] if column.shape else -1
@@ -366,8 +379,8 @@ def _check_columns(length_K: np.ndarray, columns: Mapping[str, Tensor]) -> None:
     missing = [name for name in (*REQUIRED, PREV_ACTIONS) if name not in columns]
     if missing or not any(name.startswith(OBSERVATION) for name in columns):
         raise ValueError(f"it has no {' and no '.join(missing) or 'observation'}")
-    action, before = columns["action"], columns[PREV_ACTIONS]
-    if (before.dtype, before.shape) != (action.dtype, (count, *action.shape[1:])):
-        raise ValueError("the actions before its trajectories are not like its own")
+    action, prev_actions = columns["action"], columns[PREV_ACTIONS]
+    if (prev_actions.dtype, prev_actions.shape) != (action.dtype, (count, *action.shape[1:])):
+        raise ValueError("'prev_actions' does not have the type and shape of its actions")
     if columns["reward"].shape != (steps,):
-        raise ValueError("it has no single reward for each transition")
+        raise ValueError("'reward' does not have one number per transition")

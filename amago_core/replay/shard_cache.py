@@ -1,4 +1,4 @@
-"""The shards of a folder: opened when they are needed, moved to quarantine when they are damaged."""
+"""Cache of memory-mapped shards: mapped on first use, quarantined when they are damaged."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amago_core.replay.errors import DamagedShardError, ReplayError
+from amago_core.replay.replay_errors import DamagedShardError, ReplayError
 from amago_core.replay.shard import MappedShard, Shard
-from amago_core.replay.shard_format import LEAST_BYTES, WriterTotals
+from amago_core.replay.shard_format import MIN_TRAJECTORY_BYTES, WriterTotals
 from amago_core.replay.shard_name import PROTECTED, QUARANTINE, ShardName
 from amago_core.system.atomic_files import set_aside
 from amago_registry.trajectories import Trajectory
 
-_MANY = 10_000
-"""Trajectories from which on a name is not believed unseen."""
+_UNCHECKED_TRAJECTORIES = 10_000
+"""Number of trajectories above which a shard's name is checked against its file size."""
 
 
 class ShardLocation(NamedTuple):
-    """Where a shard lies.
+    """Location of a shard: in the replay's folder, or in ``protected/``.
 
     Args:
-        name: Which shard.
-        protected: Name of its file in ``protected/``; empty for those that can be evicted.
+        name: Name of the shard.
+        protected: Name of its file in ``protected/``; empty for a shard that can be evicted.
     """
 
     name: ShardName
@@ -34,13 +34,13 @@ class ShardLocation(NamedTuple):
 
 
 class ShardSizes(NamedTuple):
-    """How much a shard holds.
+    """Sizes of a shard's trajectories.
 
     Args:
         lengths: Transitions of each trajectory.
         sizes: Bytes of each trajectory.
-        before: What its writer stored before; None where that cannot be known.
-        after: What its writer had stored with it.
+        before: What its writer stored before it; None if the shard is gone.
+        after: What its writer stored up to and including it; None if the shard is gone.
     """
 
     lengths: np.ndarray
@@ -50,16 +50,16 @@ class ShardSizes(NamedTuple):
 
 
 class ShardCache:
-    """The files of a replay; may be used from several threads.
+    """Cache of a replay's memory-mapped shards. Thread-safe.
 
-    A damaged shard is moved to ``quarantine/`` beside it, by one of those who notice, and told of once.
-    For everybody else it is gone, as if it had been evicted.
+    A damaged shard is moved to ``quarantine/`` beside it and reported once, by the first reader that
+    finds it. For all other readers it is gone, as if it had been evicted.
 
     Args:
-        folder: Where the shards lie.
-        note: Told of each damaged shard, in a sentence; None to say nothing.
-        read_only: Move nothing: leave out damaged trajectories, or shards that cannot be opened at all.
-        open_files: Most shards mapped at a time.
+        folder: Folder of the shards.
+        note: Called with one sentence for each damaged shard; None to report nothing.
+        read_only: Move nothing: skip damaged trajectories, and shards that cannot be opened at all.
+        open_files: Maximum number of shards mapped at a time.
     """
 
     def __init__(
@@ -74,130 +74,132 @@ class ShardCache:
         self._lock = Lock()
         self._bad: set[ShardLocation] = set()
         self._partly_bad: set[ShardLocation] = set()
-        self._open: dict[ShardLocation, MappedShard] = {}
-        self._measures: dict[ShardLocation, ShardSizes] = {}
+        self._mapped: dict[ShardLocation, MappedShard] = {}
+        self._sizes: dict[ShardLocation, ShardSizes] = {}
 
-    def path(self, place: ShardLocation) -> Path:
-        """Return the file of a shard."""
-        if place.protected:
-            return self.folder / PROTECTED / place.protected
-        return self.folder / place.name.file
+    def path(self, location: ShardLocation) -> Path:
+        """Return the path of a shard."""
+        if location.protected:
+            return self.folder / PROTECTED / location.protected
+        return self.folder / location.name.file
 
     def read(
-        self, place: ShardLocation, item: int, start: int = 0, stop: int | None = None
+        self, location: ShardLocation, item: int, start: int = 0, stop: int | None = None
     ) -> Trajectory | None:
-        """Return transitions of a trajectory, all if no others are named; None if it is gone.
+        """Read the transitions ``start`` to ``stop - 1`` of a trajectory; None if it is gone.
 
         Raises:
             ReplayError: If the file is there and cannot be read, for another reason than damage.
         """
         try:
-            shard = self._open.get(place)
+            shard = self._mapped.get(location)
             if shard is None:
-                shard = self._map(place)
+                shard = self._map(location)
             return None if shard is None else shard.trajectory(item, start, stop)
         except FileNotFoundError:
-            self.forget((place,))
+            self.forget((location,))
         except DamagedShardError as error:
-            (self._leave_out if self.read_only else self._quarantine)(place, error)
+            (self._report_left_out if self.read_only else self._quarantine)(location, error)
         except OSError as error:
-            raise ReplayError(f"{self.path(place)} cannot be read: {error.strerror}") from None
+            raise ReplayError(f"{self.path(location)} cannot be read: {error.strerror}") from None
         return None
 
-    def shard(self, place: ShardLocation) -> Shard | None:
-        """Return what is known of a shard without its columns; None if it is gone.
+    def shard(self, location: ShardLocation) -> Shard | None:
+        """Return header and facts of a shard; None if it is gone.
 
         Raises:
             ReplayError: If the file is there and cannot be read, for another reason than damage.
         """
-        known = self._open.get(place)
-        if known is not None:
-            return known.shard
-        if place in self._bad:
+        cached = self._mapped.get(location)
+        if cached is not None:
+            return cached.shard
+        if location in self._bad:
             return None
         try:
-            return Shard.open(self.path(place), place.name)
+            return Shard.open(self.path(location), location.name)
         except FileNotFoundError:
             return None
         except DamagedShardError as error:
-            self._quarantine(place, error)
+            self._quarantine(location, error)
             return None
 
-    def measures(self, place: ShardLocation) -> ShardSizes:
-        """Return how much a shard holds; nothing if it is gone."""
-        known = self._measures.get(place)
-        if known is not None:
-            return known
-        shard = self.shard(place)
+    def shard_sizes(self, location: ShardLocation) -> ShardSizes:
+        """Return the sizes of a shard's trajectories; zeros if it is gone."""
+        cached = self._sizes.get(location)
+        if cached is not None:
+            return cached
+        shard = self.shard(location)
         if shard is None:
-            nothing = np.zeros(place.name.trajectories, np.int64)
+            nothing = np.zeros(location.name.trajectories, np.int64)
             return ShardSizes(nothing, nothing, None, None)
-        lengths = shard.facts["lengths"].copy()  # Or it would keep all facts in memory.
+        lengths = shard.facts["lengths"].copy()  # A view would keep all facts in memory.
         found = ShardSizes(lengths, shard.sizes(), shard.before, shard.after)
-        self._measures[place] = found
+        self._sizes[location] = found
         return found
 
-    def possible(self, place: ShardLocation) -> bool:
-        """Return whether a shard may hold what its name claims; if not, it is damaged.
+    def is_plausible(self, location: ShardLocation) -> bool:
+        """Return whether a shard can hold as many trajectories as its name says.
 
-        Its file is looked at only where the claim is large.
+        Checked by file size, and only where the name says many. A shard that fails is quarantined.
         """
-        count = place.name.trajectories
-        if count <= _MANY:
+        count = location.name.trajectories
+        if count <= _UNCHECKED_TRAJECTORIES:
             return True
         with suppress(OSError, ReplayError):
             return (
-                self.path(place).lstat().st_size >= count * LEAST_BYTES or self.shard(place) is not None
+                self.path(location).lstat().st_size >= count * MIN_TRAJECTORY_BYTES
+                or self.shard(location) is not None
             )
         return False
 
-    def is_bad(self, place: ShardLocation) -> bool:
+    def is_bad(self, location: ShardLocation) -> bool:
         """Return whether a shard was found to be damaged."""
-        return place in self._bad
+        return location in self._bad
 
-    def forget(self, places: Iterable[ShardLocation]) -> None:
-        """Forget shards that are gone; a mapped file would keep its room on the disk."""
+    def forget(self, locations: Iterable[ShardLocation]) -> None:
+        """Unmap shards that are gone; a mapped file would keep its space on the disk."""
         with self._lock:
-            for place in places:
-                self._open.pop(place, None)
-                self._measures.pop(place, None)
+            for location in locations:
+                self._mapped.pop(location, None)
+                self._sizes.pop(location, None)
 
-    def _map(self, place: ShardLocation) -> MappedShard | None:
-        shard = self.shard(place)
+    def _map(self, location: ShardLocation) -> MappedShard | None:
+        shard = self.shard(location)
         if shard is None:
             return None
-        opened = shard.map()
+        mapped = shard.map()
         with self._lock:
-            if len(self._open) >= self._open_files:
-                del self._open[next(iter(self._open))]  # The one mapped first: all are drawn alike.
-            return self._open.setdefault(place, opened)
+            if len(self._mapped) >= self._open_files:
+                # The one mapped first: all are equally likely to be read next.
+                del self._mapped[next(iter(self._mapped))]
+            return self._mapped.setdefault(location, mapped)
 
-    def _leave_out(self, place: ShardLocation, error: DamagedShardError) -> None:
-        """Tell of a damaged trajectory of a shard that stays where it is.
+    def _report_left_out(self, location: ShardLocation, error: DamagedShardError) -> None:
+        """Report a damaged trajectory of a shard that cannot be quarantined, once per shard.
 
-        Its neighbours stay, too: what is seen of the shard must not depend on what was read first.
+        The shard's other trajectories stay visible: what is must not depend on the order of reads.
         """
         with self._lock:
-            if place in self._partly_bad:
+            if location in self._partly_bad:
                 return
-            self._partly_bad.add(place)
+            self._partly_bad.add(location)
             self.left_out += 1
         if self._note is not None:
             self._note(f"{error}; the trajectory is left out.")
 
-    def _quarantine(self, place: ShardLocation, error: DamagedShardError) -> None:
+    def _quarantine(self, location: ShardLocation, error: DamagedShardError) -> None:
         with self._lock:
-            if place in self._bad:
+            if location in self._bad:
                 return
-            self._bad.add(place)
-            self._open.pop(place, None)
-            self._measures.pop(place, None)
-        count = place.name.trajectories
+            self._bad.add(location)
+            self._mapped.pop(location, None)
+            self._sizes.pop(location, None)
+        count = location.name.trajectories
         lost = "its trajectory is" if count == 1 else f"its {count} trajectories are"
         try:
-            path = self.path(place)
+            path = self.path(location)
             moved = not self.read_only and set_aside(path, path.parent / QUARANTINE)
-        except FileNotFoundError:  # Another reader was faster, and tells of it.
+        except FileNotFoundError:  # Another reader moved it first, and reports it.
             return
         except OSError:
             moved = False

@@ -1,9 +1,10 @@
-"""Shards as bytes: many trajectories in one safetensors file.
+"""The file format of a shard: many trajectories in one safetensors file, encoded and parsed here.
 
-A shard holds, in this order: facts of 8 bytes per trajectory (`FACTS`), a checksum of header and
-facts, the action before each trajectory, and every column of its trajectories end to end, those of wide
-types first. What belongs to one trajectory is under that trajectory's own CRC-32, one of its facts. So
-nothing is believed without a checksum, and the facts can be read without the columns.
+A shard is one safetensors file. After its header it holds, in this order: the facts, which are 8 bytes
+of metadata each per trajectory (`FACTS`); a checksum of header and facts; the previous action of each
+trajectory; and every column, concatenated over its trajectories, columns of wide types first. The data
+of one trajectory has its own CRC-32, which is one of its facts. So everything is covered by a checksum,
+and the facts can be read without the columns.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amago_core.replay.checks import MOST_AXES, checksum
-from amago_core.replay.errors import ReplayError, TrajectoryError
+from amago_core.replay.replay_errors import ReplayError, TrajectoryError
 from amago_core.replay.shard_name import ShardName
+from amago_core.replay.trajectory_checks import MAX_AXES, checksum
 from amago_registry.trajectories import Trajectory
 
 FORMAT = 2
 
-MOST_BYTES = 2**20
-"""Longest header."""
+MAX_HEADER_BYTES = 2**20
+"""Maximum size of a header in bytes."""
 
 FACTS: Mapping[str, np.dtype[Any]] = {
     "lengths": np.dtype(np.int64),
@@ -37,12 +38,12 @@ FACTS: Mapping[str, np.dtype[Any]] = {
     "successes": np.dtype(np.float64),
     "prev_rewards": np.dtype(np.float64),
 }
-"""Facts kept per trajectory: transitions; reset seed; time of the first timestep; place of the task's
-name among those of the shard; whether there is an action before the first; CRC-32; sum of the rewards;
-outcome (NaN where nobody knows); reward before the first."""
+"""Metadata per trajectory: length in transitions; reset seed; time of the first timestep; index of the
+task's name in the shard's list; whether there is a previous action; CRC-32; return (sum of rewards);
+success (NaN where unknown); previous reward."""
 
-LEAST_BYTES = sum(dtype.itemsize for dtype in FACTS.values())
-"""Fewest bytes that a trajectory takes."""
+MIN_TRAJECTORY_BYTES = sum(dtype.itemsize for dtype in FACTS.values())
+"""Minimum bytes of a stored trajectory."""
 
 CHECKSUM = "checksum"
 
@@ -70,22 +71,22 @@ _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
 class WriterTotals(NamedTuple):
-    """What a writer stored before a shard, beside the number of trajectories."""
+    """Totals of what a writer stored before a shard, beside the number of trajectories."""
 
     timesteps: int = 0
     bytes: int = 0
 
 
 def encode(trajectories: Sequence[Trajectory], name: ShardName, before: WriterTotals) -> bytes:
-    """Return the contents of a shard.
+    """Encode trajectories as the bytes of a shard.
 
     Args:
-        trajectories: What to store; all with the same columns.
+        trajectories: The trajectories, all with the same columns.
         name: Name of the shard.
         before: What its writer stored before.
 
     Raises:
-        ReplayError: If names of tasks and columns are too long to be read again.
+        ReplayError: If names of tasks and columns make the header too long to be read back.
     """
     tasks = list(dict.fromkeys(trajectory.task for trajectory in trajectories))
     facts = _facts(trajectories, name.first, {task: n for n, task in enumerate(tasks)})
@@ -93,27 +94,27 @@ def encode(trajectories: Sequence[Trajectory], name: ShardName, before: WriterTo
         column: np.concatenate([trajectory.columns[column] for trajectory in trajectories])
         for column in trajectories[0].columns
     }
-    # The start of each is a multiple of its type's size if wide types come first.
+    # With wide types first, every array is aligned to its item size.
     ordered = dict(sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize))
-    described = {"format": FORMAT, "name": name.file, "before": before._asdict(), "tasks": tasks}
-    header = _header({**facts, CHECKSUM: np.zeros(1, np.int64), **ordered}, described)
-    if len(header) > MOST_BYTES:
+    metadata = {"format": FORMAT, "name": name.file, "before": before._asdict(), "tasks": tasks}
+    header = _header({**facts, CHECKSUM: np.zeros(1, np.int64), **ordered}, metadata)
+    if len(header) > MAX_HEADER_BYTES:
         raise ReplayError(
             f"the names of tasks and columns take {len(header):,} bytes of a shard, more than the "
-            f"{MOST_BYTES:,} that are read: shorten them, or store fewer trajectories at a time"
+            f"{MAX_HEADER_BYTES:,} that are read: shorten them, or store fewer trajectories at a time"
         )
     block = b"".join(values.tobytes() for values in facts.values())
-    seal = np.array([zlib.crc32(block, zlib.crc32(header))], np.int64)
+    crc = np.array([zlib.crc32(block, zlib.crc32(header))], np.int64)
     # A flat view of bytes: numpy has no buffer for an array without elements.
     columns = (array.reshape(-1).view(np.uint8).data for array in ordered.values() if array.size)
-    return b"".join([len(header).to_bytes(8, "little"), header, block, seal.tobytes(), *columns])
+    return b"".join([len(header).to_bytes(8, "little"), header, block, crc.tobytes(), *columns])
 
 
 def schema(trajectory: Trajectory) -> dict[str, str]:
-    """Return what all trajectories of a shard must share: type, shape and kind of each column.
+    """Return the schema that all trajectories of a replay share: type, shape and kind of each column.
 
     Raises:
-        TrajectoryError: If a column has a name that the replay uses.
+        TrajectoryError: If a column has a reserved name.
     """
     taken = sorted(set(trajectory.columns) & RESERVED)
     if taken:
@@ -121,18 +122,18 @@ def schema(trajectory: Trajectory) -> dict[str, str]:
             f"a column cannot be called {' or '.join(taken)}: the replay uses the name"
         )
     return {
-        name: described(column.dtype, column.shape[1:], len(column) > trajectory.length)
+        name: describe_column(column.dtype, column.shape[1:], len(column) > trajectory.length)
         for name, column in trajectory.columns.items()
     }
 
 
-def described(dtype: np.dtype[Any], shape: tuple[int, ...], per_timestep: bool) -> str:
-    """Return type, shape and kind of a column in words."""
+def describe_column(dtype: np.dtype[Any], shape: tuple[int, ...], per_timestep: bool) -> str:
+    """Describe a column: type, shape, and whether it has a row per timestep or per transition."""
     return f"{dtype} {shape} per {'timestep' if per_timestep else 'transition'}"
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return in words how one schema differs from another."""
+    """Describe how one schema differs from another."""
     return "; ".join(
         f"{name} is {now.get(name, 'absent')}, it was {before.get(name, 'absent')}"
         for name in sorted({*before, *now})
@@ -177,7 +178,7 @@ def _prev_actions(trajectories: Sequence[Trajectory]) -> np.ndarray:
 
 
 def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
-    """Return the JSON of a safetensors header, as long as a multiple of 8 bytes."""
+    """Return the JSON of a safetensors header, padded to a multiple of 8 bytes."""
     header: dict[str, Any] = {"__metadata__": {"shard": json.dumps(metadata)}}
     end = 0
     for name, array in arrays.items():
@@ -192,20 +193,20 @@ def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> by
 
 
 LENGTH_BYTES = 8
-"""Bytes before the header, which say how long it is."""
+"""Bytes before the header, which hold its length."""
 
-_MOST_ROOM = 2**62
+_MAX_TENSOR_BYTES = 2**62
 
 _KEYS = {"dtype", "shape", "data_offsets"}
 
 
 class Tensor(NamedTuple):
-    """Where a tensor lies in its file.
+    """A tensor's type, shape and offset in its file.
 
     Args:
         dtype: Type of its elements.
-        shape: Its axes.
-        offset: Bytes of the file before it.
+        shape: Its shape.
+        offset: Offset of its first byte from the start of the file.
     """
 
     dtype: np.dtype[Any]
@@ -214,60 +215,60 @@ class Tensor(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Bytes it takes."""
+        """Size in bytes."""
         return prod(self.shape) * self.dtype.itemsize
 
     def view(self, memory: np.ndarray) -> np.ndarray:
-        """Return it as a view of the file's bytes."""
+        """Return the tensor as a view of the file's bytes."""
         return memory[self.offset : self.offset + self.bytes].view(self.dtype).reshape(self.shape)
 
 
 def parse_header(text: bytes, size: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a file, in the order in which they lie there, and its metadata.
+    """Parse a safetensors header: the file's tensors in order of their offsets, and its metadata.
 
     Args:
         text: The header.
-        size: Bytes of the whole file.
+        size: Size of the whole file in bytes.
 
     Raises:
-        ValueError: If the tensors do not fill the file from the header to its end, or anything else
-            is not as it must be.
+        ValueError: If the header is malformed, or the tensors do not fill the file exactly from the
+            header to its end.
         RecursionError: If the header is nested too deeply.
     """
     header = json.loads(text)
     if not isinstance(header, dict):
-        raise ValueError("its header is no object")
+        raise ValueError("its header is not a JSON object")
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict):
         raise ValueError("its header has no metadata")
     tensors: dict[str, Tensor] = {}
     end = begin = LENGTH_BYTES + len(text)
-    for name, described in header.items():
-        if not isinstance(described, dict) or described.keys() != _KEYS:
-            raise ValueError(f"{name!r} is not described as a tensor is")
-        code, shape = described["dtype"], described["shape"]
+    for name, entry in header.items():
+        if not isinstance(entry, dict) or entry.keys() != _KEYS:
+            raise ValueError(f"{name!r} is not described by {', '.join(sorted(_KEYS))}")
+        code, shape = entry["dtype"], entry["shape"]
         dtype = DTYPES.get(code) if isinstance(code, str) else None
         if dtype is None:
             raise ValueError(f"{name!r} has type {code!r}")
-        offset, end = end, end + _bytes(name, shape, dtype.itemsize)
-        if described["data_offsets"] != [offset - begin, end - begin]:
+        offset, end = end, end + _tensor_bytes(name, shape, dtype.itemsize)
+        if entry["data_offsets"] != [offset - begin, end - begin]:
             raise ValueError(f"{name!r} does not begin where the tensor before it ends")
         tensors[name] = Tensor(dtype, tuple(shape), offset)
     if end != size:
-        raise ValueError(f"it has {size} bytes, its header speaks of {end}")
+        raise ValueError(f"it has {size} bytes, its header describes {end}")
     return tensors, metadata
 
 
-def _bytes(name: str, shape: Any, itemsize: int) -> int:
-    """Return the bytes of a tensor; an axis of length 0 does not excuse the others."""
-    possible = type(shape) is list and len(shape) <= MOST_AXES
-    elements, room = 1, itemsize
-    for axis in shape if possible else ():
+def _tensor_bytes(name: str, shape: Any, itemsize: int) -> int:
+    """Return the size of a tensor in bytes; other axes are bounded even where one has length 0."""
+    valid = type(shape) is list and len(shape) <= MAX_AXES
+    elements, bounded_bytes = 1, itemsize
+    for axis in shape if valid else ():
         if type(axis) is not int or axis < 0:
-            possible = False
+            valid = False
             break
         elements *= axis
-        room *= axis or 1
-    if not possible or room > _MOST_ROOM:
+        bounded_bytes *= axis or 1
+    if not valid or bounded_bytes > _MAX_TENSOR_BYTES:
         raise ValueError(f"{name!r} has an impossible shape")
     return elements * itemsize

@@ -1,4 +1,4 @@
-"""Names of shards: they alone give the order in which trajectories were stored, and their indices."""
+"""File names of shards, which determine the order of trajectories and their indices."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from amago_core.replay.errors import ReplayError
+from amago_core.replay.replay_errors import ReplayError
 
 QUARANTINE = "quarantine"
-"""Subfolder for shards that turned out to be damaged."""
+"""Subfolder of damaged shards."""
 
 PROTECTED = "protected"
-"""Subfolder for shards that are always visible and never evicted."""
+"""Subfolder of protected shards: always visible, never evicted."""
 
-MOST_TRAJECTORIES = 10**6
-"""Most trajectories of a shard: a bound on what is read of one before it is believed."""
+MAX_TRAJECTORIES = 10**6
+"""Maximum trajectories of a shard: bounds what is read before its checksum is verified."""
 
 _DIGITS = 10
 
@@ -32,14 +32,14 @@ _WRITER = re.compile(r"[a-z0-9_]{1,64}")
 
 
 class ShardName(NamedTuple):
-    """Which shard a file is; shards are ordered by update, then writer, then number.
+    """Name of a shard; shards are ordered by update, then writer, then number.
 
     Args:
         update: Update at which the recording of the shard's trajectories began.
-        writer: Who wrote it.
-        number: How many shards this writer wrote before; never used twice.
-        first: How many trajectories this writer stored before.
-        trajectories: How many it holds; a file that is damaged still has its name.
+        writer: Name of the writer.
+        number: Sequence number among the writer's shards; never used twice.
+        first: How many trajectories this writer stored before it.
+        trajectories: How many it holds; known from the name even if the file is damaged.
     """
 
     update: int
@@ -50,63 +50,63 @@ class ShardName(NamedTuple):
 
     @property
     def end(self) -> int:
-        """How many trajectories the writer has stored with this shard."""
+        """How many trajectories the writer stored up to and including this shard."""
         return self.first + self.trajectories
 
     @property
     def file(self) -> str:
-        """Name of the file; file names sort as shards do."""
+        """File name; file names sort as shards do."""
         update, number = f"{self.update:0{_DIGITS}}", f"{self.number:0{_DIGITS}}"
         first, count = f"{self.first:0{_DIGITS}}", f"{self.trajectories:0{_DIGITS}}"
         return f"{update}-{self.writer}-{number}-{first}-{count}.safetensors"
 
     @property
     def temporary(self) -> str:
-        """Name of the file while it is being written; readers do not see it."""
+        """File name while it is being written; readers ignore it."""
         return f".{self.file}.tmp"
 
     @classmethod
     def parse(cls, file: str) -> ShardName | None:
-        """Return the shard that a file name means, or None for any other file."""
+        """Parse the file name of a shard; None for any other file."""
         match = _SHARD.fullmatch(file)
         if match is None:
             return None
         update, writer, number, first, count = match.groups()
-        if not 1 <= int(count) <= MOST_TRAJECTORIES:
+        if not 1 <= int(count) <= MAX_TRAJECTORIES:
             return None
         return cls(int(update), writer, int(number), int(first), int(count))
 
     @classmethod
     def parse_temporary(cls, file: str) -> ShardName | None:
-        """Return the shard that a temporary file would have become, or None for any other file."""
+        """Parse the temporary file name of a shard being written; None for any other file."""
         if not (file.startswith(".") and file.endswith(".tmp")):
             return None
         return cls.parse(file[1 : -len(".tmp")])
 
     @classmethod
     def parse_protected(cls, file: str) -> ShardName | None:
-        """Return the shard that a file in ``protected/`` is a copy of, or None for any other file."""
+        """Parse the file name of a copy in ``protected/``; None for any other file."""
         match = _PROTECTED.fullmatch(file)
         return cls.parse(match[1]) if match else None
 
     @classmethod
     def parse_moved(cls, file: str) -> ShardName | None:
-        """Return the shard that a file was before it was moved, or None for any other file.
+        """Parse the file name of a shard moved to quarantine or set aside; None for any other file.
 
-        Where its name was taken, it has a number behind it: ``.2``.
+        Where the name was taken there, a number is appended: ``.2``.
         """
-        base, _, again = file.rpartition(".")
-        return cls.parse_protected(base if again.isdigit() else file)
+        base, _, suffix = file.rpartition(".")
+        return cls.parse_protected(base if suffix.isdigit() else file)
 
 
 def shards_in(
     folder: Path, known: Mapping[str, ShardName] = MappingProxyType({})
 ) -> dict[str, ShardName]:
-    """Return the shards that lie in a folder by the names of their files, in no order.
+    """List the shards in a folder, by file name, in no order.
 
     Args:
-        folder: Where to look; no shards if it does not exist.
-        known: Names that were taken apart before.
+        folder: The folder; no shards if it does not exist.
+        known: File names that were parsed before.
 
     Raises:
         ReplayError: If the folder cannot be listed, or holds shards of a format that is no longer read.
@@ -119,7 +119,7 @@ def shards_in(
         elif _FORMAT_1.fullmatch(file):
             raise ReplayError(
                 f"{folder / file} has format 1, and this version of amago-core reads format 2. "
-                "Move it out of the folder, or go on with the version that wrote it."
+                "Move it out of the folder, or continue with the version that wrote it."
             )
     return found
 
@@ -133,7 +133,7 @@ def moved_shards(files: Iterable[str]) -> Iterator[ShardName]:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Return the names of everything in a folder; none if there is no such folder.
+    """List the names of everything in a folder; none if there is no such folder.
 
     Raises:
         ReplayError: If the folder cannot be listed.
@@ -148,7 +148,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def check_writer(writer: str) -> None:
-    """Refuse a writer's name that cannot be part of a file name.
+    """Check that a writer's name can be part of a file name.
 
     Raises:
         ReplayError: If it has other characters than a-z, 0-9 and _, or more than 64.

@@ -1,8 +1,8 @@
-"""Where a sequence lies in a trajectory, as pure functions of one integer.
+"""Where a training slice lies in its trajectory, as pure functions of one integer.
 
-A window of L transitions is laid over T transitions, T > L. Each way of cutting counts the places it
-may be laid at; all of a way's places are equally likely, so what a way does to early and late
-timesteps can be counted.
+A window of L transitions is laid over a trajectory of T transitions, T > L. Each slicing mode has a
+number of positions, all equally likely. So how often a mode trains on early and late timesteps can be
+counted.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Literal
 Slices = Literal["even", "inside", "left", "right", "both"]
 
 
-def places(slices: Slices, length: int, window: int) -> int:
-    """Return how many places there are for ``window`` transitions of ``length``, at least 1."""
+def count_positions(slices: Slices, length: int, window: int) -> int:
+    """Return the number of positions of a window in ``length`` transitions, at least 1."""
     if length <= window:
         return 1
     if slices == "inside":
@@ -21,26 +21,27 @@ def places(slices: Slices, length: int, window: int) -> int:
     return length if slices in ("left", "right") else length + window - 1
 
 
-def cut(slices: Slices, place: int, length: int, window: int) -> tuple[int, int]:
-    """Return the first transition of a slice, and the one after its last.
+def slice_bounds(slices: Slices, position: int, length: int, window: int) -> tuple[int, int]:
+    """Return the bounds of a slice: its first transition, and the one after its last.
 
     Args:
-        slices: ``inside``: everywhere at full length; an end is in one slice only. ``even``: also
-            beyond both ends, from where the slice is pushed back inside, so that the ends are met at
-            least a third as often as any other transition. ``both``: the same, and what lies outside is
-            cut off, so that every transition is met equally often. ``right``, ``left``: the slice
-            begins, or ends, at every transition alike; what lies outside is cut off at that end alone.
-        place: From 0 to ``places(...) - 1``.
+        slices: The slicing mode. ``inside``: the window is anywhere inside the trajectory, so an end is
+            in one slice only. ``even``: the window may also stick out at both ends and is then shifted
+            back inside, so that the ends are drawn at least a third as often as any other transition.
+            ``both``: as ``even``, but the part that sticks out is cut off instead, so that every
+            transition is drawn equally often. ``right``, ``left``: the window begins, or ends, at every
+            transition equally often, and sticks out at that end alone, where it is cut off.
+        position: From 0 to ``count_positions(...) - 1``.
         length: T; a trajectory not longer than the window is taken whole.
         window: L.
     """
     if length <= window:
         return 0, length
     if slices == "left":
-        return max(0, place + 1 - window), place + 1
+        return max(0, position + 1 - window), position + 1
     if slices in ("inside", "right"):
-        return place, min(place + window, length)
-    start = place + 1 - window
+        return position, min(position + window, length)
+    start = position + 1 - window
     if slices == "even":
         start = min(max(start, 0), length - window)
         return start, start + window

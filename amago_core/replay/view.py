@@ -1,4 +1,4 @@
-"""What can be drawn from a replay at one moment."""
+"""An immutable view of a replay: the trajectories that can be sampled, as of one refresh."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amago_core.replay.errors import TrajectoryGoneError
 from amago_core.replay.index import Index
+from amago_core.replay.replay_errors import TrajectoryGoneError
 from amago_core.replay.shard_cache import ShardCache, ShardLocation
 from amago_registry.trajectories import Trajectory
 
 
-class Segment(NamedTuple):
-    """All trajectories of a shard.
+class ShardRange(NamedTuple):
+    """The positions in a view that one shard's trajectories take.
 
     Args:
-        start: Position of the first of them in the view.
-        place: The shard.
+        start: Position of the first of them.
+        location: The shard.
     """
 
     start: int
-    place: ShardLocation
+    location: ShardLocation
 
     @property
     def stop(self) -> int:
         """Position after the last of them."""
-        return self.start + self.place.name.trajectories
+        return self.start + self.location.name.trajectories
 
 
 class ReplayView:
-    """Protected and visible trajectories in one numbering, which never changes.
+    """Protected and visible trajectories by position; the numbering never changes.
 
     Positions begin with the protected trajectories; the visible ones follow, oldest first. A view may
-    be used from several threads while the replay goes on: what it numbers stays as it is, and a
-    trajectory that was evicted since, or that turns out to be damaged, is gone.
+    be used from several threads while the replay grows: positions stay, and reading a trajectory that
+    was evicted since, or is found damaged, raises `TrajectoryGoneError`.
 
     Args:
-        files: Where to read.
-        segments: Whole shards, end to end from position 0 on.
+        cache: The shards to read from.
+        shards: Whole shards, at consecutive positions from 0.
         protected: How many trajectories are protected.
-        index: Of those behind the segments; absent if there are none.
-        window: Indices of those; also of what is gone.
+        index: Index of the trajectories at the positions after ``shards``; None if there are none.
+        window: Indices of those trajectories, missing ones included.
     """
 
     def __init__(
         self,
-        files: ShardCache,
-        segments: Iterable[Segment],
+        cache: ShardCache,
+        shards: Iterable[ShardRange],
         protected: int,
         index: Index | None = None,
         window: range = range(0),
     ) -> None:
         self.protected = protected
-        self._files = files
-        self._segments = list(segments)
-        self._starts = [segment.start for segment in self._segments]
+        self._cache = cache
+        self._shards = list(shards)
+        self._starts = [shard.start for shard in self._shards]
         self._index, self._window = index, window
-        self._numbered = self._segments[-1].stop if self._segments else 0
+        self._numbered = self._shards[-1].stop if self._shards else 0
         self._count = self._numbered + len(window)
 
     def __len__(self) -> int:
@@ -70,28 +70,28 @@ class ReplayView:
     def lengths(self) -> np.ndarray:
         """Transitions of each trajectory, int64; 0 where it is gone. Reads the facts of every shard."""
         lengths = np.zeros(self._count, np.int64)
-        for segment in self._segments:
-            lengths[segment.start : segment.stop] = self._files.measures(segment.place).lengths
+        for shard in self._shards:
+            lengths[shard.start : shard.stop] = self._cache.shard_sizes(shard.location).lengths
         window = self._window
         shift = self._numbered - window.start
         for first, name in self._index.between(window.start, window.stop) if self._index else ():
             begin, end = max(first, window.start), min(first + name.trajectories, window.stop)
-            measured = self._files.measures(ShardLocation(name)).lengths
-            lengths[begin + shift : end + shift] = measured[begin - first : end - first]
+            in_shard = self._cache.shard_sizes(ShardLocation(name)).lengths
+            lengths[begin + shift : end + shift] = in_shard[begin - first : end - first]
         lengths.flags.writeable = False
         return lengths
 
     @cached_property
     def ends(self) -> np.ndarray:
-        """Transitions of each trajectory and those before, int64: to draw a transition by bisection."""
+        """Cumulative sum of `lengths`, int64: to draw a transition by bisection."""
         ends = np.cumsum(self.lengths)
         ends.flags.writeable = False
         return ends
 
     def trajectory(self, position: int) -> Trajectory:
-        """Return a whole trajectory as read-only views of its file: what is not touched is not read.
+        """Return a whole trajectory as read-only views of its memory-mapped file.
 
-        The first time, all of it is read once for its checksum.
+        The first time, all of it is read once for its checksum; later, only the pages that are used.
 
         Raises:
             IndexError: If there is no such position.
@@ -111,24 +111,24 @@ class ReplayView:
         if not 0 <= position < self._count:
             raise IndexError(f"position {position} of {self._count}")
         located = self._locate(position)
-        found = None if located is None else self._files.read(*located, start, stop)
+        found = None if located is None else self._cache.read(*located, start, stop)
         if found is not None:
             return found
         raise TrajectoryGoneError(
-            f"{self.name(position)} is not in {self._files.folder}; it may have been evicted"
+            f"{self.name(position)} is not in {self._cache.folder}; it may have been evicted"
         )
 
     def name(self, position: int) -> str:
-        """Return what a trajectory is called in messages."""
+        """Return the name of a trajectory for messages."""
         if position < self.protected:
             return f"protected trajectory {position}"
         return f"trajectory {self._window.start + position - self.protected}"
 
     def _locate(self, position: int) -> tuple[ShardLocation, int] | None:
-        """Return the shard of a trajectory and its place in it; None if there is none."""
+        """Return the shard of a trajectory and its position in the shard; None if it is missing."""
         if position < self._numbered:
-            first, place = self._segments[bisect_right(self._starts, position) - 1]
-            return place, position - first
+            first, location = self._shards[bisect_right(self._starts, position) - 1]
+            return location, position - first
         assert self._index is not None
         located = self._index.locate(self._window.start + position - self._numbered)
         return None if located is None else (ShardLocation(located[0]), located[1])

@@ -1,4 +1,7 @@
-"""Storing trajectories: whole shards, durable once they have their name."""
+"""Write trajectories to disk: this is where a trajectory becomes a file.
+
+Trajectories are written as whole shards, each atomically: temporary file, fsync, final name.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from amago_core.replay.checks import stored_copy
-from amago_core.replay.errors import DamagedShardError, ReplayError, TrajectoryError
+from amago_core.replay.replay_errors import DamagedShardError, ReplayError, TrajectoryError
 from amago_core.replay.shard import Shard
 from amago_core.replay.shard_format import WriterTotals, difference, encode, schema
 from amago_core.replay.shard_name import (
-    MOST_TRAJECTORIES,
+    MAX_TRAJECTORIES,
     QUARANTINE,
     ShardName,
     check_writer,
@@ -19,6 +21,7 @@ from amago_core.replay.shard_name import (
     moved_shards,
     shards_in,
 )
+from amago_core.replay.trajectory_checks import stored_copy
 from amago_core.system.atomic_files import SET_ASIDE, name_new, sync_folder, write_file
 from amago_registry.trajectories import Trajectory
 
@@ -26,15 +29,15 @@ _TOKEN_BYTES = 16
 
 
 class ReplayWriter:
-    """One of the writers of a replay.
+    """Writer of a replay buffer; several writers can share a folder.
 
-    A trajectory is *stored* once its shard has its name; from then on it survives any crash. Shards are
-    immutable. Several writers share a folder without locks, each under a name of its own; a name
-    belongs to the process that opened it last. Opening a writer removes the half-written file that a
-    crash of the same writer left.
+    A trajectory is *stored* once its shard has its final name; from then on it survives any crash.
+    Shards are immutable. Writers share a folder without locks, each under its own name; opening a
+    writer invalidates an earlier process with that name, and removes the partial file that its crash
+    left.
 
     Args:
-        folder: The replay; made if it does not exist.
+        folder: The replay; created if it does not exist.
         writer: Name of the writer: up to 64 of a-z, 0-9 and _.
 
     Raises:
@@ -54,17 +57,17 @@ class ReplayWriter:
                 folder.mkdir(parents=True, exist_ok=True)
                 sync_folder(folder.parent)
             self._remove_leftovers()
-            self._token = self._take_name()
+            self._token = self._claim_name()
         except OSError as error:
             raise ReplayError(f"trajectories cannot be stored in {folder}: {error}") from error
-        own = sorted(name for name in shards_in(folder).values() if name.writer == writer)
+        written = sorted(name for name in shards_in(folder).values() if name.writer == writer)
         damaged = self._moved_to(QUARANTINE)
-        self._stored = max((name.end for name in (*own, *damaged)), default=0)
-        self._update = max((name.update for name in (*own, *damaged)), default=0)
-        # A number never used: readers take a shard they know by name as read.
-        used = (*own, *damaged, *self._moved_to(SET_ASIDE))
+        self._stored = max((name.end for name in (*written, *damaged)), default=0)
+        self._update = max((name.update for name in (*written, *damaged)), default=0)
+        # Numbers are never reused: readers cache shards by name.
+        used = (*written, *damaged, *self._moved_to(SET_ASIDE))
         self._number = max((name.number for name in used), default=-1) + 1
-        self._before = self._totals(own)
+        self._before = self._totals(written)
 
     @property
     def stored(self) -> int:
@@ -73,42 +76,42 @@ class ReplayWriter:
 
     @property
     def pending(self) -> int:
-        """Trajectories appended and not stored yet."""
+        """Trajectories appended but not stored yet."""
         return len(self._pending)
 
     def append(self, trajectory: Trajectory) -> None:
-        """Take a copy of a trajectory, to be stored by the next `flush`.
+        """Buffer a copy of a trajectory, to be stored by the next `flush`.
 
         Raises:
             TrajectoryError: If its columns do not fit together, or do not fit the ones before.
-            ReplayError: If too many are waiting for `flush`.
+            ReplayError: If the buffer is full: call `flush`.
         """
-        if len(self._pending) >= MOST_TRAJECTORIES:
-            raise ReplayError(f"a shard holds {MOST_TRAJECTORIES:,} trajectories at most: call flush")
+        if len(self._pending) >= MAX_TRAJECTORIES:
+            raise ReplayError(f"a shard holds {MAX_TRAJECTORIES:,} trajectories at most: call flush")
         copy = stored_copy(trajectory)
-        described = schema(copy)
+        found = schema(copy)
         if self._schema is None:
-            self._schema = described
-        elif described != self._schema:
+            self._schema = found
+        elif found != self._schema:
             raise TrajectoryError(
-                f"this trajectory does not fit the ones before: {difference(self._schema, described)}"
+                f"this trajectory does not fit the ones before: {difference(self._schema, found)}"
             )
         self._pending.append(copy)
 
     def flush(self, update: int) -> Path | None:
-        """Store everything appended so far as one shard.
+        """Write everything appended so far as one shard, durably.
 
         Args:
-            update: The update at which the recording of these trajectories began. Where training went
-                back to an earlier one, the shard is still ordered after those of this writer before.
+            update: The update at which the recording of these trajectories began. Where training was
+                resumed from an earlier update, the shard is still ordered after this writer's others.
 
         Returns:
-            The shard, or None if nothing was appended.
+            Path of the shard, or None if nothing was appended.
 
         Raises:
-            ReplayError: If the shard cannot be written; what was appended is kept for another try.
+            ReplayError: If the shard cannot be written; what was appended stays buffered for a retry.
         """
-        name = self._unsynced  # The last try got as far as that.
+        name = self._unsynced  # Named by the last flush, which then failed to sync.
         self._sync()
         if self._pending:
             name = self._store(update)
@@ -116,7 +119,7 @@ class ReplayWriter:
         return None if name is None else self._folder / name.file
 
     def _store(self, update: int) -> ShardName:
-        """Give everything appended so far its name; a power cut may still take it away."""
+        """Write and name the shard; until the folder is synced, a power cut may still undo that."""
         update, count = max(update, self._update), len(self._pending)
         name = ShardName(update, self._writer, self._number, self._stored, count)
         if ShardName.parse(name.file) != name:
@@ -139,14 +142,14 @@ class ReplayWriter:
             self._check_claim()
             temporary.unlink(missing_ok=True)
             write_file(temporary, data)
-            self._check_claim()  # It may have taken long.
+            self._check_claim()  # Again: the write may have taken long.
             name_new(temporary, self._folder / name.file)
-        except FileExistsError:  # The temporary file may be the other's: who opens next removes it.
+        except FileExistsError:  # Leave the temporary file, it may be the other's: opening removes it.
             raise ReplayError(f"another process writes to {self._folder} as '{self._writer}'") from None
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink()
-            raise self._complaint(name, error) from error
+            raise self._store_error(name, error) from error
 
     def _sync(self) -> None:
         if self._unsynced is None:
@@ -154,23 +157,23 @@ class ReplayWriter:
         try:
             sync_folder(self._folder)
         except OSError as error:
-            raise self._complaint(self._unsynced, error) from error
+            raise self._store_error(self._unsynced, error) from error
         self._unsynced = None
 
-    def _complaint(self, name: ShardName, error: OSError) -> ReplayError:
+    def _store_error(self, name: ShardName, error: OSError) -> ReplayError:
         what = _trajectories(name.trajectories)
         return ReplayError(f"{what} cannot be stored in {self._folder}: {error}")
 
-    def _take_name(self) -> bytes:
-        """Make the writer's name one's own; who had it before sees that and stops."""
+    def _claim_name(self) -> bytes:
+        """Claim the writer's name; a process that had it before raises at its next write."""
         token = os.urandom(_TOKEN_BYTES)
         self._claim.unlink(missing_ok=True)
-        with self._claim.open("xb") as file:  # It need not survive a crash: nor does who made it.
+        with self._claim.open("xb") as file:  # Not synced: after a crash it is not needed.
             file.write(token)
         return token
 
     def _check_claim(self) -> None:
-        """Raise FileExistsError if another process opened the writer since."""
+        """Raise FileExistsError if another process has claimed the writer's name since."""
         try:
             claim = self._claim.read_bytes()
         except FileNotFoundError:
@@ -188,9 +191,9 @@ class ReplayWriter:
         moved = moved_shards(files_in(self._folder / folder))
         return [name for name in moved if name.writer == self._writer]
 
-    def _totals(self, own: list[ShardName]) -> WriterTotals:
-        """Return what was stored up to the newest shard that can still be read."""
-        for name in reversed(own):
+    def _totals(self, written: list[ShardName]) -> WriterTotals:
+        """Return the totals up to the writer's newest readable shard."""
+        for name in reversed(written):
             try:
                 return Shard.open(self._folder / name.file, name).after
             except (FileNotFoundError, DamagedShardError):

@@ -1,11 +1,11 @@
-"""Checkpoints: folders of safetensors that are there whole or not at all.
+"""Checkpoints: folders of safetensors and JSON that are written atomically.
 
 A checkpoint is a folder ``round-00000010`` with one safetensors file per part of the state and
-``state.json``, which holds the facts that are no tensors and a CRC-32 of everything. ``best`` beside
-them holds one of the same form: the weights of the best evaluation so far.
+``state.json``, which holds the facts that are not tensors and a CRC-32 of everything. The folder
+``best`` beside them holds one checkpoint of the same form: the weights of the best evaluation so far.
 
-A checkpoint may come from anybody. Nothing in it is executed, links in it are not followed, and no
-file is read that is larger than a quarter of this machine's memory.
+A checkpoint may come from an untrusted source. Nothing in it is executed, links in it are not followed,
+and no file is read that is larger than a quarter of this machine's memory.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from typing import Any, TypeGuard
 from amago_core.run_folder.run_dir import RunDir
 from amago_core.system.atomic_files import publish, set_aside, sync_folder, write_file
 from amago_core.system.tensor_tree import TensorTree, decode_tree, encode_tree
-from amago_core.system.untrusted_files import crc32_ordinary, memory_share, read_ordinary
+from amago_core.system.untrusted_files import crc32_regular, memory_share, read_regular
 from amago_registry.errors import AmagoError, reason
 
 _log = logging.getLogger(__name__)
 
 BEST = "best"
-"""Subfolder for the checkpoint of the best evaluation."""
+"""Subfolder of the checkpoint with the best evaluation."""
 
 STATE = "state.json"
 """The file that makes a folder a checkpoint."""
 
 _FORMAT = 1
 
-_MOST_STATE = 1 << 26
+_MAX_STATE_BYTES = 1 << 26
 
-_MOST_COUNT = 2**63
+_MAX_COUNT = 2**63
 
 _FOLDER = re.compile(r"round-([0-9]{8,})(?:-([0-9]+))?")
 
@@ -49,18 +49,18 @@ _PART = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 class CheckpointError(AmagoError):
-    """A checkpoint that cannot be written, or is not what was written."""
+    """A checkpoint that cannot be written, or that is missing, damaged or does not fit the run."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A finished checkpoint, without its tensors.
+    """The metadata of a finished checkpoint: everything but its tensors.
 
     Args:
         path: Its folder.
         round: Rounds done when it was written.
         update: Updates done when it was written.
-        facts: What was stored beside the tensors.
+        facts: Values stored beside the tensors.
         parts: CRC-32 of each part's file.
     """
 
@@ -72,11 +72,11 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """The checkpoints of a run; one process writes, any number may read.
+    """The checkpoints in a folder; one process writes, any number may read.
 
     Args:
-        folder: Where they lie; need not exist yet.
-        keep: How many are kept; older ones are removed after a new one is finished.
+        folder: Their folder; it need not exist yet.
+        keep: How many are kept; older ones are deleted after a new one is finished.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -92,22 +92,22 @@ class CheckpointStore:
         tensors: Mapping[str, TensorTree],
         facts: Mapping[str, Any],
     ) -> Checkpoint:
-        """Write a checkpoint; it exists once this returns, and survives any crash from then on.
+        """Write a checkpoint atomically; once this returns, it survives any crash.
 
-        A checkpoint of the same round is replaced. Those of later rounds (training went back to before
-        them) are moved into ``set-aside/``.
+        A checkpoint of the same round is replaced. Those of later rounds, which exist where training
+        resumed from an earlier one, are moved into ``set-aside/``.
 
         Args:
             round: Rounds done.
             update: Updates done.
             tensors: A tree of tensors for each part of the state, such as ``model``.
-            facts: What JSON can hold: integers of any size, finite numbers, text, None, lists and
-                dictionaries. Tuples come back as lists.
+            facts: Values for JSON: integers of any size, finite numbers, text, None, lists and
+                dictionaries. Tuples are loaded as lists.
 
         Raises:
-            CheckpointError: If the disk refuses.
+            CheckpointError: If it cannot be written.
             ValueError: If a name of a part, a key or a fact cannot be stored.
-            TypeError: If a leaf is no tensor or a fact is nothing JSON can hold.
+            TypeError: If a leaf is not a tensor or a fact cannot be stored as JSON.
         """
         facts = dict(facts)
         _check_facts(facts, "facts")
@@ -125,9 +125,9 @@ class CheckpointStore:
         path = self._folder / self._free_name(round)
         try:
             self._write(path, contents)
-            self._tidy(path)
+            self._prune(path)
         except OSError as error:
-            self._drop_leftovers()
+            self._remove_unfinished()
             raise CheckpointError(_not_written(path, error)) from error
         return Checkpoint(path, round, update, json.loads(json.dumps(facts)), parts)
 
@@ -138,23 +138,23 @@ class CheckpointStore:
         tensors: Mapping[str, TensorTree],
         facts: Mapping[str, Any],
     ) -> Checkpoint | None:
-        """Keep the weights of an evaluation if it is better than the best so far.
+        """Save ``best``, the checkpoint of the best evaluation, if this evaluation is better.
 
-        A crash leaves the one before or the new one. Keeping the newest never removes it.
+        A crash leaves the previous or the new one. ``keep`` does not apply to it.
 
         Args:
             round: Rounds done.
             update: Updates done.
-            tensors: As for :meth:`save`; ``{"model": ...}`` is enough to act.
+            tensors: As for :meth:`save`; to act, ``{"model": ...}`` is enough.
             facts: As for :meth:`save`, with the finite number ``mean_return``.
 
         Returns:
-            What was written; None if the best so far is as good.
+            The checkpoint; None if the best so far is as good.
 
         Raises:
-            CheckpointError: If the disk refuses.
-            ValueError: If there is no ``mean_return``, or something cannot be stored.
-            TypeError: If a leaf is no tensor or a fact is nothing JSON can hold.
+            CheckpointError: If it cannot be written.
+            ValueError: If ``mean_return`` is missing or not finite, or something cannot be stored.
+            TypeError: If a leaf is not a tensor or a fact cannot be stored as JSON.
         """
         if not _is_finite(facts.get("mean_return")):
             raise ValueError(f"the mean_return of an evaluation is {facts.get('mean_return')!r}")
@@ -164,23 +164,23 @@ class CheckpointStore:
         return _BestStore(self._folder / BEST, keep=1).save(round, update, tensors, facts)
 
     def best(self) -> Checkpoint | None:
-        """Return the checkpoint of the best evaluation, or None; warn of a damaged one and leave it."""
-        whole: list[Checkpoint] = []
-        if not _is_own(self._folder / BEST):
+        """Return the checkpoint of the best evaluation, or None; log a warning if it is damaged."""
+        intact: list[Checkpoint] = []
+        if not _is_folder(self._folder / BEST):
             return None
         for path in _BestStore(self._folder / BEST, keep=1)._paths():
             try:
-                checkpoint = check_whole(read_checkpoint(path))
+                checkpoint = check_intact(read_checkpoint(path))
                 if not _is_finite(checkpoint.facts.get("mean_return")):
-                    raise _damaged(path, f"{STATE} says nothing of its mean_return")
-                whole.append(checkpoint)
+                    raise _damaged(path, f"{STATE} has no finite mean_return")
+                intact.append(checkpoint)
             except CheckpointError as error:
                 _log.warning("%s", error)
-        # After a crash there may be two: the better one was published and the other not yet removed.
-        return max(whole, key=lambda found: (found.facts["mean_return"], found.update), default=None)
+        # After a crash there may be two: the better one was published and the other not yet deleted.
+        return max(intact, key=lambda found: (found.facts["mean_return"], found.update), default=None)
 
     def kept(self) -> list[Checkpoint]:
-        """Return the checkpoints whose ``state.json`` is whole, oldest first; tensors are not read."""
+        """Return the checkpoints whose ``state.json`` is intact, oldest first; tensors are not read."""
         found = []
         for path in self._paths():
             try:
@@ -190,10 +190,10 @@ class CheckpointStore:
         return found
 
     def latest(self, parts: Collection[str] | None = None) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole, or None; what is skipped on the way is a warning.
+        """Return the newest intact checkpoint, or None; log a warning for each damaged one.
 
         Args:
-            parts: What has to be whole of it; None for all of it.
+            parts: The parts that must be intact; None for all of them.
         """
         checkpoint, reasons = self.find_latest(parts)
         warn_skipped(checkpoint, reasons)
@@ -202,18 +202,18 @@ class CheckpointStore:
     def find_latest(
         self, parts: Collection[str] | None = None
     ) -> tuple[Checkpoint | None, tuple[str, ...]]:
-        """Return the newest checkpoint that is whole, and why each newer one was skipped.
+        """Return the newest intact checkpoint, and why each newer one was skipped.
 
         Args:
-            parts: What has to be whole of it; None for all of it.
+            parts: The parts that must be intact; None for all of them.
         """
         paths, seen, reasons = self._paths(), list[Path](), list[str]()
-        # A run that goes on may remove the last one of a list before it is read; then there is a newer.
+        # A run that is still training may delete one before it is read: then list the folder again.
         while paths != seen:
             reasons = []
             for path in reversed(paths):
                 try:
-                    return check_whole(read_checkpoint(path), parts), tuple(reasons)
+                    return check_intact(read_checkpoint(path), parts), tuple(reasons)
                 except CheckpointError as error:
                     reasons.append(str(error))
             paths, seen = self._paths(), paths
@@ -223,7 +223,7 @@ class CheckpointStore:
         """Return the tensors of a checkpoint, on the CPU, and its facts.
 
         Raises:
-            CheckpointError: If a file is missing or not what was written.
+            CheckpointError: If a file is missing or damaged.
         """
         return {part: read_part(checkpoint, part) for part in checkpoint.parts}, checkpoint.facts
 
@@ -231,19 +231,23 @@ class CheckpointStore:
         if not self._folder.is_dir():
             return []
         return sorted(
-            (path for path in self._folder.iterdir() if _FOLDER.fullmatch(path.name) and _is_own(path)),
+            (
+                path
+                for path in self._folder.iterdir()
+                if _FOLDER.fullmatch(path.name) and _is_folder(path)
+            ),
             key=_order,
         )
 
     def _free_name(self, round: int) -> str:  # noqa: A002
-        """Return a name no folder has: what is replaced stays until the new one is finished."""
-        taken = [copy for path in self._paths() for number, copy in [_order(path)] if number == round]
+        """Return an unused name: one of the same round is kept until the new one is finished."""
+        copies = [copy for path in self._paths() for number, copy in [_order(path)] if number == round]
         name = f"round-{round:08}"
-        return f"{name}-{max(taken) + 1}" if taken else name
+        return f"{name}-{max(copies) + 1}" if copies else name
 
     def _write(self, path: Path, contents: Mapping[str, bytes]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._drop_leftovers()
+        self._remove_unfinished()
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.mkdir()
         for name, data in contents.items():
@@ -251,12 +255,12 @@ class CheckpointStore:
         sync_folder(temporary)
         publish(temporary, path)
 
-    def _drop_leftovers(self) -> None:
-        """Remove what was begun and never finished, or half removed."""
+    def _remove_unfinished(self) -> None:
+        """Delete folders of checkpoints whose writing or deletion was interrupted."""
         for leftover in self._folder.glob(".round-*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    def _tidy(self, newest: Path) -> None:
+    def _prune(self, newest: Path) -> None:
         paths = self._paths()
         until = paths.index(newest)
         for path in paths[until + 1 :]:
@@ -267,23 +271,23 @@ class CheckpointStore:
             self._remove(path)
 
     def _remove(self, path: Path) -> None:
-        """Remove a checkpoint so that nobody ever sees half of it."""
+        """Delete a checkpoint; renamed first, so that a reader never sees it incomplete."""
         temporary = path.with_name(f".{path.name}.tmp")
         path.rename(temporary)
         shutil.rmtree(temporary)
 
 
 class _BestStore(CheckpointStore):
-    """A store of one checkpoint, whatever its round."""
+    """A store of one checkpoint: the last one saved, whatever its round."""
 
-    def _tidy(self, newest: Path) -> None:
+    def _prune(self, newest: Path) -> None:
         for path in self._paths():
             if path != newest:
                 self._remove(path)
 
 
-def _is_own(path: Path) -> bool:
-    """A link would lead to what is no part of this store."""
+def _is_folder(path: Path) -> bool:
+    """Return whether it is a folder, not a link: a link may lead out of this store."""
     return path.is_dir() and not path.is_symlink()
 
 
@@ -313,11 +317,11 @@ def _part_name(part: str) -> str:
 
 
 def _check_facts(value: object, key: str) -> None:
-    """Refuse what JSON would not give back as it was."""
+    """Raise for values that JSON does not restore exactly."""
     if isinstance(value, dict):
         for name, item in value.items():
             if not isinstance(name, str):
-                raise TypeError(f"{key} has the key {name!r}, which is no string")
+                raise TypeError(f"{key} has the key {name!r}, which is not a string")
             _check_facts(item, f"{key}.{name}")
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
@@ -340,22 +344,22 @@ def _crc32(state: Mapping[str, Any]) -> int:
 
 
 def warn_skipped(used: Checkpoint | None, reasons: Sequence[str]) -> None:
-    """Warn of newer checkpoints that were skipped, and say which is used in their place."""
+    """Log why newer checkpoints were skipped, and which one is used instead."""
     for why in reasons:
         _log.warning("%s", why)
     if reasons and used is not None:
         place = (used.path, used.round, used.update)
-        _log.warning("the one before is used: %s (round %d, update %d)", *place)
+        _log.warning("the checkpoint before it is used: %s (round %d, update %d)", *place)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Return the checkpoint in a folder, whatever the folder is called; its tensors are not read.
+    """Read the metadata of the checkpoint in a folder of any name; its tensors are not read.
 
     Raises:
-        CheckpointError: If it is damaged, or of a format that this version does not read.
+        CheckpointError: If it is damaged, or has a format that this version cannot read.
     """
     try:
-        sealed = _parsed(read_ordinary(path / STATE, _MOST_STATE))
+        sealed = _parsed(read_regular(path / STATE, _MAX_STATE_BYTES))
         state = sealed["state"]
         if sealed["crc32"] != _crc32(state):
             raise ValueError(f"{STATE} does not have the checksum it was written with")
@@ -376,22 +380,22 @@ def _parsed(data: bytes) -> Any:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
-def check_whole(checkpoint: Checkpoint, parts: Collection[str] | None = None) -> Checkpoint:
-    """Return a checkpoint if its tensors are what was written; they are read, but not kept.
+def check_intact(checkpoint: Checkpoint, parts: Collection[str] | None = None) -> Checkpoint:
+    """Verify the checksums of a checkpoint's tensor files, and return it.
 
     Args:
-        checkpoint: What to look at.
-        parts: What has to be whole of it; None for all of it.
+        checkpoint: The checkpoint to verify.
+        parts: The parts that must be intact; None for all of them.
 
     Raises:
-        CheckpointError: If a part is missing or not what was written.
+        CheckpointError: If a part is missing or damaged.
     """
     for part in checkpoint.parts if parts is None else parts:
-        with _reading(checkpoint, part) as file:
-            _compare(file, crc32_ordinary(file, memory_share()), checkpoint.parts[part])
+        with _open_part(checkpoint, part) as file:
+            _check_crc(file, crc32_regular(file, memory_share()), checkpoint.parts[part])
     return checkpoint
 
 
@@ -399,22 +403,22 @@ def read_part(checkpoint: Checkpoint, part: str) -> TensorTree:
     """Return the tensors of one part, on the CPU.
 
     Raises:
-        CheckpointError: If it has no such part, or the file is missing or not what was written.
+        CheckpointError: If it has no such part, or the file is missing or damaged.
     """
-    with _reading(checkpoint, part) as file:
-        data = read_ordinary(file, memory_share())
-        _compare(file, zlib.crc32(data), checkpoint.parts[part])
+    with _open_part(checkpoint, part) as file:
+        data = read_regular(file, memory_share())
+        _check_crc(file, zlib.crc32(data), checkpoint.parts[part])
         return decode_tree(data)
 
 
 @contextmanager
 def checkpoint_errors(checkpoint: Checkpoint) -> Iterator[None]:
-    """Turn what is raised over facts or tensors that are not as expected into one sentence.
+    """Convert exceptions over unexpected facts or tensors into an error that names the checkpoint.
 
-    A checksum only tells what broke by itself: whoever writes a checkpoint can seal anything.
+    Checksums only detect accidental damage: a checkpoint with valid checksums can hold anything.
 
     Raises:
-        CheckpointError: In place of any exception that is no AmagoError.
+        CheckpointError: In place of any exception that is not an AmagoError.
     """
     try:
         yield
@@ -427,8 +431,8 @@ def checkpoint_errors(checkpoint: Checkpoint) -> Iterator[None]:
 
 
 @contextmanager
-def _reading(checkpoint: Checkpoint, part: str) -> Iterator[Path]:
-    """Blame the checkpoint for what is wrong with the file of a part."""
+def _open_part(checkpoint: Checkpoint, part: str) -> Iterator[Path]:
+    """Yield the path of a part's file; convert its errors into CheckpointErrors."""
     if part not in checkpoint.parts:
         raise _damaged(checkpoint.path, f"it holds no {part}")
     try:
@@ -437,14 +441,14 @@ def _reading(checkpoint: Checkpoint, part: str) -> Iterator[Path]:
         raise _damaged(checkpoint.path, _reason(error)) from None
 
 
-def _compare(file: Path, crc: int, written: int) -> None:
+def _check_crc(file: Path, crc: int, written: int) -> None:
     if crc != written:
         raise ValueError(f"{file.name} does not have the checksum it was written with")
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Return whether it is a whole number, and not larger than anything counts."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_COUNT
+    """Return whether a value is an integer from 0 to 2**63 - 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT
 
 
 def _count(value: object) -> int:
@@ -462,11 +466,11 @@ def _reason(error: Exception) -> str:
         name = Path(error.filename).name
         missing = isinstance(error, FileNotFoundError)
         return f"{name} is missing" if missing else f"{name} cannot be read: {error.strerror}"
-    if type(error) is ValueError or isinstance(error, OSError):  # json's own are subclasses
+    if type(error) is ValueError or isinstance(error, OSError):  # the json module raises subclasses
         return str(error)
-    return f"{STATE} is not what a checkpoint holds"
+    return f"{STATE} is not in the format of a checkpoint"
 
 
 def has_checkpoint(folder: RunDir) -> bool:
-    """Return whether a run has a whole checkpoint, so that its weights come from there."""
+    """Return whether a run has an intact checkpoint, from which its weights are loaded."""
     return CheckpointStore(folder.checkpoints, keep=1).find_latest()[0] is not None

@@ -1,4 +1,4 @@
-"""What a run has stored, for others to learn from."""
+"""The dataset ``shards``: the replay of a run, or any folder of shards, to learn from offline."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from amago_registry.recordings import form_fault
 from amago_registry.trajectories import Trajectory
 
 MAX_REDRAWS = 1000
-"""Draws in a row that may hit damaged trajectories before there seems to be no other."""
+"""Damaged trajectories that may be drawn in a row before sampling raises."""
 
 
 class ShardsDataset:
-    """All trajectories in a folder of shards, protected ones included, as of when it is opened.
+    """A dataset of all trajectories in a folder of shards when it is opened, protected ones included.
 
-    Shards that are damaged or gone are left out, and counted in ``describe``. The folder is never
-    written to. Spaces are those of the run that the folder belongs to, else of the spec's environment.
+    Damaged and deleted shards are left out; ``describe`` counts the damaged ones. The folder is only
+    read. Spaces are those of the run that the folder belongs to, else of the spec's environment.
 
     Args:
         context: Supplied by the composer.
-        options: Which folder.
+        options: The folder, and how trajectories are drawn.
 
     Raises:
-        DatasetError: If there is nothing to learn from, or nobody knows of what spaces.
+        DatasetError: If there is no trajectory, or its spaces are unknown.
     """
 
     def __init__(self, context: DatasetContext, options: ShardsOptions) -> None:
         self._folder = _shards_folder(Path(options.folder))
         self._replay = Replay(self._folder, None, read_only=True)
-        # A view never changes: what is drawn depends on the arguments alone, whoever writes there.
+        # A view never changes, so sampling is reproducible even while a run writes to the folder.
         self._view = self._replay.view()
         self._ends = self._view.ends
         if not len(self._view) or not self._ends[-1]:
             raise DatasetError(f"{self._folder} holds no trajectory to learn from{self._left_out()}.")
         self.observation_space, self.action_space = _spaces(self._folder, context)
-        self._draw = self._by_timesteps if options.by == "timesteps" else self._by_trajectories
-        self._form = self._checked(self._one(np.random.default_rng(0)))
+        self._draw_index = self._by_timesteps if options.by == "timesteps" else self._by_trajectories
+        self._form = self._checked(self._draw(np.random.default_rng(0)))
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> list[Trajectory]:
         """Draw ``count`` trajectories.
 
         Raises:
-            DatasetError: If one has other columns than the first, or none is left.
+            DatasetError: If a trajectory has other columns than the first, or none can be read.
         """
-        return [self._alike(self._one(rng)) for _ in range(count)]
+        return [self._same_form(self._draw(rng)) for _ in range(count)]
 
     def describe(self) -> str:
-        """Return how much there is, and how many shards had to be left out."""
+        """Return the number of trajectories, timesteps, and damaged shards that are left out."""
         trajectories = int(np.count_nonzero(self._view.lengths))
         timesteps = int(self._ends[-1])
         return f"{trajectories:,} trajectories, {timesteps:,} timesteps{self._left_out()}"
@@ -64,11 +64,11 @@ class ShardsDataset:
         damaged = self._replay.quarantined
         return f"; {damaged} damaged shard{'s' * (damaged != 1)} left out" if damaged else ""
 
-    def _one(self, rng: np.random.Generator) -> Trajectory:
+    def _draw(self, rng: np.random.Generator) -> Trajectory:
         for _ in range(MAX_REDRAWS):
             try:
-                return self._view.trajectory(self._draw(rng))
-            except TrajectoryGoneError:  # It is always gone: the next draw is always the same one.
+                return self._view.trajectory(self._draw_index(rng))
+            except TrajectoryGoneError:  # It stays gone, so a repeated run redraws the same ones.
                 continue
         raise DatasetError(f"{self._folder} holds no trajectory that can be read{self._left_out()}.")
 
@@ -78,13 +78,14 @@ class ShardsDataset:
     def _by_timesteps(self, rng: np.random.Generator) -> int:
         return int(np.searchsorted(self._ends, rng.integers(self._ends[-1]), "right"))
 
-    def _alike(self, trajectory: Trajectory) -> Trajectory:
+    def _same_form(self, trajectory: Trajectory) -> Trajectory:
         if _form(trajectory) == self._form:
             return trajectory
         form = self._checked(trajectory)
         raise DatasetError(
-            f"the trajectories in {self._folder} are not alike: {_told(self._form - form)} in one, "
-            f"{_told(form - self._form)} in another. Learn from folders of their own, in a mixture."
+            f"trajectories in {self._folder} have different columns: {_listed(self._form - form)} in "
+            f"one, {_listed(form - self._form)} in another. Put each kind in a folder of its own and "
+            "use a mixture."
         )
 
     def _checked(self, trajectory: Trajectory) -> set[tuple[str, Any, Any, int]]:
@@ -95,7 +96,7 @@ class ShardsDataset:
 
 
 def _form(trajectory: Trajectory) -> set[tuple[str, Any, Any, int]]:
-    """Return name, type, shape and rows beyond the transitions of every column."""
+    """Return name, dtype, shape and rows in excess of the transitions of every column."""
     length = trajectory.length
     return {
         (name, column.dtype, column.shape[1:], len(column) - length)
@@ -103,21 +104,21 @@ def _form(trajectory: Trajectory) -> set[tuple[str, Any, Any, int]]:
     }
 
 
-def _told(form: set[tuple[str, Any, Any, int]]) -> str:
+def _listed(form: set[tuple[str, Any, Any, int]]) -> str:
     columns = sorted(f"{name} {dtype} {shape}" for name, dtype, shape, _ in form)
     return ", ".join(columns) or "nothing"
 
 
 def _shards_folder(given: Path) -> Path:
     if not given.is_dir():
-        what = "is no folder" if given.exists() else "does not exist"
-        begins = (
+        what = "is not a folder" if given.exists() else "does not exist"
+        relative = (
             ""
             if given.is_absolute()
             else f" A relative path begins in the working directory, {Path.cwd()}."
         )
         make = "" if given.exists() else f" A run records one: amago train SPEC --run {given}"
-        raise DatasetError(f"dataset.folder {given} {what}.{begins}{make}")
+        raise DatasetError(f"dataset.folder {given} {what}.{relative}{make}")
     run = RunDir(given)
     return run.replay if run.replay.is_dir() else given
 
@@ -128,7 +129,7 @@ def _spaces(folder: Path, context: DatasetContext) -> tuple[spaces.Space[Any], s
         return run.read_spaces()
     if context.observation_space is None or context.action_space is None:
         raise DatasetError(
-            f"nobody says of what observations and actions the shards in {folder} are: it is not the "
-            "replay of a run, which knows, and the spec has no environment."
+            f"the observation and action spaces of the shards in {folder} are unknown: it is not the "
+            "replay of a run, which stores them, and the spec has no environment."
         )
     return context.observation_space, context.action_space

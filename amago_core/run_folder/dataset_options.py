@@ -1,4 +1,4 @@
-"""Options of the datasets."""
+"""Options of the dataset ``shards``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class ShardsOptions(Options):
 
     folder: str = Field(
         min_length=1,
-        description="A run, its replay, or any folder of shards; only read. Of a run that still "
-        "trains, each process that draws batches sees what is stored when it opens the folder, and may "
-        "see more than another.",
+        description="A run, its replay, or any folder of shards; it is only read. If that run is still "
+        "training, each loader process sees the trajectories stored when it opens the folder, so some "
+        "may see more than others.",
     )
     by: Literal["trajectories", "timesteps"] = Field(
         "trajectories",
-        description="What is drawn evenly: trajectories, or timesteps, so that long trajectories count "
-        "for more.",
+        description="What is sampled uniformly: trajectories, or timesteps, so that long trajectories "
+        "are sampled more often.",
     )

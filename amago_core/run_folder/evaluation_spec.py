@@ -1,4 +1,4 @@
-"""The spec of a run that is over, changed only in where and how long it is evaluated."""
+"""The spec for evaluating a trained run: its own, with overrides of environment and evaluation only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amago_core.run_folder.missing_plugins import check_plugins, lacking
+from amago_core.run_folder.missing_plugins import check_plugins, missing_parts
 from amago_core.run_folder.run_dir import RunDir
 from amago_core.spec import RunSpec, load_spec
 from amago_core.spec.diff import differences
@@ -17,7 +17,7 @@ _OF_TRAINING = ("exploration", "relabeler", "dataset", "trackers")
 
 
 def evaluation_spec(folder: RunDir, overrides: Sequence[str]) -> RunSpec:
-    """Return a run's spec with overrides that say where, how long and on what to evaluate.
+    """Return a run's spec with overrides that change only how it is evaluated.
 
     Args:
         folder: The run.
@@ -41,19 +41,21 @@ def evaluation_spec(folder: RunDir, overrides: Sequence[str]) -> RunSpec:
 
 
 def _without_training(folder: RunDir) -> Path | dict[str, Any]:
-    """Return a run's spec; without the parts that only train where their plugins are not installed.
+    """Return a run's spec, without training-only parts whose plugins are not installed.
 
     Raises:
-        MissingPluginError: If a plugin is missing that acting or the environment needs.
+        MissingPluginError: If a plugin is missing that the agent or the environment needs.
     """
-    said = read_file(folder.spec)
-    if not lacking(said):
+    stored = read_file(folder.spec)
+    if not missing_parts(stored):
         return folder.spec
     needed = {
-        key: value for key, value in said.items() if key not in _OF_TRAINING or not lacking(value)
+        key: value
+        for key, value in stored.items()
+        if key not in _OF_TRAINING or not missing_parts(value)
     }
-    agent = said.get("agent")
-    if isinstance(agent, dict) and lacking(agent.get("objective")):
+    agent = stored.get("agent")
+    if isinstance(agent, dict) and missing_parts(agent.get("objective")):
         needed["agent"] = {key: value for key, value in agent.items() if key != "objective"}
     check_plugins(folder, needed)
     return needed

@@ -1,4 +1,4 @@
-"""A trained agent inside another program.
+"""Inference: load a trained agent and act with it in another program.
 
 Shape suffixes: B = environments.
 """
@@ -37,7 +37,7 @@ Observation: TypeAlias = "Mapping[str, Observation] | tuple[Observation, ...] | 
 
 
 def load(run: str | Path, checkpoint: str | int | Path = NEWEST) -> TrainedAgent:
-    """Load the agent of a run, without its environment and without anything that trained it.
+    """Load the trained agent of a run for inference, without its environment and training code.
 
     Example::
 
@@ -50,18 +50,18 @@ def load(run: str | Path, checkpoint: str | int | Path = NEWEST) -> TrainedAgent
         run: Folder of the run.
         checkpoint: ``newest``; ``best``, which had the highest mean return of all evaluations; the
             number of a round; or the folder of a checkpoint, of this run or of one with the same agent.
-            Where the newest is damaged the one before is used, with a warning.
+            Where the newest is damaged the one before it is loaded, with a warning.
 
     Raises:
         AmagoError: If the folder holds no run or no such checkpoint; a plugin is missing, with what to
-            install; or the weights are not those of the agent that its ``spec.yaml`` describes.
+            install; or the weights do not fit the agent that its ``spec.yaml`` describes.
     """
     folder = RunDir(Path(run))
     return TrainedAgent(load_agent(folder, checkpoint), *read_spaces(folder.spaces))
 
 
 class TrainedAgent:
-    """Remembers what each of B environments has shown it, and acts.
+    """A trained agent with its acting state (memory) for B environments.
 
     Args:
         agent: The networks.
@@ -71,18 +71,21 @@ class TrainedAgent:
 
     def __init__(self, agent: Agent, observation_space: Any, action_space: Any) -> None:
         self.agent = agent
-        self._seen, self._observed = observation_space, canonical_observation(observation_space)
-        self._space, self._canonical = action_space, canonical_action(action_space)
+        self._observation_space = observation_space
+        self._observed = canonical_observation(observation_space)
+        self._action_space, self._canonical = action_space, canonical_action(action_space)
         self.reset(1)
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything; from now on act in ``batch`` environments.
+        """Reset the memory, and set the number of environments to ``batch``.
 
         Raises:
-            AmagoError: If that is no number of environments.
+            AmagoError: If ``batch`` is not a positive integer.
         """
         if not isinstance(batch, int | np.integer) or batch < 1:
-            raise AmagoError(f"reset(batch={batch!r}): batch is how many environments are acted in.")
+            raise AmagoError(
+                f"reset(batch={batch!r}): batch is the number of environments, a positive integer."
+            )
         self._state: State = self.agent.initial_state(batch)
         self._time_B = np.zeros(batch, np.int64)
         self._prev_action_BA = torch.zeros(batch, action_width(self._canonical))
@@ -99,8 +102,8 @@ class TrainedAgent:
 
         Args:
             observation: Observations ``(B, ...)``, or a dictionary or tuple of them, nested as the
-                environment's. Where they show an ``action_mask``, what it forbids is not chosen.
-            reward: Rewards ``(B,)`` of the actions before, or one for all; 0 at a task's start.
+                environment's. Actions that an ``action_mask`` among them forbids are not chosen.
+            reward: Rewards ``(B,)`` of the previous actions, or one for all; 0 at a task's start.
             done: ``(B,)`` or one for all, true where a new task begins with this observation.
             sample: Draw from the policy instead of taking its mode.
 
@@ -108,14 +111,14 @@ class TrainedAgent:
             Actions ``(B, ...)`` of the environment's action space.
 
         Raises:
-            AmagoError: If something has other keys, another shape or another type than the environment
-                gave it; nothing is remembered of such a call.
+            AmagoError: If keys, shape or type differ from the environment's; the memory is then
+                unchanged.
         """
         obs = self._checked(observation)
         done_B = self._per_environment("done", done, np.dtype(bool))
         reward_B = self._per_environment("reward", reward, np.dtype(np.float32))
         if done_B.any():
-            self._forget(done_B)
+            self._reset_done(done_B)
             reward_B[done_B] = 0.0
         action, self._state = self.agent.act(
             {key: torch.from_numpy(values) for key, values in obs.items()},
@@ -127,17 +130,17 @@ class TrainedAgent:
         )
         self._prev_action_BA = action_vector(action, self._canonical)
         self._time_B += 1
-        return action_to_environment(action.numpy(), self._space)
+        return action_to_environment(action.numpy(), self._action_space)
 
-    def _forget(self, done_B: np.ndarray) -> None:
+    def _reset_done(self, done_B: np.ndarray) -> None:
         fresh_B = torch.from_numpy(done_B)
         self._time_B[done_B] = 0
         self._prev_action_BA = self._prev_action_BA.masked_fill(fresh_B[:, None], 0)
         self._state = self.agent.reset(self._state, fresh_B)
 
     def _checked(self, observation: Observation) -> dict[str, np.ndarray]:
-        """Return observations ``(B, ...)`` by key, with the types that the agent was trained on."""
-        named = flat_observation(observation, self._seen)
+        """Return observations ``(B, ...)`` by key, in the dtypes that the agent was trained on."""
+        named = flat_observation(observation, self._observation_space)
         if named.keys() != self._observed.keys():
             bare = named.keys() == {BARE_KEY} and not isinstance(observation, Mapping)
             given = "no keys" if bare else _listed(named)
@@ -163,7 +166,7 @@ class TrainedAgent:
         )
 
     def _per_environment(self, name: str, values: ArrayLike, dtype: np.dtype[Any]) -> np.ndarray:
-        """Return a copy ``(B,)`` of what was given for each environment or once for all."""
+        """Return values given per environment, or once for all, as a new array ``(B,)``."""
         array = _numbers(name, values, dtype)
         shape = self._time_B.shape
         if array.shape in (shape, ()):
@@ -174,22 +177,22 @@ class TrainedAgent:
         )
 
     def _hint(self, array: np.ndarray) -> str:
-        return f" To act in {len(array)} environments, begin with reset(batch={len(array)})."
+        return f" To act in {len(array)} environments, call reset(batch={len(array)}) first."
 
 
 def _numbers(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> np.ndarray:
-    """Return an array of that type; what would silently become something else is refused."""
+    """Return values as an array of that dtype; raise where the conversion would change them."""
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise AmagoError(f"{name} is not an array: its rows have different lengths.") from error
-    whole = array.dtype.kind in "biu"
-    if whole or (array.dtype.kind == dtype.kind == "f"):
-        # Not "safe" casting: lists of Python integers are int64, and images want them as bytes.
+    is_integer = array.dtype.kind in "biu"
+    if is_integer or (array.dtype.kind == dtype.kind == "f"):
+        # Not "safe" casting: lists of Python integers are int64, and images are uint8.
         with np.errstate(over="ignore"):
             converted = np.array(array, dtype, order="C")
         if dtype.kind == "f" and not np.isfinite(converted).all():
-            # It would stay in the memory, and spoil every action from then on.
+            # It would stay in the memory and corrupt all later actions.
             raise AmagoError(f"{name} is not finite: {np.array2string(converted, threshold=8)}.")
         if dtype.kind == "f" or np.array_equal(converted, array):
             return converted

@@ -1,4 +1,4 @@
-"""The networks of a run, rebuilt from its folder alone."""
+"""Load a trained agent: rebuild the networks of a run from its folder, and load their weights."""
 
 from __future__ import annotations
 
@@ -28,47 +28,48 @@ if TYPE_CHECKING:
     from amago_core.spec import AgentSpec
 
 
-_NAMED = 3
+_MAX_SHOWN = 3
 
 _PARTS = ("encoder", "backbone", "actor", "critic")
 
-_TIMES, _NUMBERS, _COUNT, _BUFFERED = 16, 1 << 24, 1000, 1 << 28
-"""How much larger than what was stored an agent may be, and still be built to be compared."""
+_FACTOR, _NUMBERS, _TENSORS, _BUFFERED = 16, 1 << 24, 1000, 1 << 28
+"""Limits for an agent that is built to report what differs: _FACTOR times the checkpoint's numbers and
+tensors, plus these constants."""
 
 
 class WrongWeightsError(AmagoError):
-    """Weights that are not those of the agent that the run's spec describes."""
+    """Weights that do not fit the agent that the run's spec describes."""
 
 
 def load_agent(folder: RunDir, checkpoint: str | int | Path = NEWEST) -> Agent:
     """Return the agent of a run's checkpoint, in evaluation mode on the CPU.
 
-    Only the plugins of its encoder, backbone, actor and critic are needed; what trained it, collected
-    for it or recorded it is neither imported nor looked for.
+    Only the plugins of its encoder, backbone, actor and critic are needed; those of its objective,
+    environment, exploration and trackers are not imported and need not be installed.
 
     Args:
         folder: The run.
-        checkpoint: Which one; see :func:`amago_core.load`.
+        checkpoint: Which checkpoint; see :func:`amago_core.load`.
 
     Raises:
-        AmagoError: If anything is missing, damaged, or does not belong together.
+        AmagoError: If a file or plugin is missing, a file is damaged, or the weights do not fit.
     """
     folder.check()
     return rebuild_agent(folder, weights_of(folder, checkpoint))
 
 
 def rebuild_agent(folder: RunDir, weights: Weights) -> Agent:
-    """Return the agent of a run with weights that were read already, as :func:`load_agent` does.
+    """Return the agent of a run with weights that were already read; see :func:`load_agent`.
 
     Raises:
-        AmagoError: As there.
+        AmagoError: As :func:`load_agent` does.
     """
     spec = _agent_spec(folder)
     observation_space, action_space = read_spaces(folder.spaces)
     task = Task("the run's environment", None, observation_space, action_space, None)
-    with torch.random.fork_rng(), _no_larger_than(weights, folder):
+    with torch.random.fork_rng(), _limit_size(weights, folder):
         agent = compose_agent(spec, task)
-    _take_all(agent, weights, folder)
+    _load_weights(agent, weights, folder)
     return agent.eval()
 
 
@@ -84,16 +85,16 @@ def _agent_spec(folder: RunDir) -> AgentSpec:
 
 
 @contextmanager
-def _no_larger_than(weights: Weights, folder: RunDir) -> Iterator[None]:
-    """Stop building an agent that is far larger than what was stored.
+def _limit_size(weights: Weights, folder: RunDir) -> Iterator[None]:
+    """Raise while an agent is built that is far larger than the weights of its checkpoint.
 
-    A spec of one line can ask for more memory than there is, and for more layers than can be built in
-    a lifetime. What differs less than that is built and compared, which says more.
+    One line of an untrusted spec can describe more memory or more layers than any machine has. An agent
+    that is only somewhat larger is built and compared, because that error names the tensors.
     """
     stored = sum(tensor.numel() for tensor in weights.tensors.values())
-    builder, numbers, count, buffered = threading.get_ident(), 0, 0, 0
+    this_thread, numbers, count, buffered = threading.get_ident(), 0, 0, 0
 
-    def refuse() -> None:
+    def raise_too_large() -> None:
         raise WrongWeightsError(
             f"{folder.spec} describes an agent far larger than the {stored:,} numbers that the "
             f"checkpoint {weights.source} holds. {_advice(folder)}"
@@ -101,17 +102,20 @@ def _no_larger_than(weights: Weights, folder: RunDir) -> Iterator[None]:
 
     def parameter(_module: nn.Module, _name: str, tensor: Tensor | None) -> None:
         nonlocal numbers, count
-        if tensor is not None and threading.get_ident() == builder:
+        if tensor is not None and threading.get_ident() == this_thread:
             numbers, count = numbers + tensor.numel(), count + 1
-            if numbers > _TIMES * stored + _NUMBERS or count > _TIMES * len(weights.tensors) + _COUNT:
-                refuse()
+            if (
+                numbers > _FACTOR * stored + _NUMBERS
+                or count > _FACTOR * len(weights.tensors) + _TENSORS
+            ):
+                raise_too_large()
 
     def buffer(_module: nn.Module, _name: str, tensor: Tensor | None) -> None:
-        nonlocal buffered  # Tables that are not stored may be large.
-        if tensor is not None and threading.get_ident() == builder:
+        nonlocal buffered  # Buffers that are not in the checkpoint may be large.
+        if tensor is not None and threading.get_ident() == this_thread:
             buffered += tensor.numel()
-            if buffered > _TIMES * stored + _BUFFERED:
-                refuse()
+            if buffered > _FACTOR * stored + _BUFFERED:
+                raise_too_large()
 
     hooks = [
         register_module_parameter_registration_hook(parameter),
@@ -124,14 +128,14 @@ def _no_larger_than(weights: Weights, folder: RunDir) -> Iterator[None]:
             hook.remove()
 
 
-def _take_all(agent: Agent, weights: Weights, folder: RunDir) -> None:
-    """Load weights that must fit exactly."""
+def _load_weights(agent: Agent, weights: Weights, folder: RunDir) -> None:
+    """Load weights, which must match the agent exactly."""
     here, there = agent.state_dict(), weights.tensors
-    misfits = {name: _misfit(here.get(name), there.get(name)) for name in (*here, *sorted(there))}
-    lines = _by_part({name: why for name, why in misfits.items() if why})
+    mismatches = {name: _mismatch(here.get(name), there.get(name)) for name in (*here, *sorted(there))}
+    lines = _by_part({name: why for name, why in mismatches.items() if why})
     if lines:
         raise WrongWeightsError(
-            f"{folder.spec} describes another agent than the checkpoint {weights.source} holds:\n"
+            f"{folder.spec} does not describe the agent in the checkpoint {weights.source}:\n"
             + "".join(f"  {line}\n" for line in lines)
             + _advice(folder)
         )
@@ -143,32 +147,32 @@ def _take_all(agent: Agent, weights: Weights, folder: RunDir) -> None:
     agent.load_state_dict(there)
 
 
-def _misfit(here: Tensor | None, there: Tensor | None) -> str:
+def _mismatch(here: Tensor | None, there: Tensor | None) -> str:
     if here is None:
-        return "is in the checkpoint alone"
+        return "is only in the checkpoint"
     if there is None:
-        return "is not in the checkpoint"
+        return "is only in the spec"
     if here.shape != there.shape:
-        return f"is {tuple(there.shape)} in the checkpoint, {tuple(here.shape)} by the spec"
+        return f"is {tuple(there.shape)} in the checkpoint, {tuple(here.shape)} in the spec"
     if here.dtype != there.dtype:
-        return f"is {there.dtype} in the checkpoint, {here.dtype} by the spec"
+        return f"is {there.dtype} in the checkpoint, {here.dtype} in the spec"
     return ""
 
 
-def _by_part(misfits: Mapping[str, str]) -> list[str]:
-    """Return a line for each key of the spec that does not fit, and one for what no agent has."""
+def _by_part(mismatches: Mapping[str, str]) -> list[str]:
+    """Return a line for each part whose tensors differ, and one for tensors of no part."""
     lines: dict[str, list[str]] = {}
-    for name, why in misfits.items():
+    for name, why in mismatches.items():
         part, _, inner = name.partition(".")
-        key, shown = (f"agent.{part}", inner) if part in _PARTS else ("in no agent", name)
+        key, shown = (f"agent.{part}", inner) if part in _PARTS else ("in no part", name)
         lines.setdefault(key, []).append(f"{shown:.60} {why}")
-    return [f"{key}: {_some(whys)}" for key, whys in lines.items()]
+    return [f"{key}: {_shorten(whys)}" for key, whys in lines.items()]
 
 
-def _some(whys: Sequence[str]) -> str:
-    more = len(whys) - _NAMED
-    return "; ".join([*whys[:_NAMED], f"and {more} more"] if more > 0 else whys)
+def _shorten(whys: Sequence[str]) -> str:
+    more = len(whys) - _MAX_SHOWN
+    return "; ".join([*whys[:_MAX_SHOWN], f"and {more} more"] if more > 0 else whys)
 
 
 def _advice(folder: RunDir) -> str:
-    return f"Put back the {folder.spec.name} and {folder.spaces.name} that it was trained with."
+    return f"Restore the {folder.spec.name} and {folder.spaces.name} that it was trained with."

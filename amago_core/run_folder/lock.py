@@ -1,7 +1,7 @@
-"""Who may write to a run's folder: one training at a time.
+"""File locks of a run's folder: one training run writes to it at a time.
 
-Locks are the operating system's (flock): they end with the process that holds them, however it ends, so
-none is ever left behind.
+Locks are the operating system's (flock), which releases them when the process ends for any reason, so
+there are no stale lock files.
 """
 
 from __future__ import annotations
@@ -15,33 +15,34 @@ from amago_core.errors import RunDirError
 from amago_core.run_folder.run_dir import RunDir
 
 ORPHAN_TIMEOUT_S = 30.0
-"""Seconds that processes of a killed training are given to notice that they are orphans."""
+"""Seconds to wait for processes that outlive a killed training run (orphans) to exit."""
 
 
 class FolderLock:
-    """Holds a run's folder for one training, until closed.
+    """An exclusive lock on a run's folder for one training run, held until closed.
 
     Args:
         folder: The folder.
-        orphans: Whether processes of an earlier training may still have to end.
-        patience: Seconds to wait for them.
+        orphans: Whether to wait for processes of an earlier training run to exit.
+        timeout: Seconds to wait for them.
 
     Raises:
-        RunDirError: If another training holds it, its processes do not end, or nobody may write there.
+        RunDirError: If another training run holds the lock, processes of an earlier one do not exit, or
+            the folder cannot be written.
     """
 
     def __init__(
-        self, folder: RunDir, *, orphans: bool = True, patience: float = ORPHAN_TIMEOUT_S
+        self, folder: RunDir, *, orphans: bool = True, timeout: float = ORPHAN_TIMEOUT_S
     ) -> None:
         self._file = _open(folder.lock)
         try:
             if not _lock(self._file, fcntl.LOCK_EX):
                 raise RunDirError(
-                    f"{folder.path} is being trained by process {_holder(folder.lock)}. Wait for its "
-                    "end, or stop it with Ctrl-C; then --resume continues the run."
+                    f"{folder.path} is being trained by process {_holder(folder.lock)}. Wait until it "
+                    "ends, or stop it with Ctrl-C; then --resume continues the run."
                 )
             if orphans:
-                _await_orphans(folder, patience)
+                _wait_for_orphans(folder, timeout)
         except BaseException:
             os.close(self._file)
             raise
@@ -49,29 +50,32 @@ class FolderLock:
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
-        """Let others train."""
+        """Release the lock."""
         os.close(self._file)
 
 
 def join_run(folder: RunDir) -> int:
-    """Count this process among those that write to the folder for a training, until it ends."""
+    """Take the shared lock that every process of a training run holds until it exits.
+
+    Returns:
+        The lock's file descriptor, to release it before the process exits.
+    """
     file = _open(folder.members)
     fcntl.flock(file, fcntl.LOCK_SH)
     return file
 
 
-def _await_orphans(folder: RunDir, patience: float) -> None:
+def _wait_for_orphans(folder: RunDir, timeout: float) -> None:
     if not folder.members.exists():
         return
     file = _open(folder.members)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     try:
         while not _lock(file, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 raise RunDirError(
-                    f"{folder.path}: processes of the training before have not ended in "
-                    f"{patience:g} s, though the one that started them has. End them, or wait; then "
-                    "--resume continues the run."
+                    f"{folder.path}: processes of an earlier training run, which has ended, are still "
+                    f"running after {timeout:g} s. Stop them, or wait; then --resume continues the run."
                 )
             time.sleep(0.05)
     finally:

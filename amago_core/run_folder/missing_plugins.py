@@ -1,4 +1,4 @@
-"""Plugins that a run was trained with and this machine lacks, and what to install."""
+"""Find the plugins that a run was trained with and that are not installed, and say what to install."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from amago_core.run_folder.run_dir import RunDir
-from amago_core.system.untrusted_files import read_ordinary
+from amago_core.system.untrusted_files import read_regular
 from amago_registry.errors import AmagoError
 
 if TYPE_CHECKING:
     from amago_registry.catalog import Catalog
 
 
-_MOST_BYTES = 1 << 24
+_MAX_BYTES = 1 << 24
 
-# What is shown is meant to be typed, so nothing else of a file may find its way into it.
+# The message holds a command to type, so no other text of an untrusted file may get into it.
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+!-]*")
@@ -26,38 +26,38 @@ _USE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
 
 class MissingPluginError(AmagoError):
-    """A run's part whose plugin is not installed here, or is another version of it."""
+    """A part of a run whose plugin is not installed here, or only in a version without that part."""
 
 
-def lacking(said: Any, catalog: Catalog | None = None) -> dict[str, str]:
-    """Return what is named in a run's resolved spec and not installed, by its key.
+def missing_parts(spec: Any, catalog: Catalog | None = None) -> dict[str, str]:
+    """Return the parts that a run's resolved spec names and that are not installed, by spec key.
 
     Args:
-        said: The spec, or what stands below one of its keys.
-        catalog: What is installed.
+        spec: The spec, or the value of one of its keys.
+        catalog: The installed components.
     """
     from amago_registry.catalog import installed
 
     catalog = installed() if catalog is None else catalog
     known = {entry.name for entry in catalog.entries()}
-    return {key: use for key, use in _uses(said, ()) if use not in known and _USE.fullmatch(use)}
+    return {key: use for key, use in _uses(spec, ()) if use not in known and _USE.fullmatch(use)}
 
 
-def check_plugins(run: RunDir, said: Mapping[str, Any], catalog: Catalog | None = None) -> None:
-    """Refuse to go on without the plugins that a resolved spec names.
+def check_plugins(run: RunDir, spec: Mapping[str, Any], catalog: Catalog | None = None) -> None:
+    """Raise unless all plugins that a run's resolved spec names are installed.
 
     Args:
-        run: The run's folder, which knows the versions it was trained with.
-        said: The spec, or what of it is needed.
-        catalog: What is installed.
+        run: The run's folder, which holds the versions it was trained with.
+        spec: The spec, or the part of it that is needed.
+        catalog: The installed components.
 
     Raises:
-        MissingPluginError: Listing every one, and what to install.
+        MissingPluginError: Listing every missing part, and what to install.
     """
     from amago_registry.catalog import installed
 
     catalog = installed() if catalog is None else catalog
-    missing = lacking(said, catalog)
+    missing = missing_parts(spec, catalog)
     if not missing:
         return
     plugins = {plugin.name: plugin for plugin in catalog.plugins}
@@ -68,10 +68,10 @@ def check_plugins(run: RunDir, said: Mapping[str, Any], catalog: Catalog | None 
     for name in names:
         here = plugins.get(name)
         if here is not None and here.broken is not None:
-            lines.append(f"The plugin {name} is installed and broken: {here.broken}")
+            lines.append(f"The plugin {name} is installed but broken: {here.broken}")
             continue
-        has = f" Installed is {here.distribution} {here.version}." if here is not None else ""
-        lines.append(f"{_advice(name, trained_with)}{has}")
+        version = f" Installed is {here.distribution} {here.version}." if here is not None else ""
+        lines.append(f"{_advice(name, trained_with)}{version}")
     raise MissingPluginError("\n".join(lines))
 
 
@@ -87,9 +87,9 @@ def _advice(plugin: str, trained_with: Mapping[str, str]) -> str:
 
 
 def _distributions(run: RunDir) -> dict[str, str]:
-    """Return the versions the run was last trained with; nothing where they cannot be read."""
+    """Return the versions the run was last trained with; empty where they cannot be read."""
     try:
-        versions = json.loads(read_ordinary(run.versions, _MOST_BYTES))[-1]["versions"]
+        versions = json.loads(read_regular(run.versions, _MAX_BYTES))[-1]["versions"]
         return {
             name: version
             for name, version in versions.items()
@@ -100,7 +100,7 @@ def _distributions(run: RunDir) -> dict[str, str]:
 
 
 def _uses(node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Yield the key and the name of every part, nested ones included."""
+    """Yield the spec key and the name of every part, nested ones included."""
     if isinstance(node, Mapping):
         use = node.get("use")
         if isinstance(use, str):

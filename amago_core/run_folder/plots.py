@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Plots of a run: learning curve and adaptation curve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLLECTED, _EVALUATED = "#9aa5b1", "#1f5fa8"
 
 
 def plot_run(folder: RunDir, evaluation: Evaluation | None) -> None:
-    """Draw the learning curve and, for tasks with attempts, the adaptation curve."""
+    """Plot the learning curve and, for tasks of several attempts, the adaptation curve."""
     if folder.metrics.exists():
         lines = folder.metrics.read_text(encoding="utf-8").splitlines()
         plot_learning([json.loads(line) for line in lines], folder.learning_curve)
@@ -29,9 +29,9 @@ def plot_run(folder: RunDir, evaluation: Evaluation | None) -> None:
 
 
 def plot_learning(records: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw return and success, where there are any, else the loss.
+    """Plot the learning curve: return and success where they are recorded, else the loss.
 
-    They are drawn against environment steps, or against updates where no steps are taken.
+    The x axis is environment steps, or updates where no steps are taken.
     """
     known = {name for record in records for name, value in record.items() if value is not None}
     quantities = [
@@ -39,25 +39,25 @@ def plot_learning(records: Sequence[dict[str, Any]], path: Path) -> None:
         for name, label in (("return", "return per trajectory"), ("success", "success"))
         if known & {name, f"eval/{name}"}
     ] or [("loss", "loss")]
-    over = ("env_steps", "environment steps")
+    x_axis = ("env_steps", "environment steps")
     if not any(record["env_steps"] for record in records):
-        over = ("update", "updates")
+        x_axis = ("update", "updates")
     figure = Figure(figsize=(5.2 * len(quantities), 3.6), layout="constrained")
     for number, (name, label) in enumerate(quantities):
         axes = figure.add_subplot(1, len(quantities), number + 1)
-        of = "while learning" if name == "loss" else "while collecting"
-        _curve(axes, records, over[0], name, of, _COLLECTED)
-        _curve(axes, records, over[0], f"eval/{name}", "evaluation", _EVALUATED, marker="o")
-        axes.set_xlabel(over[1])
+        phase = "while learning" if name == "loss" else "while collecting"
+        _curve(axes, records, x_axis[0], name, phase, _COLLECTED)
+        _curve(axes, records, x_axis[0], f"eval/{name}", "evaluation", _EVALUATED, marker="o")
+        axes.set_xlabel(x_axis[1])
         axes.set_ylabel(label)
         if axes.lines:
             axes.legend(frameon=False)
-        _tidy(axes)
+        _style(axes)
     _save(figure, path)
 
 
 def plot_adaptation(evaluation: Evaluation, path: Path) -> None:
-    """Draw outcome and return by attempt, with a 95 % interval; where it rises, the agent adapts."""
+    """Plot the adaptation curve: return (95 % interval) and success by attempt at the same task."""
     shared = evaluation.shared_attempts
     attempts = range(1, len(shared) + 1)
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
@@ -73,7 +73,7 @@ def plot_adaptation(evaluation: Evaluation, path: Path) -> None:
     axes.set_xlabel("attempt at the same hidden task")
     axes.set_ylabel(f"mean over {evaluation.episodes} tasks")
     axes.legend(frameon=False)
-    _tidy(axes)
+    _style(axes)
     _save(figure, path)
 
 
@@ -85,19 +85,19 @@ def _interval(attempt: Attempt) -> tuple[float, float]:
 def _curve(
     axes: Axes,
     records: Sequence[dict[str, Any]],
-    over: str,
+    x_name: str,
     name: str,
     label: str,
     color: str,
     marker: str = "",
 ) -> None:
-    points = [(r[over], r[name]) for r in records if r.get(name) is not None]
+    points = [(r[x_name], r[name]) for r in records if r.get(name) is not None]
     if points:
-        places, values = zip(*points, strict=True)
-        axes.plot(places, values, color=color, marker=marker, markersize=4, label=label)
+        positions, values = zip(*points, strict=True)
+        axes.plot(positions, values, color=color, marker=marker, markersize=4, label=label)
 
 
-def _tidy(axes: Axes) -> None:
+def _style(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
 

@@ -1,4 +1,4 @@
-"""Under which spec a run may go on."""
+"""Which spec keys may change when a run is resumed."""
 
 from __future__ import annotations
 
@@ -28,18 +28,25 @@ _MAY_CHANGE = (
 )
 
 _MAY_NOT_CHANGE = ("running.mode",)
-"""What is recorded, and in which order, differs: neither mode can go on where the other stopped."""
+"""Exceptions to the prefixes above.
+
+Interleaved and async runs store different state, so neither mode can resume a run of the other.
+"""
 
 
 def check_resumable(folder: RunDir, spec: RunSpec) -> list[str]:
-    """Refuse to go on under another spec; how long and how often things happen may change.
+    """Raise unless a run can be resumed with a spec: only some keys may differ from its own.
+
+    Args:
+        folder: The run to resume.
+        spec: The resolved spec to resume it with.
 
     Returns:
-        What such a change entails, as sentences for the user.
+        Consequences of the changed keys, as sentences for the user.
 
     Raises:
-        MissingPluginError: If the run's own parts are no longer installed.
-        AmagoError: Listing every key in which the two specs differ.
+        MissingPluginError: If a part of the run is not installed here.
+        AmagoError: If keys differ that may not change; lists all of them.
     """
     from amago_core.run_folder.missing_plugins import check_plugins
     from amago_core.spec import load_spec
@@ -56,8 +63,8 @@ def check_resumable(folder: RunDir, spec: RunSpec) -> list[str]:
     if changed:
         listed = "".join(f"\n  {line}" for line in changed)
         raise AmagoError(
-            f"{folder.path} was trained with another spec; it cannot go on with:{listed}\n"
-            "Put that back, or begin another run from its weights: "
+            f"{folder.path} was trained with another spec; it cannot be resumed with:{listed}\n"
+            "Change that back, or start a new run from its weights: "
             f"--run OTHER/FOLDER init_from={folder.path}."
         )
     return [
@@ -73,17 +80,17 @@ def _schedule_consequences(stored: RunSpec, spec: RunSpec) -> list[str]:
         return []
     return [
         f"training.rounds was {before} and is {now}: the {schedule} schedule spans all of them, so the "
-        "learning rate jumps where the run goes on"
+        "learning rate jumps where the run is resumed"
     ]
 
 
 def _evaluation_consequences(stored: RunSpec, spec: RunSpec) -> list[str]:
-    as_often = spec.evaluation.model_copy(update={"every": stored.evaluation.every})
-    if not spec.checkpoints.best or as_often == stored.evaluation:
+    same_interval = spec.evaluation.model_copy(update={"every": stored.evaluation.every})
+    if not spec.checkpoints.best or same_interval == stored.evaluation:
         return []
     return [
-        "evaluation is another than before: checkpoints/best stays what the one before found best "
-        "until a return is higher"
+        "evaluation differs from before: checkpoints/best keeps the best checkpoint of the earlier "
+        "evaluations until a mean return is higher"
     ]
 
 
@@ -91,6 +98,6 @@ def _replay_consequences(stored: RunSpec, spec: RunSpec) -> list[str]:
     if stored.replay == spec.replay:
         return []
     return [
-        "replay keeps another amount than before: from now on the run learns from other trajectories "
-        "than it would have"
+        "replay limits differ from before: from now on the run samples other trajectories than it "
+        "would have"
     ]

@@ -1,4 +1,4 @@
-"""The folder of a run: everything needed to repeat it, go on with it, or use its agent."""
+"""The folder of a run: everything needed to repeat it, resume it, or load its agent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIBRARIES = ("amago-core", "amago-registry", "torch", "gymnasium", "numpy", "sa
 
 
 class RunDir:
-    """Names of what lies in a run's folder.
+    """A run's folder and the paths of the files in it.
 
     Args:
         path: The folder.
@@ -47,25 +47,26 @@ class RunDir:
         self.adaptation = path / "adaptation.png"
 
     def create(self, spec: RunSpec, task: Task) -> None:
-        """Make the folder and write what describes the run.
+        """Create the folder with the run's spec, spaces and versions.
 
         Raises:
             RunDirError: If the folder exists or cannot be made.
         """
         self.check_free()
-        # Made under another name, so that a crash leaves no folder that is half a run; one of its own,
-        # so that of two trainings that begin at once one has the folder and the other is refused.
+        # Written under a temporary name and then renamed, so that a crash leaves no incomplete run.
+        # The name is random: of two training runs that start at once, one gets the folder and the
+        # other an error.
         making = RunDir(self.path.with_name(f".{self.path.name}.{token_hex(4)}.making"))
         try:
             making.path.mkdir(parents=True)
-            making._describe(spec, task)
+            making._write_description(spec, task)
             publish(making.path, self.path)
         except OSError as error:
             shutil.rmtree(making.path, ignore_errors=True)
             self.check_free()
             raise RunDirError(f"{self.path} cannot be made: {error.strerror}.") from None
 
-    def _describe(self, spec: RunSpec, task: Task) -> None:
+    def _write_description(self, spec: RunSpec, task: Task) -> None:
         from amago_core.run_folder.spaces_json import space_to_json
         from amago_core.spec import spec_yaml
 
@@ -79,19 +80,19 @@ class RunDir:
         write_file(self.spec, spec_yaml(spec).encode())
 
     def check_free(self) -> None:
-        """Refuse a folder that exists.
+        """Raise if the folder exists.
 
         Raises:
-            RunDirError: Saying how to go on or where else to go.
+            RunDirError: If it exists; the message says how to resume the run or start another one.
         """
         if self.path.exists():
             raise RunDirError(
                 f"{self.path} exists. Add --resume to continue that run (from Python, "
-                "train(..., resume=True)), or --run OTHER/FOLDER to begin another one."
+                "train(..., resume=True)), or --run OTHER/FOLDER to start another one."
             )
 
     def record_versions(self, spec: RunSpec, done: int) -> None:
-        """Write the spec and versions that hold from here on, where ``done`` rounds are done."""
+        """Write the spec and versions with which the run is resumed after ``done`` rounds."""
         from amago_core.spec import spec_yaml
 
         history = json.loads(self.versions.read_text(encoding="utf-8"))
@@ -102,21 +103,21 @@ class RunDir:
         replace_file(self.spec, spec_yaml(spec).encode())
 
     def check(self) -> None:
-        """Refuse a folder that holds no run.
+        """Raise unless the folder holds a run.
 
         Raises:
-            RunDirError: Saying what is missing.
+            RunDirError: If it does not; the message says what is missing.
         """
         if not self.spec.is_file():
             what = "does not exist" if not self.path.exists() else "holds no spec.yaml"
-            raise RunDirError(f"{self.path} is no run: it {what}.")
+            raise RunDirError(f"{self.path} is not a run: it {what}.")
 
     def write_evaluation(self, evaluation: Evaluation) -> None:
-        """Write the result of the last evaluation, in place of the one before."""
+        """Write the result of the last evaluation, replacing the previous one."""
         replace_file(self.evaluation, json.dumps(asdict(evaluation), indent=1).encode())
 
     def read_evaluation(self) -> Evaluation | None:
-        """Return the last evaluation; None if there is none that can be read."""
+        """Return the last evaluation; None if it is missing or damaged."""
         from amago_core.acting.evaluation_result import Evaluation
 
         try:
@@ -133,7 +134,7 @@ class RunDir:
 
 
 def _versions(spec: RunSpec) -> dict[str, str]:
-    """Return the versions of Python, of the libraries below, and of every plugin that takes part."""
+    """Return the versions of Python, of ``_LIBRARIES``, and of every plugin that the spec uses."""
     from amago_core.spec.diff import parts_of
     from amago_registry.catalog import installed
 

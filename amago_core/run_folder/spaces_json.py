@@ -1,4 +1,4 @@
-"""Spaces as JSON: what an agent must know of its environment to act without it."""
+"""Gymnasium spaces to and from JSON, so that an agent can be loaded without its environment."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from gymnasium import spaces
 
 from amago_core.errors import RunDirError
-from amago_core.system.untrusted_files import read_ordinary
+from amago_core.system.untrusted_files import read_regular
 from amago_registry.errors import UnsupportedSpaceError, reason
 
-_MOST_BYTES = 1 << 26
+_MAX_BYTES = 1 << 26
 
-_DEEPEST = 32
+_MAX_DEPTH = 32
 
 _DTYPE = re.compile(r"u?int(8|16|32|64)|float(16|32|64)|bool")
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """Return a description of a space that :func:`space_from_json` reads.
+    """Convert a space to JSON, for :func:`space_from_json`.
 
     Raises:
-        UnsupportedSpaceError: If the space is of a type that no agent takes.
+        UnsupportedSpaceError: If agents do not support the space's type.
     """
     match space:
         case spaces.Dict():
@@ -51,32 +51,32 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
 
 
 def read_spaces(path: Path) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
-    """Return the observation and the action space in a run's ``spaces.json``.
+    """Read the observation and action space of a run from its ``spaces.json``.
 
     Raises:
-        RunDirError: If it is missing, or not what :func:`space_to_json` writes.
-        UnsupportedSpaceError: If it describes a space of a type there is not.
+        RunDirError: If it is missing, or not in the format of :func:`space_to_json`.
+        UnsupportedSpaceError: If it describes a space of an unknown type.
     """
     try:
-        described = json.loads(read_ordinary(path, _MOST_BYTES))
+        described = json.loads(read_regular(path, _MAX_BYTES))
         return space_from_json(described["observation"]), space_from_json(described["action"])
     except FileNotFoundError:
-        raise RunDirError(f"{path} is missing; without it nobody knows what the agent sees.") from None
+        raise RunDirError(f"{path}, which holds the agent's spaces, is missing.") from None
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         raise RunDirError(f"{path} is damaged: {reason(error)}") from None
-    except (AssertionError, RecursionError, MemoryError) as error:  # Gymnasium asserts.
+    except (AssertionError, RecursionError, MemoryError) as error:  # Gymnasium checks with assert.
         raise RunDirError(f"{path} is damaged: {reason(error)}") from None
 
 
 def space_from_json(described: dict[str, Any], depth: int = 0) -> spaces.Space[Any]:
-    """Return the space that :func:`space_to_json` described.
+    """Convert JSON of :func:`space_to_json` back to a space.
 
     Raises:
-        UnsupportedSpaceError: If its type is none of those.
-        Exception: Of many kinds, if it says anything else that no space is.
+        UnsupportedSpaceError: If its type is unknown.
+        Exception: Of many types, if it is invalid in any other way.
     """
-    if depth > _DEEPEST:
-        raise ValueError(f"spaces are nested more than {_DEEPEST} deep")
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"spaces are nested more than {_MAX_DEPTH} deep")
     match described["type"]:
         case "Dict":
             items = described["spaces"].items()
@@ -87,7 +87,7 @@ def space_from_json(described: dict[str, Any], depth: int = 0) -> spaces.Space[A
         case "Discrete":
             return _discrete(described)
         case "MultiDiscrete":
-            nvec, start = (_whole(described[name]) for name in ("nvec", "start"))
+            nvec, start = (_integers(described[name]) for name in ("nvec", "start"))
             if nvec.shape != start.shape:
                 raise ValueError("nvec and start of a MultiDiscrete differ in shape")
             return spaces.MultiDiscrete(nvec, _dtype(described, "iu").type, start=start)
@@ -100,10 +100,10 @@ def space_from_json(described: dict[str, Any], depth: int = 0) -> spaces.Space[A
 
 
 def _discrete(described: dict[str, Any]) -> spaces.Discrete:
-    # Older gymnasiums have no other type than int64 and do not ask for one.
+    # Older versions of gymnasium support only int64 and take no dtype.
     dtype = _dtype({"dtype": "int64", **described}, "iu")
     extra: dict[str, Any] = {} if dtype == np.int64 else {"dtype": dtype.type}
-    start = int(_whole(described["start"]))
+    start = int(_integers(described["start"]))
     return spaces.Discrete(_size(described["n"]), start=start, **extra)
 
 
@@ -115,34 +115,34 @@ def _box(described: dict[str, Any]) -> spaces.Box:
     return spaces.Box(low, high, shape, dtype.type)
 
 
-def _bound(said: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
-    # One long text among short ones would take its length for each of them.
-    if not isinstance(said, list) or not all(isinstance(x, str) and len(x) <= 40 for x in said):
-        raise ValueError("a bound of a Box is no list of numbers as short texts")
+def _bound(values: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
+    # An array of strings takes the length of the longest for each, so one long string costs memory.
+    if not isinstance(values, list) or not all(isinstance(x, str) and len(x) <= 40 for x in values):
+        raise ValueError("a bound of a Box is not a list of numbers as short strings")
     if dtype.kind == "b":
-        return np.array([x == "True" for x in said]).reshape(shape)
-    return np.array(said, np.str_).astype(dtype).reshape(shape)
+        return np.array([x == "True" for x in values]).reshape(shape)
+    return np.array(values, np.str_).astype(dtype).reshape(shape)
 
 
 def _dtype(described: dict[str, Any], kinds: str) -> np.dtype[Any]:
-    """Return a type of plain numbers; numpy's others can be of any size, or hold anything."""
+    """Return a numeric dtype; numpy's other dtypes can have any size or hold any object."""
     name = described["dtype"]
     if not isinstance(name, str) or not _DTYPE.fullmatch(name):
-        raise ValueError(f"{name!r:.60} is no type of a space")
+        raise ValueError(f"{name!r:.60} is not a dtype of a space")
     dtype = np.dtype(name)
     if dtype.kind not in kinds:
-        raise ValueError(f"{name} is no type of a {described['type']}")
+        raise ValueError(f"{name} is not a dtype of a {described['type']}")
     return dtype
 
 
-def _whole(said: Any) -> np.ndarray:
-    array = np.array(said)
+def _integers(values: Any) -> np.ndarray:
+    array = np.array(values)
     if array.dtype.kind != "i":
-        raise ValueError("a number of choices or a start is no integer that fits 64 bits")
+        raise ValueError("a number of choices or a start is not a 64-bit integer")
     return array.astype(np.int64)
 
 
-def _size(said: Any) -> int:
-    if not isinstance(said, int) or isinstance(said, bool) or not 0 <= said < 2**31:
-        raise ValueError(f"{said!r:.60} is no size of a space")
-    return said
+def _size(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        raise ValueError(f"{value!r:.60} is not a size of a space")
+    return value

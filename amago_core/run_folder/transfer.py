@@ -1,4 +1,4 @@
-"""Weights of another run, taken over where name and shape match (``init_from``)."""
+"""Transfer of weights from another run, where name and shape match (``init_from``)."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from amago_core.system.atomic_files import replace_file
 from amago_registry.errors import AmagoError, did_you_mean
 
 REPORT = "init_from.json"
-"""What became of every tensor; lies in the folder of the run that was initialised."""
+"""File in the folder of the new run that lists which tensors were transferred."""
 
-_NAMED = 3
+_MAX_SHOWN = 3
 
-_FEW = 0.1
+_LOW_SHARE = 0.1
 
 
 class InitFromError(AmagoError):
-    """Another run whose weights cannot be taken over."""
+    """Another run whose weights cannot be transferred."""
 
 
 @dataclass(frozen=True)
 class WeightTransfer:
-    """What an agent took over, and what it did not.
+    """The report of a weight transfer: which tensors were loaded, and which were not.
 
     Args:
-        source: The run, or the checkpoint, as the spec names it.
-        round: Rounds that one was trained.
-        update: Updates that one was trained.
-        share: Of the numbers that are trained here, the part that was taken over.
-        matched: Names of the tensors taken over.
-        fresh: Names of those that begin anew, and why.
-        unused: Names of tensors that have no place here.
+        source: Path of the run or the checkpoint, as the spec names it.
+        round: Training rounds of the source.
+        update: Updates of the source.
+        share: Fraction of the trained parameters (numbers, not tensors) that were loaded.
+        matched: Names of the loaded tensors.
+        fresh: Names of the tensors that keep their initial values, and why.
+        unused: Names of the source's tensors that this agent does not have.
     """
 
     source: str
@@ -55,53 +55,53 @@ class WeightTransfer:
     unused: tuple[str, ...]
 
     def __str__(self) -> str:
-        """A few lines for the user: one for all, one per part that is not whole."""
+        """Return the lines shown to the user: a total, and one for each part not loaded in full."""
         total = len(self.matched) + len(self.fresh)
         lines = [
             f"weights from {self.source} (round {self.round}): {len(self.matched)} of {total} tensors"
         ]
-        if self.share < _FEW:
+        if self.share < _LOW_SHARE:
             lines.append(
-                f"  WARNING: only {self.share:.1%} of the trained numbers come from there, nearly all "
-                "of the agent is new; compare its spec.yaml with this one."
+                f"  WARNING: only {self.share:.1%} of the trained parameters were transferred, nearly "
+                "all of the agent is newly initialized; compare its spec.yaml with this one."
             )
         parts = list(dict.fromkeys(_part(name) for name in (*self.matched, *self.fresh)))
-        whole = [part for part in parts if part not in map(_part, self.fresh)]
-        if whole:
-            lines.append(f"  whole: {', '.join(whole)}")
-        lines += [self._of_part(part) for part in parts if part not in whole]
+        complete = [part for part in parts if part not in map(_part, self.fresh)]
+        if complete:
+            lines.append(f"  complete: {', '.join(complete)}")
+        lines += [self._part_line(part) for part in parts if part not in complete]
         if self.unused:
-            lines.append(f"  not used: {_some(self.unused)}")
+            lines.append(f"  not used: {_shorten(self.unused)}")
         return "\n".join(lines)
 
-    def _of_part(self, part: str) -> str:
+    def _part_line(self, part: str) -> str:
         fresh = [f"{name}: {why}" for name, why in self.fresh.items() if _part(name) == part]
         matched = sum(_part(name) == part for name in self.matched)
-        return f"  {part}, {matched} of {matched + len(fresh)}; anew {_some(fresh)}"
+        return f"  {part}, {matched} of {matched + len(fresh)}; newly initialized: {_shorten(fresh)}"
 
     def write(self, run: Path) -> None:
-        """Write all of it into a run's folder, as ``init_from.json``."""
+        """Write the report into a run's folder, as ``init_from.json``."""
         replace_file(run / REPORT, json.dumps(asdict(self), indent=1).encode())
 
 
 def read_weights(init_from: str) -> Weights:
-    """Read the newest checkpoint of a run, or a given checkpoint, whatever its folder is called.
+    """Read the newest checkpoint of a run, or the checkpoint at a path, whatever its folder's name.
 
     Args:
         init_from: Its folder, which may be ``checkpoints/best`` of a run; a relative path begins in the
             working directory.
 
     Raises:
-        InitFromError: If there is none; the text says what is there.
+        InitFromError: If there is none; the message says what is there.
         CheckpointError: If the given checkpoint is damaged.
     """
     path = Path(init_from)
     run = RunDir(path)
     if run.spec.is_file():
-        return replace(_of_run(run), source=init_from)
+        return replace(_newest_weights(run), source=init_from)
     checkpoint = checkpoint_at(path)
     if checkpoint is None:
-        raise InitFromError(_no_run(path))
+        raise InitFromError(_not_a_run(path))
     return read_weights_in(checkpoint, init_from)
 
 
@@ -115,7 +115,7 @@ def compose_from(
         environment: Makes a local environment, in place of the spec's.
 
     Returns:
-        The parts, and which weights were transferred; None where ``init_from`` names none.
+        The parts and the report of the transfer, which is None without ``init_from``.
 
     Raises:
         AmagoError: If the weights cannot be read or do not fit, or the parts cannot be built.
@@ -131,7 +131,7 @@ def compose_from(
     return parts, transfers[0]
 
 
-def _of_run(run: RunDir) -> Weights:
+def _newest_weights(run: RunDir) -> Weights:
     try:
         return weights_of(run)
     except CheckpointError as error:
@@ -139,30 +139,30 @@ def _of_run(run: RunDir) -> Weights:
 
 
 def transfer_weights(agent: nn.Module, weights: Weights, name: str) -> WeightTransfer:
-    """Load another agent's tensors where name and shape match; return what became of each.
+    """Load another agent's tensors where name and shape match, and report which did.
 
-    Statistics (a module's own buffers) only make sense together: a step count without the mean it
-    counts for would freeze the mean. They are taken over if all of their module match, else none.
+    Statistics (a module's own buffers) are only valid together: a step count without the mean it
+    belongs to would freeze the mean. A module's buffers are loaded if all of them match, else none is.
 
     Args:
-        agent: Where to; unchanged where nothing matches.
-        weights: Where from.
-        name: What the run that is being initialised is called, for the message.
+        agent: The agent to load into; unchanged where nothing matches.
+        weights: The weights to load.
+        name: Name of the new run, for the message.
 
     Raises:
         InitFromError: If no trained tensor matches, or one that does is not finite.
     """
     here, there = agent.state_dict(), weights.tensors
-    fresh = {key: _misfit(tensor, there.get(key)) for key, tensor in here.items()}
+    fresh = {key: _mismatch(tensor, there.get(key)) for key, tensor in here.items()}
     fresh = {key: why for key, why in fresh.items() if why}
-    fresh |= _incomplete(agent, here.keys(), fresh)
+    fresh |= _partial_buffers(agent, here.keys(), fresh)
     matched = tuple(key for key in here if key not in fresh)
     trained = dict(agent.named_parameters())
     if not trained.keys() & set(matched):
         raise InitFromError(
             f"init_from: no weight of {weights.source} (round {weights.round}) fits the agent of run "
             f"'{name}'. {_closest(trained, there)} Compare the agent in its spec.yaml with this one, "
-            "or write init_from=null to begin anew."
+            "or write init_from=null to train from scratch."
         )
     _refuse_infinite({name: there[name] for name in matched if name in trained}, weights.source)
     agent.load_state_dict(here | {key: there[key] for key in matched})
@@ -187,36 +187,38 @@ def _refuse_infinite(weights: Mapping[str, Tensor], source: str) -> None:
             raise InitFromError(f"init_from is {source}, whose {name} is not finite.")
 
 
-def _misfit(here: Tensor, there: Tensor | None) -> str:
+def _mismatch(here: Tensor, there: Tensor | None) -> str:
     if there is None:
-        return "not there"
+        return "not in the source"
     if here.shape != there.shape:
         return _shapes(here, there)
     fits = here.dtype == there.dtype or (here.is_floating_point() and there.is_floating_point())
-    return "" if fits else f"{there.dtype} there, {here.dtype} here"
+    return "" if fits else f"{there.dtype} in the source, {here.dtype} here"
 
 
 def _shapes(here: Tensor, there: Tensor) -> str:
-    return f"{tuple(there.shape)} there, {tuple(here.shape)} here"
+    return f"{tuple(there.shape)} in the source, {tuple(here.shape)} here"
 
 
-def _incomplete(agent: nn.Module, stored: Collection[str], fresh: Mapping[str, str]) -> dict[str, str]:
-    """Return the statistics that match beside some of the same module that do not."""
-    held_back: dict[str, str] = {}
+def _partial_buffers(
+    agent: nn.Module, stored: Collection[str], fresh: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the buffers that match where another buffer of the same module does not, and why."""
+    partial: dict[str, str] = {}
     for path, module in agent.named_modules():
         names = [name for name, _ in module.named_buffers(path, recurse=False) if name in stored]
-        amiss = [name for name in names if name in fresh]
-        if amiss:
-            why = f"goes with {amiss[0].rpartition('.')[2]}"
-            held_back |= {name: why for name in names if name not in fresh}
-    return held_back
+        mismatched = [name for name in names if name in fresh]
+        if mismatched:
+            why = f"belongs to {mismatched[0].rpartition('.')[2]}"
+            partial |= {name: why for name in names if name not in fresh}
+    return partial
 
 
 def _closest(here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:
-    """Say what came nearest to fitting."""
+    """Return a sentence about the tensor that is closest to fitting."""
     shared = [name for name in here if name in there]
     if not shared:
-        return f"They share no name: it has {min(there)}, here is {min(here)}."
+        return f"They share no tensor name: the source has {min(there)}, this agent {min(here)}."
 
     def distance(name: str) -> tuple[bool, float]:
         new, old = here[name], there[name]
@@ -227,13 +229,13 @@ def _closest(here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:
     return f"The closest is {nearest}: {_shapes(here[nearest], there[nearest])}."
 
 
-def _no_run(path: Path) -> str:
-    """Say why a path is no run, and what is close to it."""
+def _not_a_run(path: Path) -> str:
+    """Return why a path is not a run, and what is close to it."""
     if path.exists():
         runs = sorted(spec.parent.name for spec in path.glob("*/spec.yaml"))
-        inside = f" Runs in it: {_some(runs)}." if runs else ""
+        inside = f" Runs in it: {_shorten(runs)}." if runs else ""
         return (
-            f"init_from is {path}, which is no run (it holds no spec.yaml) and no checkpoint "
+            f"init_from is {path}, which is neither a run (it holds no spec.yaml) nor a checkpoint "
             f"(it holds no {STATE}).{inside}"
         )
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
@@ -248,8 +250,8 @@ def _part(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _some(items: Sequence[str]) -> str:
-    """Return the first few, and how many more there are."""
-    more = len(items) - _NAMED
-    shown: Iterable[str] = [*items[:_NAMED], f"and {more} more"] if more > 0 else items
+def _shorten(items: Sequence[str]) -> str:
+    """Return the first few items, and how many more there are."""
+    more = len(items) - _MAX_SHOWN
+    shown: Iterable[str] = [*items[:_MAX_SHOWN], f"and {more} more"] if more > 0 else items
     return "; ".join(shown)

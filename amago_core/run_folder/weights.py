@@ -1,4 +1,4 @@
-"""The weights in a run's checkpoints: which there are, and how one is chosen and read."""
+"""Choose a checkpoint of a run (newest, best, round or path) and read its weights."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from amago_registry.errors import did_you_mean
 NEWEST = "newest"
 
 MODEL = "model"
-"""The part of a checkpoint that acts; to use an agent, no other has to be there."""
+"""The part of a checkpoint that holds the agent's weights; loading an agent needs no other part."""
 
-_TRIES = 5
+_MAX_TRIES = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """The agent of a checkpoint, without its structure.
+    """The state dict of an agent, read from a checkpoint.
 
     Args:
-        source: The run, or the checkpoint, as the user names it.
-        round: Rounds it was trained.
-        update: Updates it was trained.
-        tensors: Its state dict, on the CPU.
+        source: Path of the run or the checkpoint, as the user wrote it.
+        round: Training rounds of the agent.
+        update: Updates of the agent.
+        tensors: The state dict, on the CPU.
     """
 
     source: str
@@ -53,18 +53,18 @@ def weights_of(run: RunDir, which: str | int | Path = NEWEST) -> Weights:
     Args:
         run: The run's folder.
         which: ``newest``, ``best``, the number of a round, or the folder of a checkpoint: its name in
-            the run, or a path. Only ``newest`` goes back to the one before where one is damaged, with
-            a warning.
+            the run, or a path. Only ``newest`` falls back to the checkpoint before it where one is
+            damaged, with a warning.
 
     Raises:
-        CheckpointError: If there is no such checkpoint, or it is not what was written.
+        CheckpointError: If there is no such checkpoint, or it is damaged.
     """
-    for tries_left in reversed(range(_TRIES)):
+    for tries_left in reversed(range(_MAX_TRIES)):
         checkpoint = _find(run, which)
         try:
             return read_weights_in(checkpoint, str(checkpoint.path))
         except CheckpointError:
-            # A run that is still going on may have removed it just now.
+            # A run that is still training may have deleted it since it was listed: choose again.
             if checkpoint.path.exists() or not tries_left:
                 raise
     raise AssertionError
@@ -74,19 +74,19 @@ def read_weights_in(checkpoint: Checkpoint, source: str) -> Weights:
     """Read the weights of a checkpoint.
 
     Raises:
-        CheckpointError: If they are missing, or not what was written.
+        CheckpointError: If they are missing or damaged.
     """
     tree = read_part(checkpoint, MODEL)
     nested = [name for name, node in tree.items() if not isinstance(node, Tensor)]
     if nested:
         raise CheckpointError(
-            f"the checkpoint {checkpoint.path} is damaged: '{nested[0]:.60}' is no tensor of an agent"
+            f"the checkpoint {checkpoint.path} is damaged: '{nested[0]:.60}' is not a tensor"
         )
     return Weights(source, checkpoint.round, checkpoint.update, cast("Mapping[str, Tensor]", tree))
 
 
 def checkpoint_at(path: Path) -> Checkpoint | None:
-    """Return the checkpoint in a folder, or in a run's ``checkpoints/best``; None if it is neither.
+    """Return the checkpoint in a folder, or in ``checkpoints/best`` of a run; None if it is neither.
 
     Raises:
         CheckpointError: If it is damaged.
@@ -125,14 +125,14 @@ def _newest(run: RunDir, store: CheckpointStore) -> Checkpoint:
     if not reasons:
         raise CheckpointError(f"{run.path} holds no checkpoint.")
     listed = "".join(f"\n  {reason}" for reason in reasons)
-    raise CheckpointError(f"{run.path} holds no whole checkpoint:{listed}")
+    raise CheckpointError(f"{run.path} holds no intact checkpoint:{listed}")
 
 
 def _best(run: RunDir, store: CheckpointStore) -> Checkpoint:
     checkpoint = store.best()
     if checkpoint is None:
         raise CheckpointError(
-            f"{run.path} holds no whole checkpoint of a best evaluation; one is kept while training, "
+            f"{run.path} holds no intact checkpoint of a best evaluation; training saves one, "
             f"unless checkpoints.best is false or nothing was evaluated. {_choices(store)}"
         )
     return checkpoint
@@ -149,4 +149,4 @@ def _choices(store: CheckpointStore) -> str:
     rounds = [str(checkpoint.round) for checkpoint in store.kept()]
     best = [BEST] if store.best() is not None else []
     words = [*([NEWEST] if rounds else []), *best, *rounds]
-    return f"To choose from: {', '.join(words) or 'nothing'}."
+    return f"Available: {', '.join(words) or 'none'}."

@@ -1,4 +1,4 @@
-"""Where the trajectories of a run come from, as its learner sees it."""
+"""Sources of experience: the protocol through which a learner gets its trajectories."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ Tick = Callable[[str, int, int], None]
 
 
 class ExperienceSource(Protocol):
-    """What a learner asks of the source of its trajectories."""
+    """Source of a learner's trajectories: collects or waits for them, and owns the replay.
+
+    ``SyncExperience`` collects in the learner's process, ``AsyncExperience`` reads what collector
+    processes store, and :class:`NoExperience` leaves the learner with its dataset.
+    """
 
     @property
     def replay(self) -> Replay | None:
-        """Where they are stored; None if there is only a dataset."""
+        """The replay with the trajectories; None if there is only a dataset."""
 
     @property
     def env_steps(self) -> int:
@@ -35,45 +39,49 @@ class ExperienceSource(Protocol):
 
     @property
     def limit(self) -> int | None:
-        """Trajectories that count as stored in this round; None for all that are there."""
+        """Trajectories that count as stored in this round, without later ones; None for all."""
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time of other processes that collect, since the run began."""
+        """Processor time of collectors in other processes, since the run began."""
 
     def begin(self) -> None:
-        """Begin a run; what an earlier one may have left is not learned from."""
+        """Start a new run."""
 
     def state(self, *, acting: bool) -> tuple[TensorTree | None, dict[str, Any]]:
-        """Return what must be stored to go on: tensors of the acting state, and facts for JSON."""
+        """Return the state for a checkpoint: tensors of unfinished trajectories, and facts for JSON.
+
+        Args:
+            acting: Include the tensors.
+        """
 
     def restore(self, acting: Mapping[str, Any] | None, facts: Mapping[str, Any]) -> None:
-        """Go on from a stored state."""
+        """Restore the state from a checkpoint."""
 
     def collect(self, tick: Tick) -> None:
-        """Do what comes before the updates of a round."""
+        """Collect the steps of a round, before its updates."""
 
-    def fault(self) -> None:
-        """Store what can be stored after an environment has failed."""
+    def after_fault(self) -> None:
+        """Store the trajectories that ended before an environment failed."""
 
     def wait_for_data(self, rounds: int, slots: int, update: int) -> bool:
-        """Wait until the learner may go on; return whether there is anything to learn from.
+        """Wait until the learner may use its next update slot; return whether there is data to sample.
 
         Args:
             rounds: Rounds done.
-            slots: Slots of the present round done; see
+            slots: Update slots of this round done; see
                 :class:`amago_core.running.processes.rate_limit.RateLimiter`.
             update: Updates done.
         """
 
     def after_update(self, rounds: int, slots: int, update: int) -> None:
-        """Called after every update and passed slot, and before the first one."""
+        """Called after every update slot, and before the first one."""
 
     def metrics(self) -> Metrics:
-        """Return what a round's metrics say of the trajectories that ended since last asked."""
+        """Return metrics of the trajectories that ended since the last call."""
 
     def evict(self, oldest: int) -> None:
-        """Remove from the disk what no kept checkpoint can sample.
+        """Delete the trajectories that no kept checkpoint can sample.
 
         Args:
             oldest: Trajectories that were stored at the oldest kept checkpoint.
@@ -84,7 +92,7 @@ class ExperienceSource(Protocol):
 
 
 class NoExperience:
-    """Steps no environment and stores nothing."""
+    """No experience: the learner has only its dataset."""
 
     def __init__(self) -> None:
         self.replay = None
@@ -92,7 +100,7 @@ class NoExperience:
         self.limit: int | None = 0
 
     def begin(self) -> None:
-        """Nothing to begin."""
+        """Nothing to start."""
 
     def state(self, *, acting: bool) -> tuple[TensorTree | None, dict[str, Any]]:
         """Return nothing."""
@@ -104,22 +112,22 @@ class NoExperience:
     def collect(self, tick: Tick) -> None:
         """Nothing to collect."""
 
-    def fault(self) -> None:
+    def after_fault(self) -> None:
         """Nothing to store."""
 
     def wait_for_data(self, rounds: int, slots: int, update: int) -> bool:
-        """Return that there is something to learn from: the dataset."""
+        """Return True: the dataset can always be sampled."""
         return True
 
     def after_update(self, rounds: int, slots: int, update: int) -> None:
-        """Nobody waits for the learner."""
+        """Nothing waits for the learner."""
 
     def metrics(self) -> Metrics:
-        """Return no numbers: no trajectory ends."""
+        """Return metrics without values: no trajectory ends."""
         return {"return": None, "success": None, "length": None}
 
     def evict(self, oldest: int) -> None:
-        """Nothing to remove."""
+        """Nothing to delete."""
 
     def close(self) -> None:
         """Nothing to close."""

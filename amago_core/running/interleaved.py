@@ -1,4 +1,4 @@
-"""Collecting and learning by turns, in one process, or in several that learn together."""
+"""Interleaved training: collect, then learn, in one process or in the ranks of torchrun."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def train_interleaved(
     resume: bool,
     ranks: int = 1,
 ) -> Result:
-    """Train in this process, and in the others that torchrun has started where ``ranks`` is above 1."""
+    """Train by collecting and learning in turn; with ``ranks`` above 1, as one rank of torchrun."""
     with process_group(ranks) as rank, ExitStack() as held:
         if ranks > 1 and rank == 0:
             held.callback(stop_ranks)
@@ -67,13 +67,13 @@ def train_interleaved(
         loop.prepare(resume)
         if ranks > 1:
             start_ranks()
-        return loop.go(resume, Interruption)
+        return loop.run(resume, Interruption)
 
 
 def compose_run(
     spec: RunSpec, folder: RunDir, environment: MakeEnvironment | None, resume: bool, threads: int
 ) -> tuple[Composition, WeightTransfer | None]:
-    """Set this process up for learning and build the parts of a run."""
+    """Set threads and seed of the learner's process; build its parts, with any transferred weights."""
     keep_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(spec.seed)
@@ -85,7 +85,7 @@ def compose_run(
 def sync_experience(
     spec: RunSpec, folder: RunDir, parts: Composition, note: Callable[[str], None]
 ) -> ExperienceSource:
-    """Return what collects in this process, by turns with learning; nothing where no step is taken."""
+    """Return a collector in this process; :class:`NoExperience` if the spec takes no steps."""
     if not spec.training.steps_per_round:
         return NoExperience()
     return SyncExperience(spec, folder, parts, note)

@@ -1,4 +1,4 @@
-"""The rounds of a run: experience, updates, evaluation, checkpoints, records."""
+"""The training loop: each round collects, updates, evaluates and saves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from amago_core.acting.evaluation_result import Evaluation
 from amago_core.acting.evaluator import Evaluator
-from amago_core.compose.collector import environments_of
+from amago_core.compose.make_collector import environments_of
 from amago_core.environments import EnvironmentFault
 from amago_core.learning.learner import DivergedError
 from amago_core.learning.loader import make_loader
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 
 class TrainingLoop:
-    """Runs the rounds of a spec.
+    """The training loop of a run: collect, update, evaluate, save, round after round.
 
     Args:
         spec: The resolved spec.
-        folder: Where everything is stored.
+        folder: The run's folder.
         parts: The composed parts.
         experience: Where trajectories come from.
         reporter: Shows progress.
-        transfer: Weights that the agent took from another run; None if it has weights of its own.
-        before_updates: Called before the updates of a round with their number and with how many
-            trajectories count as stored (None for all), so that other ranks take part.
+        transfer: The transfer of weights from another run (``init_from``); None without one.
+        before_updates: Called with the number of updates and the experience's ``limit`` before the
+            updates of a round; tells the other data-parallel ranks to join.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TrainingLoop:
         self._loader: Loader | None = None
 
     def close(self) -> None:
-        """Close the environments and end what draws batches ahead."""
+        """Close the loader, which prefetches batches, and the environments."""
         if self._loader is not None:
             self._loader.close()
         self.experience.close()
@@ -76,7 +76,10 @@ class TrainingLoop:
             self.evaluator.close()
 
     def prepare(self, resume: bool) -> None:
-        """Bring everything to where the first or next round begins; write nothing before it fits."""
+        """Restore the newest checkpoint or start the run; then make the loader of batches.
+
+        A checkpoint that does not fit raises before anything is written.
+        """
         if not (resume and self.state.restore()):
             self._report_transfer()
             self.state.begin()
@@ -90,19 +93,20 @@ class TrainingLoop:
             device=self.parts.agent.device,
             note=self.reporter.note,
         )
-        self._report_update()
+        self._after_update()
 
     def _report_transfer(self) -> None:
         if self._transfer is not None:
             self._transfer.write(self.folder.path)
             self.reporter.note(str(self._transfer))
 
-    def go(self, resume: bool, requests: Callable[[Callable[[], None]], StopRequests]) -> Result:
-        """Train until the spec says stop; plot and return what it came to.
+    def run(self, resume: bool, stop_requests: Callable[[Callable[[], None]], StopRequests]) -> Result:
+        """Train until a limit of the spec is reached or a stop is requested; return the result.
 
         Args:
-            resume: Whether this goes on with a run.
-            requests: Makes what notices a request to stop, from what announces that there is one.
+            resume: Whether this resumes a run.
+            stop_requests: Takes a callback that tells the user of a stop request; returns a context
+                manager that watches for one.
         """
         for tracker in self.trackers:
             tracker.start(self.state.round if resume else None)
@@ -110,9 +114,9 @@ class TrainingLoop:
         self.reporter.start(title, self.spec.training.rounds, self.state.round)
         self._report_data()
         try:
-            with requests(self._announce_stop) as noticed:
+            with stop_requests(self._announce_stop) as requests:
                 before = self.state.round
-                stopped, evaluation = self._rounds(noticed)
+                stopped, evaluation = self._run_rounds(requests)
         finally:
             for tracker in self.trackers:
                 tracker.finish()
@@ -120,24 +124,24 @@ class TrainingLoop:
         if evaluation is None and stopped != "interrupted":
             evaluation = self._last_evaluation()
         if self.state.round == before and stopped != "interrupted":
-            self.reporter.note(f"already complete: {self._stopped_because(stopped)}")
-        return self._conclude(stopped, evaluation)
+            self.reporter.note(f"this run is already complete: {self._stopped_because(stopped)}")
+        return self._make_result(stopped, evaluation)
 
     def _report_data(self) -> None:
-        """Say what is learned from beside the replay, and what of the spec comes to nothing."""
+        """Note the dataset that is learned from, and the options of the spec that have no effect."""
         dataset = self.parts.dataset
         if dataset is not None and self.spec.dataset is not None:
             self.reporter.note(f"learning from {self.spec.dataset.use}: {dataset.describe()}")
         for note in spec_notes(self.spec):
             self.reporter.note(note)
 
-    def _rounds(self, requests: StopRequests) -> tuple[str, Evaluation | None]:
+    def _run_rounds(self, requests: StopRequests) -> tuple[str, Evaluation | None]:
         state, every = self.state, self.spec.checkpoints.every
         evaluation = None
         self._clock.lap()
         stopped = self._reason_to_stop()
         while stopped is None:
-            evaluation = self._one_round()
+            evaluation = self._run_round()
             stopped = self._reason_to_stop()
             if stopped is None and requests.requested:
                 stopped = "interrupted"
@@ -147,7 +151,7 @@ class TrainingLoop:
 
     def _announce_stop(self) -> None:
         self.reporter.note(
-            "stopping after this round; what was learned is saved. Again to stop at once."
+            "stopping after this round and saving a checkpoint; press Ctrl-C again to stop at once"
         )
 
     def _reason_to_stop(self) -> str | None:
@@ -159,23 +163,23 @@ class TrainingLoop:
             return "seconds"
         return "rounds" if state.round >= self.spec.training.rounds else None
 
-    def _one_round(self) -> Evaluation | None:
+    def _run_round(self) -> Evaluation | None:
         state = self.state
         try:
             self.experience.collect(self.reporter.tick)
         except EnvironmentFault:
-            # Started trajectories cannot go on; the weights are those of the last round.
-            self.experience.fault()
+            # Without acting state: unfinished trajectories cannot be continued after a fault.
+            self.experience.after_fault()
             state.save(acting=False)
             self._report_saved()
             raise
-        losses = self._learn()
-        state.round, state.slot = state.round + 1, 0
-        self._report_time()
+        losses = self._update_or_save()
+        state.round, state.update_slot = state.round + 1, 0
+        self._add_time()
         evaluation, fault = self._try_to_evaluate() if self._evaluation_due() else (None, None)
         state.mean_return = None if evaluation is None else evaluation.mean_return
         state.save_if_best()
-        self._report_time()
+        self._add_time()
         self._record(self._metrics(losses, evaluation))
         if fault is not None:
             state.save()
@@ -185,18 +189,18 @@ class TrainingLoop:
 
     def _report_saved(self) -> None:
         if self.state.learner.updates:
-            self.reporter.note(f"what was trained so far is saved in {self.folder.path}")
+            self.reporter.note(f"a checkpoint of the training so far is saved in {self.folder.path}")
         else:
-            self.reporter.note(f"nothing was trained yet; --resume continues in {self.folder.path}")
+            self.reporter.note(f"no update was taken yet; --resume continues in {self.folder.path}")
 
-    def _learn(self) -> dict[str, float]:
+    def _update_or_save(self) -> dict[str, float]:
         try:
-            return self._update()
+            return self._take_updates()
         except DivergedError:
             self.state.save(acting=False)
             self.reporter.note(
-                f"the last weights that were finite are saved in {self.folder.path}; a new run with "
-                f"init_from={self.folder.path} and a lower training.learning_rate can go on from them"
+                f"the last finite weights are saved in {self.folder.path}; to use them, start "
+                f"a new run with init_from={self.folder.path} and a lower training.learning_rate"
             )
             raise
         except HaltedError:
@@ -204,13 +208,13 @@ class TrainingLoop:
             self._report_saved()
             raise
 
-    def _report_time(self) -> None:
+    def _add_time(self) -> None:
         wall, cpu = self._clock.lap()
         self.state.seconds += wall
         self.state.cpu_seconds += cpu
 
     def _evaluation_due(self) -> bool:
-        """Evaluate every so many rounds, and in the round that is going to be the last."""
+        """Whether to evaluate: every ``evaluation.every`` rounds, and in the last round."""
         every, stop = self.spec.evaluation.every, self.spec.training.stop
         last = self.state.round >= self.spec.training.rounds
         last = last or (stop.seconds is not None and self.state.seconds >= stop.seconds)
@@ -225,40 +229,40 @@ class TrainingLoop:
         except EnvironmentFault as fault:
             return None, fault
 
-    def _update(self) -> dict[str, float]:
-        """Take the round's updates; return the means of their metrics over those not skipped."""
+    def _take_updates(self) -> dict[str, float]:
+        """Take the round's updates; return their mean metrics, skipped updates left out."""
         state, count = self.state, self.spec.training.updates_per_round
         batches: Iterator[Sequence[PackedBatch]] | None = None
         sums: dict[str, torch.Tensor] = {}
-        taken = due = 0
-        while state.slot < max(1, count):
+        taken = remaining = 0
+        while state.update_slot < max(1, count):
             learner = state.learner
-            if self.experience.wait_for_data(state.round, state.slot, learner.updates) and count:
+            if self.experience.wait_for_data(state.round, state.update_slot, learner.updates) and count:
                 if batches is None:
-                    due = count - state.slot
-                    batches = self._batches(due)
+                    remaining = count - state.update_slot
+                    batches = self._batches(remaining)
                 skipped = learner.skipped
                 metrics = learner.update(*next(batches))
-                due -= 1
+                remaining -= 1
                 if learner.skipped == skipped:
                     taken += 1
                     sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
-                self.reporter.tick("updating", state.slot + 1, count)
-            state.slot += 1
-            self._report_update()
+                self.reporter.tick("updating", state.update_slot + 1, count)
+            state.update_slot += 1
+            self._after_update()
         if batches is None:
             return {}
-        if not due:
-            next(batches, None)  # Lets the loader know that the round is over.
+        if not remaining:
+            next(batches, None)  # Exhaust the iterator, so that the loader ends the round.
         means = {name: total / taken for name, total in sums.items()}
         return by_discount(means, self.spec.agent.discounts) | state.learner.report()
 
-    def _report_update(self) -> None:
+    def _after_update(self) -> None:
         state = self.state
-        self.experience.after_update(state.round, state.slot, state.learner.updates)
+        self.experience.after_update(state.round, state.update_slot, state.learner.updates)
 
     def _batches(self, count: int) -> Iterator[Sequence[PackedBatch]]:
-        """Return what the next updates learn from: ``accumulate`` batches each."""
+        """Iterate over the batches of the next updates: ``training.accumulate`` for each."""
         if self._before_updates is not None:
             self._before_updates(count, self.experience.limit)
         loader = cast("Loader", self._loader)
@@ -271,7 +275,7 @@ class TrainingLoop:
 
     def _metrics(self, losses: Mapping[str, float], evaluation: Evaluation | None) -> Metrics:
         state, experience = self.state, self.experience
-        of_trajectories = experience.metrics()
+        episode_metrics = experience.metrics()
         metrics: Metrics = {
             "round": state.round,
             "update": state.learner.updates,
@@ -280,7 +284,7 @@ class TrainingLoop:
             "seconds": round(state.seconds, 3),
             "cpu_seconds": round(state.cpu_seconds + experience.cpu_seconds, 3),
             "peak_bytes": peak_memory(),
-            **of_trajectories,
+            **episode_metrics,
             "skipped": state.learner.skipped,
             "learning_rate": state.learner.learning_rate,
         }
@@ -294,7 +298,7 @@ class TrainingLoop:
                 metrics[f"eval/success/{task.name}"] = task.success
         return metrics
 
-    def _conclude(self, stopped: str, evaluation: Evaluation | None) -> Result:
+    def _make_result(self, stopped: str, evaluation: Evaluation | None) -> Result:
         from amago_core.run_folder.plots import plot_run
 
         if evaluation is not None:
@@ -314,12 +318,12 @@ class TrainingLoop:
     def _stopped_because(self, stopped: str) -> str:
         training = self.spec.training
         if stopped == "rounds":
-            return f"training.rounds={training.rounds} is reached; a larger one goes on"
+            return f"training.rounds={training.rounds} is reached; raise it to continue"
         limit = training.stop.return_ if stopped == "return" else training.stop.seconds
-        return f"training.stop.{stopped}={limit:g} is reached; null or a larger one goes on"
+        return f"training.stop.{stopped}={limit:g} is reached; raise it, or set it to null, to continue"
 
     def _last_evaluation(self) -> Evaluation | None:
-        """Return what the last round came to; evaluate anew only if that was never or over-written."""
+        """Return the stored evaluation of the last round; evaluate again if missing or stale."""
         stored = self.folder.read_evaluation()
         if stored is not None and stored.mean_return == self.state.mean_return:
             return stored
@@ -327,7 +331,7 @@ class TrainingLoop:
 
 
 class _Stopwatch:
-    """Wall and processor seconds since it was last asked."""
+    """Wall and processor seconds between calls of :meth:`lap`."""
 
     def __init__(self) -> None:
         self._before = (0.0, 0.0)
@@ -340,7 +344,7 @@ class _Stopwatch:
 
 
 def _make_evaluator(spec: RunSpec, parts: Composition, note: Callable[[str], None]) -> Evaluator | None:
-    """Return what evaluates; None where there is no environment to evaluate in."""
+    """Return the evaluator; None if there is no environment to evaluate in."""
     task = parts.evaluation_task
     if task is None:
         return None
@@ -358,12 +362,12 @@ def _make_evaluator(spec: RunSpec, parts: Composition, note: Callable[[str], Non
 
 
 def by_discount(metrics: Mapping[str, torch.Tensor], discounts: Sequence[float]) -> dict[str, float]:
-    """Return metrics as numbers; one per discount gets the discount behind its name: ``q/0.99``."""
+    """Return metrics as numbers; a metric per discount is named with it: ``q/0.99``."""
     numbers: dict[str, float] = {}
     for name, metric in metrics.items():
         if metric.dim() == 0:
             numbers[name] = float(metric)
         else:
-            of_discount = zip(discounts, metric.tolist(), strict=True)
-            numbers |= {f"{name}/{discount:g}": number for discount, number in of_discount}
+            pairs = zip(discounts, metric.tolist(), strict=True)
+            numbers |= {f"{name}/{discount:g}": number for discount, number in pairs}
     return numbers

@@ -1,4 +1,4 @@
-"""What a person sees while a run is going on."""
+"""Progress reporters: a live display on a terminal, or lines for a log."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PLAIN_SECONDS = 10.0
 
 
 class Reporter(Protocol):
-    """Shows how a run is getting on."""
+    """Shows the progress of a run."""
 
     def start(self, title: str, rounds: int, done: int) -> None:
-        """Called once, before the first round."""
+        """Called once, before the first round; ``done`` rounds of an earlier training are done."""
 
     def tick(self, phase: str, done: int, total: int) -> None:
-        """Called often within a round."""
+        """Called often within a round: ``done`` of ``total`` in a phase such as ``updating``."""
 
     def round(self, metrics: Mapping[str, Any]) -> None:
         """Called with the metrics of each round."""
@@ -42,7 +42,7 @@ def make_reporter() -> Reporter:
 
 
 class SilentReporter:
-    """Nothing: for processes beside the one that reports."""
+    """A reporter that shows nothing, for data-parallel ranks other than 0."""
 
     def start(self, title: str, rounds: int, done: int) -> None:
         """Show nothing."""
@@ -57,11 +57,11 @@ class SilentReporter:
         """Show nothing."""
 
     def finish(self) -> None:
-        """Nothing to take down."""
+        """Nothing to close."""
 
 
 class PlainReporter:
-    """Lines for a log: every evaluation, and otherwise one every ten seconds."""
+    """A reporter of log lines: every evaluation, and otherwise one line every ten seconds."""
 
     def __init__(self) -> None:
         self._last_line = 0.0
@@ -69,16 +69,16 @@ class PlainReporter:
         self._rates = _Rates()
 
     def start(self, title: str, rounds: int, done: int) -> None:
-        """Print what is being trained."""
+        """Print the title and the rounds."""
         self._rounds = rounds
         self._print(f"training {title}, round {done} of {rounds} done")
 
     def tick(self, phase: str, done: int, total: int) -> None:
-        """Show nothing; a log has no use for it."""
+        """Show nothing: too frequent for a log."""
 
     def round(self, metrics: Mapping[str, Any]) -> None:
         """Print a line if it is time for one."""
-        self._rates.see(metrics)
+        self._rates.update(metrics)
         now = time.monotonic()
         due = now - self._last_line >= _PLAIN_SECONDS
         if due or "eval/return" in metrics or metrics["round"] == self._rounds:
@@ -90,14 +90,14 @@ class PlainReporter:
         self._print(text)
 
     def finish(self) -> None:
-        """Nothing to take down."""
+        """Nothing to close."""
 
     def _print(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
 class LiveReporter:
-    """Two bars, for the rounds and for what a round is doing, over the numbers of the last round.
+    """A live display: progress bars of the run and of the round's phase, over the last round's metrics.
 
     Evaluations stay in the scrollback; other rounds replace one another.
     """
@@ -127,7 +127,7 @@ class LiveReporter:
 
     def round(self, metrics: Mapping[str, Any]) -> None:
         """Move the first bar and show the numbers."""
-        self._rates.see(metrics)
+        self._rates.update(metrics)
         line = f"round {metrics['round']:>4}  {summary(metrics, self._rates)}"
         self._progress.update(self._rounds, completed=metrics["round"])
         self._numbers.plain = line
@@ -139,19 +139,19 @@ class LiveReporter:
         self._console.print(text, markup=False, highlight=False)
 
     def finish(self) -> None:
-        """Take the bars down."""
+        """Stop the live display."""
         self._live.stop()
 
 
 class _Rates:
-    """Updates and steps per second since the last round seen."""
+    """Updates and steps per second between the last two rounds."""
 
     def __init__(self) -> None:
         self._before: Mapping[str, Any] | None = None
         self._texts = {"update": "", "env_steps": ""}
 
-    def see(self, metrics: Mapping[str, Any]) -> None:
-        # A learner that was started again has gone back.
+    def update(self, metrics: Mapping[str, Any]) -> None:
+        # A restarted learner repeats rounds since its last checkpoint.
         if self._before is not None and self._before["round"] < metrics["round"]:
             seconds = max(metrics["seconds"] - self._before["seconds"], 1e-9)
             for name in self._texts:
@@ -163,7 +163,7 @@ class _Rates:
 
 
 def summary(metrics: Mapping[str, Any], rates: _Rates) -> str:
-    """Return the numbers of a round on one line."""
+    """Return the main metrics of a round on one line."""
     shown = [
         _field("return", metrics["return"], "{:.3g}"),
         _field("success", metrics["success"], "{:.2f}"),

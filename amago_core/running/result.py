@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to.
+    """The result of a training run.
 
     Args:
-        run: Its folder.
-        evaluation: Of the last round; None if the run was interrupted before it was evaluated, or has
-            no environment to be evaluated in.
-        updates: Updates, skipped ones included.
+        run: The run's folder.
+        evaluation: Of the last round; None if the run was interrupted before its evaluation, or has no
+            environment to evaluate in.
+        updates: Updates of the learner, skipped ones included.
         env_steps: Steps of all environments together.
-        seconds: Wall time of all rounds, those before a resume included.
-        cpu_seconds: Processor time of the same.
-        peak_bytes: Most memory the process that learns held.
-        stopped: Why it ended: ``rounds``, ``seconds``, ``return`` or ``interrupted``.
+        seconds: Wall time of all rounds, including those before a resume.
+        cpu_seconds: Processor time of all processes in these rounds.
+        peak_bytes: Peak memory of the learner's process.
+        stopped: Why the run ended: ``rounds``, ``seconds``, ``return`` or ``interrupted``.
     """
 
     run: Path

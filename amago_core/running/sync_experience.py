@@ -1,4 +1,4 @@
-"""Experience that the learner's own process collects, round by round: exact and repeatable."""
+"""Synchronous experience: collected in the learner's process, so that a run is bit-exact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from amago_core.acting.episode_stats import episode_metrics
 from amago_core.acting.task_seeds import TaskSeeds
-from amago_core.compose.collector import TRAINING_STREAM, make_collector
+from amago_core.compose.make_collector import TRAINING_STREAM, make_collector
 from amago_core.replay import Replay, ReplayWriter
 from amago_core.running.experience import open_replay
 
@@ -26,11 +26,11 @@ _CHUNK = 32
 
 
 class SyncExperience:
-    """A collector, a writer and a replay in one process.
+    """A collector, a replay writer and a replay in the learner's process.
 
     Args:
         spec: The resolved spec.
-        folder: Of the run.
+        folder: The run's folder.
         parts: The composed parts.
         note: Shows one sentence to the user.
     """
@@ -40,10 +40,11 @@ class SyncExperience:
     def __init__(
         self, spec: RunSpec, folder: RunDir, parts: Composition, note: Callable[[str], None]
     ) -> None:
-        self._spec, self._folder, self._name, self._note = spec, folder, parts.task.name, note
+        self._spec, self._folder, self._environment_name = spec, folder, parts.task.name
+        self._note = note
         self._has_dataset = parts.dataset is not None
         self.cpu_seconds = 0.0
-        assert parts.exploration is not None, "collecting explores"
+        assert parts.exploration is not None, "a collector needs exploration"
         count = spec.collector.environments
         self.collector = make_collector(
             spec,
@@ -54,7 +55,7 @@ class SyncExperience:
             [spec.seed, TRAINING_STREAM],
             note,
         )
-        self._outcomes: list[EpisodeStats] = []
+        self._episodes: list[EpisodeStats] = []
         self._update = 0
 
     @property
@@ -68,7 +69,7 @@ class SyncExperience:
         return self.writer.stored
 
     def begin(self) -> None:
-        """Set aside what an earlier run may have stored, and begin a task in every environment."""
+        """Set aside trajectories of an earlier run, and start a task in every environment."""
         self._open_replay(0)
         self.collector.start()
 
@@ -78,24 +79,25 @@ class SyncExperience:
         return (acted if acting else None), {"collector": facts}
 
     def restore(self, acting: Mapping[str, Any] | None, facts: Mapping[str, Any]) -> None:
-        """Bring replay, environments and acting state back to where they were."""
+        """Restore replay, environments and acting state from a checkpoint."""
         self._open_replay(facts["stored"])
         missing = self.replay.missing(facts["stored"])
         if missing:
             self._note(
-                f"{missing} of the trajectories that this checkpoint samples from are gone from "
-                f"{self._folder.replay}: the run goes on without them and is not bit-exact"
+                f"{missing} of the trajectories that this checkpoint samples from are missing from "
+                f"{self._folder.replay}: the run continues without them and is not bit-exact"
             )
         if acting is None:
             self.collector.restart(facts["collector"])
         elif not self.collector.load_state(acting, facts["collector"]):
             self._note(
-                f"environment {self._name} did not replay to where it was: it is not "
-                "reproducible from its seed, so new trajectories begin and this run is not bit-exact"
+                f"environment {self._environment_name} did not replay to its state at the checkpoint: "
+                "it is not reproducible from its seed, so new trajectories start and this run is not "
+                "bit-exact"
             )
 
     def _open_replay(self, stored: int) -> None:
-        """Open the replay as of the time when it held ``stored`` trajectories; set later ones aside."""
+        """Open the replay with its first ``stored`` trajectories; set later ones aside."""
         open_replay(self._spec, self._folder, self._note).set_aside(after=stored)
         self.writer = ReplayWriter(self._folder.replay)
         self.replay: Replay = open_replay(self._spec, self._folder, self._note)
@@ -105,7 +107,7 @@ class SyncExperience:
         steps, done = self._spec.training.steps_per_round, 0
         while done < steps:
             chunk = min(_CHUNK, steps - done)
-            self.collector.run(chunk, self.writer.append, self._outcomes)
+            self.collector.run(chunk, self.writer.append, self._episodes)
             done += chunk
             tick("collecting", done, steps)
         self._flush()
@@ -114,38 +116,38 @@ class SyncExperience:
         self.writer.flush(self._update)
         self.replay.refresh()
         self.limit = self.replay.stored
-        self._anything = self._has_dataset or bool(len(self.replay.view(self.limit)))
+        self._has_data = self._has_dataset or bool(len(self.replay.view(self.limit)))
 
-    def fault(self) -> None:
-        """Store what had ended before an environment failed."""
+    def after_fault(self) -> None:
+        """Store the trajectories that ended before an environment failed."""
         self.writer.flush(self._update)
         self.replay.refresh()
 
     def wait_for_data(self, rounds: int, slots: int, update: int) -> bool:
-        """Return whether there is anything to learn from; say so once if there is not."""
-        if not self._anything and rounds == 0 and slots == 0 and self._spec.training.updates_per_round:
+        """Return whether there is data to sample; note once if there is not."""
+        if not self._has_data and rounds == 0 and slots == 0 and self._spec.training.updates_per_round:
             self._note(
                 f"no trajectory has ended in {self.collector.steps:,} steps of each environment: "
                 "there is nothing to learn from until a task ends"
             )
-        return self._anything
+        return self._has_data
 
     def after_update(self, rounds: int, slots: int, update: int) -> None:
-        """Remember under which update the next trajectories are stored."""
+        """Remember the update, which names the next shard."""
         self._update = update
 
     def metrics(self) -> Metrics:
-        """Return how the trajectories of the round went."""
-        outcomes, self._outcomes = self._outcomes, []
+        """Return metrics of the trajectories that ended in this round."""
+        episodes, self._episodes = self._episodes, []
         return {
-            **episode_metrics(outcomes),
+            **episode_metrics(episodes),
             "dropped": self.collector.dropped,
             "restarts": self.collector.restarts,
             "quarantined": self.replay.quarantined,
         }
 
     def evict(self, oldest: int) -> None:
-        """Remove what lies before all that the oldest kept checkpoint can sample."""
+        """Delete the trajectories that are older than all that a kept checkpoint can sample."""
         self.replay.evict(before=self.replay.visible(oldest).start)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Several processes that learn together: rank 0 leads, the others take part in its updates.
+"""Data-parallel training under torchrun: rank 0 runs the training loop, all ranks share its updates.
 
-Started by torchrun. Rank 0 owns the run's folder, collects, evaluates, saves and reports. Before the
-updates of a round it tells the others how many there are and which trajectories count as stored; then
-every rank draws the same batches, learns from its share of them, and gradients are added up.
+Rank 0 owns the run's folder, collects, evaluates, saves and reports. Before the updates of a round it
+broadcasts how many there are and how many trajectories count as stored. Then every rank draws the
+same batches and learns from its share of them, and gradients are summed over the ranks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 COLLECTIVE_TIMEOUT = timedelta(days=7)
-"""The others wait while rank 0 collects and evaluates, which may take any time."""
+"""Long, because the other ranks wait in a collective while rank 0 collects and evaluates."""
 
 _BEGIN, _UPDATE, _STOP = 0, 1, 2
 
@@ -38,16 +38,16 @@ _NO_LIMIT = -1
 
 @contextmanager
 def process_group(ranks: int) -> Iterator[int]:
-    """Join the processes that learn together; give this one's rank.
+    """Join the data-parallel process group; yield this process's rank.
 
     Args:
-        ranks: How many there are; with 1 there is nobody to join.
+        ranks: Number of processes; with 1 there is no group to join.
     """
     if ranks == 1:
         yield 0
         return
-    # This module keeps the process group of the moment it is imported as its functions' default. torch
-    # imports it with the first optimiser: the group's threads would then outlive its end.
+    # This module stores the current process group as a default argument when it is imported. torch
+    # imports it with the first optimizer; imported then, it would keep the group's threads alive.
     import torch.distributed.nn.functional
 
     if torch.cuda.is_available():
@@ -66,44 +66,44 @@ def _send_command(command: int, updates: int = 0, limit: int = 0) -> None:
 
 
 def _receive_command() -> tuple[int, int, int]:
-    told = torch.zeros(3, dtype=torch.int64)
-    dist.broadcast(told, src=0)
-    command, updates, limit = told.tolist()
+    message = torch.zeros(3, dtype=torch.int64)
+    dist.broadcast(message, src=0)
+    command, updates, limit = message.tolist()
     return command, updates, limit
 
 
 def announce_updates(updates: int, limit: int | None) -> None:
-    """Have the other ranks take part in the updates of a round.
+    """Broadcast the updates of a round, so that the other ranks take part.
 
     Args:
-        updates: How many there are.
-        limit: Trajectories that count as stored; None for all.
+        updates: Their number.
+        limit: Trajectories that count as stored in this round; None for all.
     """
     _send_command(_UPDATE, updates, _NO_LIMIT if limit is None else limit)
 
 
 def start_ranks() -> None:
-    """Let the other ranks take over the newest checkpoint, which is now that of rank 0."""
+    """Let the other ranks load the newest checkpoint, which rank 0 has just restored or saved."""
     _send_command(_BEGIN)
 
 
 def stop_ranks() -> None:
-    """Let the other ranks go; those that have failed by themselves are gone already."""
+    """Stop the other ranks; ignore the error if some have failed and are gone."""
     with suppress(RuntimeError):
         _send_command(_STOP)
 
 
 def run_rank(spec: RunSpec, folder: RunDir, parts: Composition, note: Callable[[str], None]) -> int:
-    """Take part in the updates of rank 0 until it says stop; return how many there were in the run.
+    """Run a rank other than 0: take part in updates until rank 0 stops; return the run's update count.
 
     Args:
         spec: The resolved spec.
-        folder: Of the run.
+        folder: The run's folder.
         parts: The composed parts.
         note: Shows one sentence to the user.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # Rank 0 decides what they mean.
+        signal.signal(number, lambda *_: None)  # Rank 0 handles them for all ranks.
     if _receive_command()[0] == _STOP:
         return 0
     learner = Learner(parts.agent, parts.objective, spec.training, spec.running)
@@ -125,11 +125,11 @@ def run_rank(spec: RunSpec, folder: RunDir, parts: Composition, note: Callable[[
                 return learner.updates
             if replay is not None:
                 replay.refresh()
-            counted = None if limit == _NO_LIMIT else limit
-            for batches in loader.round(learner.updates, updates, counted):
+            stored = None if limit == _NO_LIMIT else limit
+            for batches in loader.round(learner.updates, updates, stored):
                 learner.update(*batches)
     except DivergedError:
-        # Rank 0 has found the same, and saves and says it; it says stop in closing.
+        # Rank 0 has raised the same error; it saves, reports, and sends stop when it closes.
         _receive_command()
         return learner.updates
     finally:
@@ -139,7 +139,7 @@ def run_rank(spec: RunSpec, folder: RunDir, parts: Composition, note: Callable[[
 def _load_checkpoint(folder: RunDir, parts: Composition, learner: Learner) -> None:
     store = CheckpointStore(folder.checkpoints, keep=1)
     checkpoint, _ = store.find_latest()
-    assert checkpoint is not None, "rank 0 has saved before it says begin"
+    assert checkpoint is not None, "rank 0 saves a checkpoint before it sends begin"
     tensors, facts = store.load(checkpoint)
     parts.agent.load_state_dict(tensors["model"])
     learner.load_state(tensors["learner"], facts["learner"])

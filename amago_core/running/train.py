@@ -1,4 +1,4 @@
-"""Training an agent from a spec: the one function, and what it returns."""
+"""Train an agent from a spec: the entry point :func:`train`."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def train(
     Nothing is written until the spec is valid and all its parts are built and fit together.
 
     Args:
-        spec: A YAML file, its content, or a finished spec.
-        overrides: Changes to a file or its content, such as ``agent.backbone=gru``.
-        environment: Makes a local environment, in place of the spec's.
+        spec: A YAML file, its content as a mapping, or a :class:`RunSpec`.
+        overrides: Changes to a file or mapping, such as ``agent.backbone=gru``.
+        environment: Function that makes an environment, in place of the spec's.
         run: Folder of the run; by default ``runs/<name>``.
-        resume: Go on with the run in that folder.
+        resume: Resume the run in that folder.
         reporter: Shows progress; by default on the terminal.
 
     Raises:
-        AmagoError: Whatever is wrong with the spec, the folder or the environment.
+        AmagoError: If the spec, the folder or the environment has a problem.
     """
     from amago_core.spec import RunSpec, load_spec
 
@@ -52,7 +52,7 @@ def train(
     elif overrides:
         raise SpecError("overrides change a file or a mapping; this spec is finished already.")
     if environment is not None:
-        spec = spec.model_copy(update={"environment": None})  # What the run's folder should say.
+        spec = spec.model_copy(update={"environment": None})  # As stored in the run's folder.
     folder = RunDir(run_folder(spec, run))
     rank, ranks = ranks_of_torchrun()
     reporter = reporter or (make_reporter() if rank == 0 else SilentReporter())

@@ -1,6 +1,6 @@
-"""The spec of a run: its schema, and the way from a file and overrides to a validated object.
+"""Spec of a run: schema, YAML files, overrides, merging and validation.
 
-Nothing here imports torch: a spec is checked on a machine that could never run it.
+Nothing here imports torch, so that a spec is checked fast, also on a machine without a GPU stack.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a spec is made of, and in what two of them differ."""
+"""Diff of two specs, and the list of a spec's parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parts_of(spec: RunSpec) -> Iterator[Part[Any]]:
 
 
 def differences(before: RunSpec, after: RunSpec) -> list[str]:
-    """Return a line ``key: before -> after`` for everything in which two specs differ."""
+    """Return a line ``key: before -> after`` for every key in which two specs differ."""
     old, new = dict(_flat(dump_spec(before), ())), dict(_flat(dump_spec(after), ()))
     keys = [*old, *(key for key in new if key not in old)]
     return [

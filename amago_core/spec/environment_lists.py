@@ -1,4 +1,4 @@
-"""A list where one environment belongs stands for a mixture of those it lists.
+"""Lists of environments in a spec: shorthand for the environment ``mixture``.
 
 ``environment: [t-maze, bandit]`` is ``environment: {use: mixture, tasks: [t-maze, bandit]}``, and
 ``environment.0.length=4`` is ``environment.tasks.0.length=4``.
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from amago_core.spec.merge import TASKS, Layer, own_copies
+from amago_core.spec.merge import TASKS, Layer, copy_references
 from amago_core.spec.paths import Path, follow
 from amago_core.spec.problems import Problem
 from amago_core.spec.schema import RunSpec
@@ -24,45 +24,47 @@ _KIND, _MIXTURE = "environment", "mixture"
 def expand_environment_list(
     layer: Layer, below: dict[str, Any], catalog: Catalog
 ) -> tuple[Layer, list[Problem]]:
-    """Return what a layer says with every list of environments written as a mixture.
+    """Return a layer in which every list of environments is replaced by a mixture.
 
     Args:
-        layer: As it was written.
-        below: What earlier layers say.
-        catalog: Where the mixture is found.
+        layer: The layer as it was written.
+        below: The merged earlier layers, whose mixtures an override may index.
+        catalog: Where the mixture is looked up.
 
     Returns:
-        The layer, and a problem for each list if there is no mixture.
+        The layer, and a problem for each list if no mixture is installed.
     """
     problems = []
-    for place in _environments(SchemaNode(RunSpec)):
-        said = follow(layer.says, place)
-        if isinstance(said, list | tuple):
+    for path in _environment_paths(SchemaNode(RunSpec)):
+        written = follow(layer.says, path)
+        if isinstance(written, list | tuple):
             try:
                 catalog.find(_KIND, _MIXTURE)
             except CatalogError as error:
                 text = f"a list of environments is a mixture of them: {error}"
-                problems.append(Problem(place, text, layer.origin))
-                layer = replace(layer, says=_without(layer.says, place))
+                problems.append(Problem(path, text, layer.origin))
+                layer = replace(layer, says=_without(layer.says, path))
                 continue
-            layer = _rewritten(layer, place, {"use": _MIXTURE, TASKS: list(said)})
-        elif _counts(said) and _is_mixture(follow(own_copies(below, layer.path), place), catalog):
-            layer = _rewritten(layer, place, {TASKS: said})
+            layer = _with_mixture(layer, path, {"use": _MIXTURE, TASKS: list(written)})
+        elif _has_indices(written) and _is_mixture(
+            follow(copy_references(below, layer.path), path), catalog
+        ):
+            layer = _with_mixture(layer, path, {TASKS: written})
     return layer, problems
 
 
-def _environments(place: SchemaNode) -> Iterator[Path]:
-    """Yield the paths at which the schema wants an environment."""
-    for key, child in schema_nodes(place.section).items() if place.section is not None else ():
+def _environment_paths(node: SchemaNode) -> Iterator[Path]:
+    """Yield the paths at which the schema has an environment."""
+    for key, child in schema_nodes(node.section).items() if node.section is not None else ():
         if child.kind == _KIND:
             yield (key,)
-        for path in _environments(child):
+        for path in _environment_paths(child):
             yield (key, *path)
 
 
-def _counts(said: Any) -> bool:
-    """Say whether keys are indices of a list: what an override of one item looks like."""
-    return isinstance(said, Mapping) and bool(said) and all(str(key).isdigit() for key in said)
+def _has_indices(written: Any) -> bool:
+    """Return whether all keys are list indices, as in an override of one item."""
+    return isinstance(written, Mapping) and bool(written) and all(str(key).isdigit() for key in written)
 
 
 def _is_mixture(part: Any, catalog: Catalog) -> bool:
@@ -75,12 +77,13 @@ def _is_mixture(part: Any, catalog: Catalog) -> bool:
         return False
 
 
-def _rewritten(layer: Layer, place: Path, value: dict[str, Any]) -> Layer:
-    path = layer.path
-    if path[: len(place)] == place and len(path) > len(place):
-        path = (*path[: len(place)], TASKS, *path[len(place) :])
-    says = _with(layer.says, place, value)
-    return replace(layer, says=says, path=path, listed=(*layer.listed, place))
+def _with_mixture(layer: Layer, path: Path, value: dict[str, Any]) -> Layer:
+    """Return a layer that writes ``value`` at ``path``, and has an override of an item go to TASKS."""
+    target, depth = layer.path, len(path)
+    if target[:depth] == path and len(target) > depth:
+        target = (*target[:depth], TASKS, *target[depth:])
+    says = _with(layer.says, path, value)
+    return replace(layer, says=says, path=target, listed=(*layer.listed, path))
 
 
 def _with(says: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:

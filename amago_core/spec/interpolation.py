@@ -1,7 +1,7 @@
-"""``${key.path}``: a value that stands for what another key says. Nothing else is looked up.
+"""Interpolation: ``${key.path}`` is replaced by the value of another key.
 
-OmegaConf's resolvers, ``${name:argument}``, are refused: they reach out of the spec, into the
-environment's variables for instance, and the resolved spec of a run is meant to be shown.
+OmegaConf's resolvers, ``${name:argument}``, are refused: they read from outside the spec, for instance
+environment variables with secrets, and the resolved spec of a run is stored and printed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _RESOLVER = re.compile(r"\$\{[^}]*:")
 
 
 def resolve(written: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """Replace every interpolation by what it stands for.
+    """Replace every interpolation by the value it refers to.
 
     Returns:
         The resolved spec, without the values that have a problem, and those problems.
     """
-    problems = [problem for path, text in _texts(written, ()) for problem in _refused(path, text)]
+    problems = [problem for path, text in _texts(written, ()) for problem in _forbidden(path, text)]
     for problem in problems:
         _remove(written, problem.path)
-    # Only now: looking up a mapping looks up everything in it.
+    # Only after the resolvers are removed: looking up a mapping resolves everything in it.
     config = OmegaConf.create(written)
     for path, text in list(_texts(written, ())):
         if "${" not in text:
@@ -53,23 +53,28 @@ def _texts(node: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _texts(value, (*path, index))
 
 
-def _refused(path: Path, text: str) -> Iterator[Problem]:
+def _forbidden(path: Path, text: str) -> Iterator[Problem]:
     if text == "???":
-        yield Problem(path, "'???' leaves the value open; write one")
+        yield Problem(path, "'???' is a placeholder; write a value")
     if _RESOLVER.search(text):
-        yield Problem(path, f"'{text}' calls a resolver. Only other keys can be named: '${{key.path}}'")
+        yield Problem(
+            path,
+            f"'{text}' calls a resolver. Only references to other keys are allowed: '${{key.path}}'",
+        )
 
 
 def _value(config: Any, path: Path, text: str) -> Any:
     try:
         value = _lookup(config, path)
     except InterpolationKeyError:
-        return Problem(path, f"'{text}' names a key where nothing is written")
+        return Problem(path, f"'{text}' refers to a key that is not set")
     except (OmegaConfBaseException, RecursionError) as error:
-        lines = str(error).strip().splitlines() or ["it leads back to itself"]
+        lines = str(error).strip().splitlines() or ["it refers to itself"]
         return Problem(path, f"'{text}' cannot be resolved: {lines[0]}")
     if any("${" in leaf for _, leaf in _texts(value, ())):
-        return Problem(path, f"'{text}' still holds '${{', which is kept for naming other keys")
+        return Problem(
+            path, f"'{text}' still holds '${{', which is reserved for references to other keys"
+        )
     return value
 
 
@@ -90,7 +95,7 @@ def _remove(node: Any, path: Path) -> None:
     for key in path[:-1]:
         node = node[key]
     if isinstance(node, list):
-        # Later items keep their places.
+        # Later items keep their indices.
         node[int(path[-1])] = None
     else:
         del node[path[-1]]

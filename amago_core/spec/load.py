@@ -1,4 +1,4 @@
-"""From what was written to a validated spec: read, merge, resolve, validate, report everything."""
+"""Loading a spec: read, merge overrides, resolve interpolations, validate, report all problems."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from amago_core.spec.schema import RunSpec
 from amago_core.spec.yaml_files import read_file
 from amago_registry.catalog import Catalog, installed
 
-_NAME = str(RunSpec.model_fields["name"].default)
+_DEFAULT_NAME = str(RunSpec.model_fields["name"].default)
 
-_NOTHING = object()
+_MISSING = object()
 
 
 def load_spec(
@@ -41,9 +41,9 @@ def load_spec(
     Args:
         source: A YAML file, or its content as a mapping.
         overrides: ``key.path=value`` each, the value in YAML; later ones win.
-        local_environment: Whether the caller supplies the environment, so that the spec need not.
-        stored: Whether this is the spec in a run's folder, whose old key names are not worth a word.
-        catalog: Where parts are found; by default what is installed.
+        local_environment: Whether the caller passes an environment; the spec then needs none.
+        stored: Whether this is the spec in a run's folder; old key names in it are not logged.
+        catalog: Where parts are looked up; by default the installed plugins.
 
     Raises:
         SpecError: If the spec cannot be used; the text lists every problem with its key and origin.
@@ -51,38 +51,41 @@ def load_spec(
     catalog = installed() if catalog is None else catalog
     title, name, first = _first_layer(source)
     layers, written, problems, renamed = _stack([defaults(name), first], overrides, catalog)
+    log_once(title, {old: new for old, (new, layer) in renamed.items() if layer or not stored})
     written, unresolved = resolve(written)
     if written.get("name") is None:
         written["name"] = name
     problems += [_with_origin(problem, layers) for problem in unresolved]
     spec, invalid = _validate(written, catalog)
-    problems += [_with_origin(problem, layers) for problem in _news(invalid, unresolved)]
+    problems += [_with_origin(problem, layers) for problem in _new_problems(invalid, unresolved)]
     given = local_environment or any(written.get(key) is not None for key in ("environment", "dataset"))
     if not given:
-        problems += [] if _about(problems, "environment") else [_no_environment()]
+        problems += [] if _mention(problems, "environment") else [_no_environment()]
     if spec is None or problems:
         raise SpecError(report(title, problems))
-    if not stored:
-        log_once(title, renamed)
     return spec
 
 
 def _first_layer(source: str | Path | Mapping[str, Any]) -> tuple[str, str, Layer]:
-    """Return what to call the spec, the run's default name, and what the source says."""
+    """Return the spec's title in messages, the run's default name, and the source's layer."""
     if isinstance(source, str | Path):
         path = Path(source)
-        return f"the spec {path}", path.stem.lstrip(".") or _NAME, Layer("", read_file(path))
+        return f"the spec {path}", path.stem.lstrip(".") or _DEFAULT_NAME, Layer("", read_file(path))
     try:
-        said = plain(OmegaConf.create(dict(source)))
+        written = plain(OmegaConf.create(dict(source)))
     except OmegaConfBaseException as error:
         raise SpecError(report("the spec", [refused_by_omegaconf(error)])) from error
-    return "the spec", _NAME, Layer("", said)
+    return "the spec", _DEFAULT_NAME, Layer("", written)
 
 
 def _stack(
     layers: list[Layer], overrides: Sequence[str], catalog: Catalog
-) -> tuple[list[Layer], dict[str, Any], list[Problem], dict[str, str]]:
-    """Merge everything; return the layers, the result, problems met on the way, and renamed keys."""
+) -> tuple[list[Layer], dict[str, Any], list[Problem], dict[str, tuple[str, str]]]:
+    """Merge all layers; return them, the merged spec and the problems of merging.
+
+    Last come the renamed keys: for each old key the new one, and the override that used the old one
+    (empty: the file).
+    """
     problems: list[Problem] = []
     for override in map(parse_override, overrides):
         if isinstance(override, Problem):
@@ -91,13 +94,13 @@ def _stack(
             layers.append(override)
     written: dict[str, Any] = {}
     merged: list[Layer] = []
-    renamed: dict[str, str] = {}
+    renamed: dict[str, tuple[str, str]] = {}
     for source in layers:
-        layer, keys = with_new_names(source, written, catalog)
-        renamed |= keys
+        layer, keys, twice = with_new_names(source, written, catalog)
+        renamed |= {old: (new, source.origin) for old, new in keys.items()}
         layer, unknown = expand_environment_list(layer, written, catalog)
         written, misfits = merge(written, layer, catalog)
-        problems += [*unknown, *misfits]
+        problems += [*twice, *unknown, *misfits]
         merged.append(layer)
     return merged, written, problems, renamed
 
@@ -109,8 +112,8 @@ def _validate(written: dict[str, Any], catalog: Catalog) -> tuple[RunSpec | None
         return None, translate(error, written, catalog)
 
 
-def _news(problems: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
-    """Leave out what only follows from a value that was already reported."""
+def _new_problems(problems: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
+    """Return the problems at values that were not reported before."""
     paths = {problem.path for problem in known}
     return [
         problem
@@ -120,27 +123,27 @@ def _news(problems: Sequence[Problem], known: Sequence[Problem]) -> list[Problem
 
 
 def _with_origin(problem: Problem, layers: Sequence[Layer]) -> Problem:
-    """Add the last layer that wrote the value, and point at the key as that layer wrote it."""
+    """Add the last layer that wrote the value, with the key as that layer wrote it."""
     for layer in reversed(layers):
-        depth = _depth(layer.says, problem.path)
+        depth = _written_depth(layer.says, problem.path)
         if depth is not None:
             path = problem.path[:-1] if problem.path[depth:] == ("use",) else problem.path
             return Problem(layer.as_written(path), problem.text, layer.origin)
     return problem
 
 
-def _depth(says: Any, path: Keys) -> int | None:
-    """Return how many keys of ``path`` a layer spells out; None if it says nothing about the value."""
+def _written_depth(says: Any, path: Keys) -> int | None:
+    """Return how many keys of ``path`` a layer writes; None if it does not set the value."""
     for depth in range(len(path) + 1):
-        node = follow(says, path[:depth], missing=_NOTHING)
-        if node is _NOTHING:
+        node = follow(says, path[:depth], missing=_MISSING)
+        if node is _MISSING:
             return None
         if not isinstance(node, Mapping | list | tuple):
             return depth
     return len(path)
 
 
-def _about(problems: Sequence[Problem], key: str) -> bool:
+def _mention(problems: Sequence[Problem], key: str) -> bool:
     return any(problem.path[:1] == (key,) for problem in problems)
 
 

@@ -1,7 +1,7 @@
-"""Layers of a spec: the defaults, the file, then each override, merged one onto the other.
+"""Merging the layers of a spec: the defaults, the file, then each override on top.
 
-A layer that chooses another part drops what earlier layers said of that part: options of a Transformer
-mean nothing to a GRU. Choosing the same part merges.
+A layer that chooses another part drops the options that earlier layers set for the old one: a GRU does
+not have the options of a Transformer. A layer that chooses the same part keeps them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ TASKS = "tasks"
 
 @dataclass(frozen=True)
 class Layer:
-    """What one source says.
+    """Keys and values from one source: the defaults, the file or an override.
 
     Args:
-        origin: Where it was written, for messages; empty for the file, which every message names.
-        says: Nested mappings of what is written.
-        path: The one place an override sets; empty where the layer is a whole file.
-        listed: Places where it wrote a list that stands for a mixture; see
+        origin: The source, for messages; empty for the file, which every message names anyway.
+        says: The keys and values, as nested mappings.
+        path: The key that an override sets; empty for a whole file.
+        listed: Paths at which a list was replaced by a mixture; see
             :mod:`amago_core.spec.environment_lists`.
     """
 
@@ -44,74 +44,74 @@ class Layer:
 
     @property
     def value(self) -> Any:
-        """What is written at ``path``."""
+        """The value at ``path``."""
         return follow(self.says, self.path)
 
     def as_written(self, path: Path) -> Path:
-        """Return a path as this layer wrote it: without the key that a list stands for."""
-        for place in self.listed:
-            if path[: len(place) + 1] == (*place, TASKS):
-                return (*place, *path[len(place) + 1 :])
+        """Return a path as this layer wrote it: without ``tasks`` where it wrote a list."""
+        for parent in self.listed:
+            if path[: len(parent) + 1] == (*parent, TASKS):
+                return (*parent, *path[len(parent) + 1 :])
         return path
 
 
 def defaults(name: str) -> Layer:
-    """Return the layer below all others, for a run that is called ``name`` if nothing else is said."""
+    """Return the lowest layer: all defaults of the schema, with ``name`` as the run's default name."""
     return Layer("a default", {**_defaults(RunSpec), "name": name})
 
 
 def _defaults(model: type[Options]) -> dict[str, Any]:
-    layer: dict[str, Any] = {}
-    for key, place in schema_nodes(model).items():
-        if place.section is not None:
-            layer[key] = _defaults(place.section)
-        elif place.kind is not None and place.default is not None:
-            layer[key] = {"use": place.default}
+    values: dict[str, Any] = {}
+    for key, node in schema_nodes(model).items():
+        if node.section is not None:
+            values[key] = _defaults(node.section)
+        elif node.kind is not None and node.default is not None:
+            values[key] = {"use": node.default}
         else:
-            layer[key] = list(place.default) if isinstance(place.default, tuple) else place.default
-    return layer
+            values[key] = list(node.default) if isinstance(node.default, tuple) else node.default
+    return values
 
 
 def merge(
     below: dict[str, Any], layer: Layer, catalog: Catalog
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Return ``below`` with what ``layer`` says on top, without what makes no sense there."""
-    says, misfits = _fitting(RunSpec, layer, catalog)
-    if layer.path and follow(says, layer.path, missing=_NOTHING) is _NOTHING:
-        return below, misfits
-    below = own_copies(below, layer.path)
-    kept, said = _resolve_parts(SchemaNode(RunSpec), below, says, catalog)
+    """Return ``below`` with ``layer`` merged on top, and the problems of values left out of it."""
+    says, problems = _without_misfits(RunSpec, layer, catalog)
+    if layer.path and follow(says, layer.path, missing=_MISSING) is _MISSING:
+        return below, problems
+    below = copy_references(below, layer.path)
+    kept, says = _resolve_parts(SchemaNode(RunSpec), below, says, catalog)
     config = OmegaConf.create(kept)
     try:
-        _write(config, layer.path, said)
+        _write(config, layer.path, says)
     except (ValueError, IndexError):
         return below, [Problem(layer.as_written(layer.path), _NO_ITEM, layer.origin)]
     except (OmegaConfBaseException, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         text = f"cannot be set to {show(layer.value)}: {reason}"
         return below, [Problem(layer.as_written(layer.path), text, layer.origin)]
-    return plain(config), misfits
+    return plain(config), problems
 
 
-_NOTHING = object()
+_MISSING = object()
 
 _NO_ITEM = "there is no such item; items of a list are numbered from 0, or set the whole list"
 
 
-def _write(config: Any, path: tuple[str, ...], said: dict[str, Any]) -> None:
+def _write(config: Any, path: tuple[str, ...], says: dict[str, Any]) -> None:
     if path:
-        OmegaConf.update(config, ".".join(path), follow(said, path), merge=True, force_add=True)
+        OmegaConf.update(config, ".".join(path), follow(says, path), merge=True, force_add=True)
     else:
-        config.merge_with(said)
+        config.merge_with(says)
 
 
-def _one_part(kind: str, catalog: Catalog) -> str:
-    """Return what to write where a list stands in the place of a part."""
+def _list_problem(kind: str, catalog: Catalog) -> str:
+    """Return the problem of a list where the schema has one part, and what to write instead."""
     rows = [
         f"{{use: {catalog.short_name(entry)}, {option}: [...]}}"
         for entry in catalog.entries(kind)
-        for option, place in schema_nodes(entry.component.options).items()
-        if place.items is not None and place.items.kind == kind
+        for option, node in schema_nodes(entry.component.options).items()
+        if node.items is not None and node.items.kind == kind
     ]
     several = f"; for several write {' or '.join(rows)}" if rows else ""
     return (
@@ -119,27 +119,28 @@ def _one_part(kind: str, catalog: Catalog) -> str:
     )
 
 
-def _fitting(
+def _without_misfits(
     model: type[Options], layer: Layer, catalog: Catalog
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Take out sections that are no mappings, and lists of parts: a later layer would reap them unseen.
+    """Remove sections that are not mappings and lists in place of a part, and return their problems.
 
-    A section without content, null in YAML, says nothing.
+    They are reported here, because a later layer would overwrite them silently. A section without
+    content, null in YAML, is left out.
     """
     problems: list[Problem] = []
 
-    def fitting(model: type[Options], says: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    def keep(model: type[Options], says: Mapping[str, Any], path: Path) -> dict[str, Any]:
         kept = dict(says)
-        for key, place in schema_nodes(model).items():
+        for key, node in schema_nodes(model).items():
             value = says.get(key)
-            if place.kind is not None and isinstance(value, list | tuple):
+            if node.kind is not None and isinstance(value, list | tuple):
                 del kept[key]
-                problems.append(Problem((*path, key), _one_part(place.kind, catalog), layer.origin))
+                problems.append(Problem((*path, key), _list_problem(node.kind, catalog), layer.origin))
                 continue
-            if place.section is None or key not in says or is_interpolation(value):
+            if node.section is None or key not in says or is_interpolation(value):
                 continue
             if isinstance(value, Mapping):
-                kept[key] = fitting(place.section, value, (*path, key))
+                kept[key] = keep(node.section, value, (*path, key))
                 continue
             del kept[key]
             if value is not None:
@@ -147,11 +148,11 @@ def _fitting(
                 problems.append(Problem((*path, key), text, layer.origin))
         return kept
 
-    return fitting(model, layer.says, ()), problems
+    return keep(model, layer.says, ()), problems
 
 
-def own_copies(below: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """Resolve interpolations above ``path``, or setting it would write to what they point at."""
+def copy_references(below: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """Replace interpolations above ``path`` by copies, so that setting it leaves the original alone."""
     for end in range(1, len(path)):
         value = follow(below, path[:end])
         if is_interpolation(value):
@@ -162,65 +163,65 @@ def own_copies(below: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     return below
 
 
-def _resolve_parts(
-    place: SchemaNode | None, below: Any, says: Any, catalog: Catalog
-) -> tuple[Any, Any]:
-    """Return what remains of ``below``, and ``says`` with every part written as a mapping."""
-    if place is None or is_interpolation(says) or is_interpolation(below):
+def _resolve_parts(node: SchemaNode | None, below: Any, says: Any, catalog: Catalog) -> tuple[Any, Any]:
+    """Drop options of replaced parts from ``below``, and write every part in ``says`` as a mapping."""
+    if node is None or is_interpolation(says) or is_interpolation(below):
         return below, says
-    if place.kind is not None:
-        return _settle_part(place, below, says, catalog)
+    if node.kind is not None:
+        return _resolve_part(node, below, says, catalog)
     if not isinstance(says, Mapping):
         return below, says
-    if place.items is not None and isinstance(below, list):
-        return _settle_items(place.items, below, says, catalog)
-    if place.section is not None:
+    if node.items is not None and isinstance(below, list):
+        return _resolve_items(node.items, below, says, catalog)
+    if node.section is not None:
         kept = below if isinstance(below, Mapping) else {}
-        return _settle_keys(place, kept, says, catalog)
+        return _resolve_keys(node, kept, says, catalog)
     return below, says
 
 
-def _settle_part(place: SchemaNode, below: Any, says: Any, catalog: Catalog) -> tuple[Any, Any]:
+def _resolve_part(node: SchemaNode, below: Any, says: Any, catalog: Catalog) -> tuple[Any, Any]:
     says = {"use": says} if isinstance(says, str) else says
     if not isinstance(says, Mapping):
         return below, says
-    before = place.use(below)
+    before = node.use(below)
     after = says.get("use", before)
     kept = {"use": below} if isinstance(below, str) else below
-    kept = kept if isinstance(kept, Mapping) and _same(place, before, after, catalog) else {}
+    kept = kept if isinstance(kept, Mapping) and _same(node, before, after, catalog) else {}
     kept = kept if after is None else {**kept, "use": after}
-    return _settle_keys(place, kept, says, catalog)
+    return _resolve_keys(node, kept, says, catalog)
 
 
-def _settle_keys(
-    place: SchemaNode, below: Mapping[str, Any], says: Mapping[str, Any], catalog: Catalog
+def _resolve_keys(
+    node: SchemaNode, below: Mapping[str, Any], says: Mapping[str, Any], catalog: Catalog
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    kept, said = dict(below), dict(says)
+    kept, resolved = dict(below), dict(says)
     for key in says:
-        child = place.below(key, below, catalog)
-        remains, said[key] = _resolve_parts(child, below.get(key), says[key], catalog)
-        if key in below or remains is not None:
-            kept[key] = remains
-    return kept, said
+        child = node.below(key, below, catalog)
+        remaining, resolved[key] = _resolve_parts(child, below.get(key), says[key], catalog)
+        if key in below or remaining is not None:
+            kept[key] = remaining
+    return kept, resolved
 
 
-def _settle_items(
+def _resolve_items(
     item: SchemaNode, below: list[Any], says: Mapping[str, Any], catalog: Catalog
 ) -> tuple[list[Any], dict[str, Any]]:
-    kept, said = list(below), dict(says)
+    kept, resolved = list(below), dict(says)
     for key in says:
         if str(key).isdigit() and int(key) < len(below):
-            kept[int(key)], said[key] = _resolve_parts(item, below[int(key)], says[key], catalog)
-    return kept, said
+            kept[int(key)], resolved[key] = _resolve_parts(item, below[int(key)], says[key], catalog)
+    return kept, resolved
 
 
-def _same(place: SchemaNode, before: Any, after: Any, catalog: Catalog) -> bool:
-    """``gru`` and ``standard/gru`` are the same part."""
-    return bool(before == after) or _full(place, before, catalog) == _full(place, after, catalog)
+def _same(node: SchemaNode, before: Any, after: Any, catalog: Catalog) -> bool:
+    """Return whether two names choose the same part, as ``gru`` and ``standard/gru`` do."""
+    return bool(before == after) or _full_name(node, before, catalog) == _full_name(
+        node, after, catalog
+    )
 
 
-def _full(place: SchemaNode, use: Any, catalog: Catalog) -> Any:
+def _full_name(node: SchemaNode, use: Any, catalog: Catalog) -> Any:
     try:
-        return catalog.find(str(place.kind), use).name if isinstance(use, str) else use
+        return catalog.find(str(node.kind), use).name if isinstance(use, str) else use
     except CatalogError:
         return use

@@ -14,7 +14,7 @@ _INDEX = re.compile(r"\[(\d+)\]")
 
 
 def parse_override(text: str) -> Layer | Problem:
-    """Return what an override says, or what is wrong with it.
+    """Parse an override into a layer; return a problem if it is malformed.
 
     Items of lists are named by their index: ``trackers.0=jsonl`` or ``trackers[0]=jsonl``.
     """
@@ -23,7 +23,7 @@ def parse_override(text: str) -> Layer | Problem:
         return Problem((), f"the override '{text}' has no '='. Write key=value, as in 'seed=3'")
     dotted = _INDEX.sub(r".\1", key)
     if not _KEY.fullmatch(dotted):
-        return Problem((), f"the override '{text}' has no proper key. Write key=value, as in 'seed=3'")
+        return Problem((), f"the override '{text}' has no valid key. Write key=value, as in 'seed=3'")
     path = tuple(dotted.split("."))
     try:
         says: Any = read_value(written)

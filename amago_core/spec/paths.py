@@ -1,4 +1,4 @@
-"""Finding one's way in nested mappings and lists."""
+"""Paths: key sequences into nested mappings and lists, and lookup by path."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def follow(node: Any, path: Path, missing: Any = None) -> Any:
-    """Return what lies at ``path``, or the scalar that ends it early; ``missing`` otherwise."""
+    """Return the value at ``path``, or the scalar that ends it early; ``missing`` otherwise."""
     for key in path:
         if isinstance(node, Mapping):
             node = node.get(key, node.get(str(key), missing))
@@ -30,5 +30,5 @@ def follow(node: Any, path: Path, missing: Any = None) -> Any:
 
 
 def is_interpolation(value: object) -> bool:
-    """Say whether a value stands for what another key says."""
+    """Return whether a value refers to another key, as in ``${key.path}``."""
     return isinstance(value, str) and "${" in value

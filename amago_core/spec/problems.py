@@ -1,4 +1,4 @@
-"""Problems of a spec, in words: where, what is wrong, what is close, which layer wrote it."""
+"""Problems of a spec as messages: the key, what is wrong, what is close, and which layer wrote it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from amago_registry.errors import did_you_mean
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem of a spec.
 
     Args:
-        path: Where; empty where no key is to blame.
+        path: The key; empty if the problem belongs to none.
         text: What is wrong and what to do.
         origin: The layer that wrote it; empty for the file.
     """
@@ -45,27 +45,27 @@ def report(spec: str, problems: Sequence[Problem]) -> str:
 
 
 def translate(error: ValidationError, written: object, catalog: Catalog) -> list[Problem]:
-    """Return pydantic's findings about ``written`` as problems, one per key."""
+    """Translate pydantic's validation errors about ``written`` into problems, one per key."""
     found: dict[Path, list[tuple[ErrorDetails, SchemaNode | None]]] = {}
-    for detail in _without_echoes(error.errors(include_url=False)):
+    for detail in _without_consequences(error.errors(include_url=False)):
         path, parent = _locate(detail["loc"], written, catalog)
         found.setdefault(path, []).append((detail, parent))
     return [_problem(path, details, written, catalog) for path, details in found.items()]
 
 
-def _without_echoes(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Leave out that a list is too short where pydantic only did not count the items that are wrong."""
-    schema_nodes = [detail["loc"] for detail in details]
+def _without_consequences(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Drop "too short" errors of lists with invalid items, which pydantic does not count."""
+    locations = [detail["loc"] for detail in details]
     return [
         detail
         for detail in details
         if detail["type"] != "too_short"
-        or not any(detail["loc"] == place[: len(detail["loc"])] != place for place in schema_nodes)
+        or not any(detail["loc"] == each[: len(detail["loc"])] != each for each in locations)
     ]
 
 
 def refused_by_omegaconf(error: OmegaConfBaseException) -> Problem:
-    """Return OmegaConf's objection to a value as a problem."""
+    """Translate an OmegaConf error about a value into a problem."""
     text = str(error).strip().splitlines()[0]
     if isinstance(error, GrammarParseError):
         text = f"an interpolation has the form '${{key.path}}': {text}"
@@ -87,17 +87,17 @@ def show(value: object) -> str:
 
 
 def _locate(loc: Path, written: Any, catalog: Catalog) -> tuple[Path, SchemaNode | None]:
-    """Return the keys in a location, without pydantic's tags, and the last key's parent place."""
-    place: SchemaNode | None = SchemaNode(RunSpec)
+    """Return the keys in a location, without pydantic's tags, and the parent node of the last key."""
+    node: SchemaNode | None = SchemaNode(RunSpec)
     parent: SchemaNode | None = None
     path: list[str | int] = []
     for item in loc:
-        if place is not None and len(place.alternatives) > 1:
-            place = None  # the item says which alternative was tried; it is no key
+        if node is not None and len(node.alternatives) > 1:
+            node = None  # The item is the alternative that pydantic tried, not a key.
             continue
         path.append(item)
-        parent = place
-        place = place.below(item, written, catalog) if place is not None else None
+        parent = node
+        node = node.below(item, written, catalog) if node is not None else None
         written = _at(written, item)
     return tuple(path), parent
 
@@ -127,10 +127,10 @@ def _problem(
             return Problem(path, _missing_key(str(path[-1]), parent, written, catalog))
         elsewhere = _elsewhere(str(path[-1]), SchemaNode(RunSpec), whole, catalog)
         return Problem(path, _unknown_key(path, parent, written, elsewhere, catalog))
-    wanted = [_expectation(each) for each, _ in details]
-    if any(words is None for words in wanted):
-        return Problem(path, _own_words(detail))
-    return Problem(path, f"{show(detail['input'])} is {_not([str(words) for words in wanted])}")
+    expected = [_expectation(each) for each, _ in details]
+    if any(words is None for words in expected):
+        return Problem(path, _validator_message(detail))
+    return Problem(path, f"{show(detail['input'])} is {_not([str(words) for words in expected])}")
 
 
 def _unknown_key(
@@ -140,7 +140,7 @@ def _unknown_key(
     model = parent.model(written, catalog) if parent is not None else None
     known = list(schema_nodes(model)) if model is not None else []
     if parent is not None and parent.kind is not None:
-        text, none = f"{parent.use(written)} has no such option.", "It has none."
+        text, none = f"{parent.use(written)} has no such option.", "It has no options."
     else:
         text, none = "there is no such key.", ""
     everything = f"Possible: {', '.join(known)}." if known else none
@@ -151,10 +151,10 @@ def _unknown_key(
 
 
 def _elsewhere(
-    key: str, place: SchemaNode, written: object, catalog: Catalog, path: str = ""
+    key: str, node: SchemaNode, written: object, catalog: Catalog, path: str = ""
 ) -> list[str]:
-    """Return the paths below ``place`` where the schema has ``key``: it was written elsewhere."""
-    model = place.model(written, catalog)
+    """Return the paths below ``node`` at which the schema has ``key``, to suggest instead."""
+    model = node.model(written, catalog)
     found = []
     for name, child in schema_nodes(model).items() if model is not None else ():
         found += [f"{path}{name}"] if name == key else []
@@ -165,13 +165,13 @@ def _elsewhere(
 def _missing_key(key: str, parent: SchemaNode | None, written: object, catalog: Catalog) -> str:
     model = parent.model(written, catalog) if parent is not None else None
     field = None if model is None else model.model_fields.get(key)
-    who = parent.use(written) if parent is not None and parent.kind is not None else "the spec"
-    text = f"is missing; {who} cannot do without it"
+    owner = parent.use(written) if parent is not None and parent.kind is not None else "the spec"
+    text = f"is missing; {owner} requires it"
     return f"{text}. {field.description}" if field is not None and field.description else text
 
 
-def _not(wanted: list[str]) -> str:
-    distinct = list(dict.fromkeys(wanted))
+def _not(expected: list[str]) -> str:
+    distinct = list(dict.fromkeys(expected))
     if len(distinct) == 1:
         return f"not {distinct[0]}"
     return (
@@ -185,7 +185,7 @@ _PLAIN = {
     "int_type": "an integer",
     "int_parsing": "an integer",
     "int_from_float": "an integer",
-    "int_parsing_size": "an integer of a size this computer can hold",
+    "int_parsing_size": "an integer of at most 4,300 digits",
     "float_type": "a number",
     "float_parsing": "a number",
     "finite_number": "a finite number",
@@ -218,7 +218,7 @@ _BOUNDED = {
 
 
 def _expectation(detail: ErrorDetails) -> str | None:
-    """Return what was expected, to follow "is not"; None where the error has its own words."""
+    """Return what was expected, to follow "is not"; None if the error has a message of its own."""
     if detail["type"] in _BOUNDED:
         bounds = detail.get("ctx", {}).items()
         return _BOUNDED[detail["type"]].format_map(
@@ -227,8 +227,8 @@ def _expectation(detail: ErrorDetails) -> str | None:
     return _PLAIN.get(detail["type"])
 
 
-def _own_words(detail: ErrorDetails) -> str:
-    """Return the message of a validator that somebody wrote, or pydantic's as the last resort."""
+def _validator_message(detail: ErrorDetails) -> str:
+    """Return the message of one of our validators, or else pydantic's."""
     raised = detail.get("ctx", {}).get("error")
     text = str(raised) if isinstance(raised, Exception) else detail["msg"]
     if detail["type"] in ("value_error", "assertion_error", "part"):

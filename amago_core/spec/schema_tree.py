@@ -1,4 +1,4 @@
-"""What the schema says about a place in a spec: which part, section or value belongs there."""
+"""Nodes of the schema: which part, section or value belongs at a key of the spec."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from amago_registry.options import Options, part_kind
 
 @dataclass(frozen=True)
 class SchemaNode:
-    """A place in a spec.
+    """A node of the schema: the type and the default of one key.
 
     Args:
-        annotation: Type of what belongs there.
-        default: What is there if nothing is written; None also where something must be.
+        annotation: Type of the value.
+        default: Default of the value; None also where a value is required.
     """
 
     annotation: Any
@@ -26,19 +26,19 @@ class SchemaNode:
 
     @property
     def kind(self) -> str | None:
-        """Kind of the part that belongs here, if one does."""
+        """Kind of the part at this node; None if it is no part."""
         return part_kind(self.annotation)
 
     @property
     def section(self) -> type[Options] | None:
-        """Model of the section that belongs here, if one does."""
+        """Model of the section at this node; None if it is no section."""
         (annotation, *others) = self.alternatives
         is_model = isinstance(annotation, type) and issubclass(annotation, Options)
         return annotation if is_model and not others else None
 
     @property
     def alternatives(self) -> tuple[Any, ...]:
-        """The types allowed here, beside None."""
+        """The types allowed at this node, without None."""
         plain = _plain(self.annotation)
         if get_origin(plain) not in (Union, UnionType):
             return (plain,)
@@ -46,14 +46,14 @@ class SchemaNode:
 
     @property
     def items(self) -> SchemaNode | None:
-        """Place of each item, if a list belongs here."""
+        """Node of each item of a list; None if this node is no list."""
         (annotation, *others) = self.alternatives
         if others or get_origin(annotation) not in (list, tuple):
             return None
         return SchemaNode(_plain(get_args(annotation)[0]))
 
     def use(self, written: object) -> str | None:
-        """Return the name of the part that ``written`` chooses here."""
+        """Return the name of the part that ``written``, the value at this node, chooses."""
         if isinstance(written, str):
             return written
         named = written.get("use") if isinstance(written, Mapping) else None
@@ -61,7 +61,7 @@ class SchemaNode:
         return named if isinstance(named, str) else None
 
     def model(self, written: object, catalog: Catalog) -> type[Options] | None:
-        """Return the model of what belongs below this place, given what is written there."""
+        """Return the model of the keys below this node, given the value ``written`` at it."""
         if self.kind is None:
             return self.section
         use = self.use(written)
@@ -71,7 +71,7 @@ class SchemaNode:
             return None
 
     def below(self, key: object, written: object, catalog: Catalog) -> SchemaNode | None:
-        """Return the place of ``key`` below this one; None where the schema knows none."""
+        """Return the node of ``key`` below this one; None if the schema has none."""
         if self.items is not None:
             return self.items
         model = self.model(written, catalog)
@@ -79,7 +79,7 @@ class SchemaNode:
 
 
 def schema_nodes(model: type[Options]) -> dict[str, SchemaNode]:
-    """Return the places of a section or of a part's options, by the key a spec writes."""
+    """Return the nodes of a section or of a part's options, by the key that a spec uses."""
     return {
         field.alias or name: SchemaNode(
             field.annotation, None if field.is_required() else field.default

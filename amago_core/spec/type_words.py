@@ -1,4 +1,4 @@
-"""Types in words, for people who write specs."""
+"""Types of options in words, for `amago explain`: ``integer, at least 1, or null``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Reads YAML: the file of a spec, or one value; says what is wrong where it cannot be read."""
+"""YAML of a spec: reading a file or one value, dumping, and limits on size, depth and alias expansion.
+
+The limits are checked before a file is read into memory as a spec: a small text of aliases to aliases
+("billion laughs") or of nested brackets would otherwise take all memory, or overflow the stack.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,10 @@ from amago_core.spec.schema import RunSpec
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Return what a spec's file says.
+    """Read the file of a spec as a mapping.
 
     Raises:
-        SpecError: If there is no such file, or it is no YAML mapping.
+        SpecError: If there is no such file, it is not a YAML mapping, or it exceeds a limit.
     """
     if path.is_dir():
         raise SpecError(f"'{path}' is a folder, not a spec.{_specs_in(path)}")
@@ -41,14 +45,14 @@ def read_file(path: Path) -> dict[str, Any]:
         raise _refuse(path, Problem((), str(error).strip().splitlines()[0])) from error
     except OSError as error:
         raise SpecError(f"the spec {path} cannot be read: {error.strerror or error}.") from error
-    said = plain(config)
-    if not isinstance(config, DictConfig) or _is_bare_text(path, said):
+    content = plain(config)
+    if not isinstance(config, DictConfig) or _is_bare_text(path, content):
         raise _refuse(path, Problem((), "it holds no keys. Write 'key: value', as in 'seed: 3'"))
-    return said
+    return content
 
 
 def read_value(text: str) -> Any:
-    """Return one value written in YAML.
+    """Parse one value written in YAML.
 
     Raises:
         ValueError: If it is not valid YAML; the text says why.
@@ -72,9 +76,9 @@ def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
     return f"{where}{what}"
 
 
-def _is_bare_text(path: Path, said: dict[str, Any]) -> bool:
-    """OmegaConf reads a file that holds one word as that word with the value null."""
-    return len(said) == 1 and None in said.values() and ":" not in path.read_text("utf-8")
+def _is_bare_text(path: Path, content: dict[str, Any]) -> bool:
+    """Return whether a file is a single word, which OmegaConf reads as a key with the value null."""
+    return len(content) == 1 and None in content.values() and ":" not in path.read_text("utf-8")
 
 
 def _close_files(path: Path) -> str:
@@ -99,63 +103,63 @@ def _yaml_names(folder: Path) -> list[str]:
 
 
 def dump_spec(spec: RunSpec) -> dict[str, Any]:
-    """Return plain mappings, lists and values that :func:`load_spec` turns into an equal spec."""
+    """Dump a spec as plain mappings, lists and values; :func:`load_spec` returns an equal spec."""
     dumped: dict[str, Any] = spec.model_dump(mode="json", by_alias=True)
     return dumped
 
 
 def spec_yaml(spec: RunSpec) -> str:
-    """Return the text of a file that :func:`load_spec` turns into an equal spec."""
+    """Dump a spec as YAML text; :func:`load_spec` returns an equal spec."""
     return OmegaConf.to_yaml(OmegaConf.create(dump_spec(spec)))
 
 
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 
-_MOST_VALUES = 100_000
+_MAX_VALUES = 100_000
 
-_DEEPEST = 100
+_MAX_DEPTH = 100
 
-# What OmegaConf reads with: another parser may take for a harmless text what this one does not.
+# The parser that OmegaConf uses: another one might count the same text differently.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check_yaml_size(path: Path) -> None:
-    """Refuse a file that no person wrote as a spec: huge, deep, or grown by aliases of aliases.
+    """Check the limits on size, depth and number of values, with every alias expanded.
 
     Raises:
-        ValueError: Saying what is too large.
-        yaml.YAMLError: If it is no YAML.
+        ValueError: If a limit is exceeded; the text says which.
+        yaml.YAMLError: If the file is not YAML.
     """
     size = path.stat().st_size
-    if size > _MOST_BYTES:
-        raise ValueError(f"it has {size:,} bytes; a spec has at most {_MOST_BYTES:,}")
-    _measure(path.read_text("utf-8"))
+    if size > _MAX_BYTES:
+        raise ValueError(f"it has {size:,} bytes; a spec has at most {_MAX_BYTES:,}")
+    _count_values(path.read_text("utf-8"))
 
 
-def _measure(text: str) -> int:
-    """Return how many values a text has once every alias stands for a copy."""
-    begun: list[tuple[str | None, int]] = []  # Anchor and values before, of each collection not ended.
+def _count_values(text: str) -> int:
+    """Count the values of a text after alias expansion, in which every alias is a copy."""
+    open_: list[tuple[str | None, int]] = []  # Anchor and values before, of each open collection.
     sizes: dict[str, int] = {}
     values = 0
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, AliasEvent):
-            # What is not yet ended has no size: it would hold itself.
-            values += sizes.get(str(event.anchor), _MOST_VALUES)
+            # An alias to an open collection would contain itself, without end.
+            values += sizes.get(str(event.anchor), _MAX_VALUES)
         elif isinstance(event, CollectionStartEvent):
-            begun.append((event.anchor, values))
+            open_.append((event.anchor, values))
             sizes.pop(str(event.anchor), None)
             values += 1
         elif isinstance(event, CollectionEndEvent):
-            anchor, before = begun.pop()
+            anchor, before = open_.pop()
             if anchor is not None:
                 sizes[anchor] = values - before
         elif isinstance(event, NodeEvent):
             values += 1
             if event.anchor is not None:
                 sizes[event.anchor] = 1
-        # The parser itself knows no limit: it would run out of stack, and the process would end.
-        if len(begun) > _DEEPEST:
-            raise ValueError(f"it is nested more than {_DEEPEST} deep")
-        if values > _MOST_VALUES:
-            raise ValueError(f"with its aliases it has more than {_MOST_VALUES:,} values")
+        # The parser itself has no limit: a stack overflow would crash the process.
+        if len(open_) > _MAX_DEPTH:
+            raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
+        if values > _MAX_VALUES:
+            raise ValueError(f"it has more than {_MAX_VALUES:,} values after alias expansion")
     return values

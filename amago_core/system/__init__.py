@@ -1,1 +1,1 @@
-"""What lies below everything: files, processes, sockets, threads, signals and memory."""
+"""Operating system layer: files, processes, sockets, threads, signals and memory."""

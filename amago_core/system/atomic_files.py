@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after a crash or a power cut."""
+"""Atomic, durable file writes: after a crash or a power cut, a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from itertools import count
 from pathlib import Path
 
 SET_ASIDE = "set-aside"
-"""Subfolder for what is no longer used and was stored, and is therefore never deleted."""
+"""Subfolder for stored files that are no longer used: they are moved there and never deleted."""
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a new file and wait until the disk has it; its name is durable after `sync_folder`.
+    """Write and fsync a new file; its name is durable after `sync_folder`.
 
     Raises:
-        FileExistsError: If there is such a file.
+        FileExistsError: If the file exists.
         OSError: If the disk is full or the folder cannot be written.
     """
     with path.open("xb") as file:
@@ -27,10 +27,10 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def copy_file(source: Path, path: Path) -> None:
-    """Write a copy of a file as `write_file` does; it is never in memory as a whole.
+    """Copy a file as `write_file` writes one, in chunks, so that it need not fit in memory.
 
     Raises:
-        FileExistsError: If there is such a file.
+        FileExistsError: If the file exists.
         OSError: If the source cannot be read, the disk is full or the folder cannot be written.
     """
     with source.open("rb") as original, path.open("xb") as file:
@@ -40,7 +40,7 @@ def copy_file(source: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in a folder."""
+    """Fsync a folder, so that the names of the files in it are durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -49,16 +49,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def publish(temporary: Path, final: Path) -> None:
-    """Give a finished file or folder its name, all at once; both lie in the same folder."""
+    """Rename a finished file or folder atomically within its folder, and fsync the folder."""
     temporary.rename(final)
     sync_folder(final.parent)
 
 
 def name_new(temporary: Path, final: Path) -> None:
-    """Give a finished file its name, which is durable after `sync_folder`; never in place of another.
+    """Rename a finished file without replacing another; the name is durable after `sync_folder`.
 
     Raises:
-        FileExistsError: If there is such a file.
+        FileExistsError: If the file exists.
         OSError: If the folder cannot be written.
     """
     try:
@@ -66,8 +66,8 @@ def name_new(temporary: Path, final: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # Not every file system has second names. There, between this look and the next line, another
-        # process might make the file.
+        # The file system has no hard links. Another process might create the file between this check
+        # and the rename.
         if os.path.lexists(final):
             raise FileExistsError(final) from None
         temporary.rename(final)
@@ -77,7 +77,7 @@ def name_new(temporary: Path, final: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file in place of any that has its name; a reader sees the old one or the new one."""
+    """Replace a file atomically: a reader sees the old content or the new one."""
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:
@@ -93,15 +93,15 @@ def set_aside(path: Path, folder: Path | None = None) -> Path:
     """Move a file or folder into another folder, under a name not yet taken there.
 
     Args:
-        path: What is moved.
-        folder: Where to; made if it does not exist. ``set-aside/`` beside ``path`` if absent.
+        path: The file or folder.
+        folder: Destination, created if it does not exist; by default ``set-aside/`` beside ``path``.
 
     Returns:
-        Where it is now.
+        The new path.
 
     Raises:
-        FileNotFoundError: If it is no longer there.
-        OSError: If it cannot be moved; also where the folder is a link, which may lead anywhere.
+        FileNotFoundError: If ``path`` does not exist.
+        OSError: If it cannot be moved, or the destination is a symbolic link.
     """
     folder = path.parent / SET_ASIDE if folder is None else folder
     if folder.is_symlink():

@@ -1,4 +1,4 @@
-"""How much memory the process holds, and how it keeps it between updates."""
+"""Memory of the process: its peak, and keeping freed memory between updates (glibc)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PAD_BYTES = 64 * 2**20
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep what is freed; return whether there was a glibc to tell.
+    """Make glibc's allocator keep freed memory; return whether the process uses glibc.
 
-    An update allocates and frees the same large tensors each time. By default glibc hands each back to
-    the system, which must clear every page of it anew; ``benchmarks/learner.py --return-memory`` shows
+    An update allocates and frees the same large tensors each time. By default glibc returns each to the
+    system, which must zero every page again; ``benchmarks/learner.py --return-memory`` shows
     what that costs. The memory the process holds at its peak is the same.
     """
     if not sys.platform.startswith("linux"):
@@ -31,10 +31,9 @@ def keep_freed_memory() -> bool:
 
 
 def peak_memory() -> int:
-    """Return the most bytes of memory this process has held so far.
+    """Return the peak resident memory of this process so far, in bytes.
 
-    On Linux from ``/proc``: what ``getrusage`` says begins with the peak of the process that started
-    this one.
+    On Linux from ``/proc``: the peak of ``getrusage`` includes that of the parent process.
     """
     if sys.platform.startswith("linux"):
         status = Path("/proc/self/status").read_text(encoding="utf-8")

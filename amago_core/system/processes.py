@@ -1,4 +1,4 @@
-"""What all processes that this one starts have in common."""
+"""Child processes: blocked signals while one starts, and its exit code in words."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def signals_blocked(*signals: signal.Signals) -> Iterator[None]:
-    """Start processes that these signals do not reach, before they have said what to do about them.
+    """Block signals, so that a child process started inside gets them only once it unblocks them.
 
-    Ctrl-C goes to every process of a terminal. The engine decides what it means.
+    Ctrl-C sends SIGINT to every process of a terminal, also to one that has no handler yet.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
@@ -21,10 +21,10 @@ def signals_blocked(*signals: signal.Signals) -> Iterator[None]:
 
 
 def describe_exit(code: int) -> str:
-    """Return what an exit code says of how a process ended."""
+    """Return in words how a process ended, from its exit code: ``was killed by SIGKILL``."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:
         return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:  # Those of real time have no name.
+    except ValueError:  # Real-time signals have no name.
         return f"was killed by signal {-code}"

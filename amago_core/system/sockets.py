@@ -1,7 +1,13 @@
-"""Objects and large arrays between two processes, over a socket that no one else can open.
+"""Message framing on sockets between a process and its children, for loader and environment processes.
 
-A message is an object, pickled, and the bytes of arrays behind it: an array goes from the memory of one
-process into that of the other as it is.
+Two framings, each on a socket pair that only the two processes can open:
+
+* :class:`FramedSocket`, between the learner and its loader processes: pickled objects with their length
+  in front, and arrays, whose bytes are sent from the memory of one process into that of the other
+  without a copy.
+* :func:`send_bytes`, :func:`answer` and :func:`receive_answer`, between the engine and its environment
+  processes, which need few bytes per step: a command is one byte, its answer one byte, or one byte and
+  JSON with its length in front.
 """
 
 from __future__ import annotations
@@ -9,7 +15,6 @@ from __future__ import annotations
 import json
 import pickle
 import socket
-import struct
 from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -20,24 +25,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_SIZE = struct.Struct(">Q")
+_SIZE = Struct(">Q")
+"""Length in front of a pickled object."""
 
 _Headers = list[dict[str, tuple[str, tuple[int, ...]]]]
-"""Type and shape of each array of each dictionary."""
+"""Dtype and shape of each array of each dictionary."""
 
 
 class FramedSocket:
-    """One end of a connection.
+    """Socket that sends and receives pickled objects and arrays.
 
     Args:
-        connection: A connected stream socket; the channel closes it.
+        connection: A connected stream socket; :meth:`close` closes it.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
 
     def close(self) -> None:
-        """Close this end; the other one gets an EOFError."""
+        """Close this end; the other end gets an EOFError."""
         self._socket.close()
 
     def send(self, message: Any) -> None:
@@ -107,10 +113,13 @@ def _bytes(array: NDArray[Any]) -> memoryview:
 
 
 DONE = b"."
+"""Answer to a command that was carried out and returns nothing."""
 
-_TOLD = b"!"
+_JSON = b"!"
+"""First byte of an answer with JSON."""
 
 _LENGTH = Struct("<Q")
+"""Length in front of bytes."""
 
 
 def send_bytes(connection: socket.socket, content: bytes) -> None:
@@ -122,31 +131,31 @@ def receive_bytes(connection: socket.socket) -> bytes:
     """Return what :func:`send_bytes` sent.
 
     Raises:
-        EOFError: If the other side has gone.
+        EOFError: If the other end is closed.
     """
     (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
     return _exactly(connection, length)
 
 
-def answer(connection: socket.socket, told: Mapping[str, Any] | None = None) -> None:
-    """Answer a command."""
-    if told is None:
+def answer(connection: socket.socket, content: Mapping[str, Any] | None = None) -> None:
+    """Answer a command, with JSON if there is content."""
+    if content is None:
         connection.sendall(DONE)
         return
-    content = json.dumps(told).encode()
-    connection.sendall(_TOLD + _LENGTH.pack(len(content)) + content)
+    data = json.dumps(content).encode()
+    connection.sendall(_JSON + _LENGTH.pack(len(data)) + data)
 
 
 def receive_answer(connection: socket.socket) -> dict[str, Any] | None:
-    """Return what an answer tells, None where it is only that the command was carried out.
+    """Wait for an answer; return its content, None if it is :data:`DONE`.
 
     Raises:
-        EOFError: If the other side has gone.
+        EOFError: If the other end is closed.
     """
     if _exactly(connection, 1) == DONE:
         return None
-    told: dict[str, Any] = json.loads(receive_bytes(connection))
-    return told
+    content: dict[str, Any] = json.loads(receive_bytes(connection))
+    return content
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request, not as an accident."""
+"""Stop requests: SIGINT and SIGTERM as requests to stop after the round, and related errors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 
 class Interruption:
-    """While entered, a first SIGINT or SIGTERM only sets :attr:`requested`; a second interrupts.
+    """Signal handler: the first SIGINT or SIGTERM sets :attr:`requested`, a second one interrupts.
 
-    Outside the main thread, where Python delivers no signals, nothing is changed.
+    A context manager, which restores the previous handlers at its end. Outside the main thread, where
+    Python delivers no signals, it does nothing.
 
     Args:
         announce: Called once, when the first signal arrives.
@@ -43,28 +44,28 @@ class Interruption:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        # The signal may have interrupted a line being written; a second one cannot begin inside it.
+        # The signal may have interrupted a write to the terminal, and writes cannot be nested.
         with suppress(RuntimeError):
             self._announce()
 
 
 class OrphanedError(Exception):
-    """The process that started this one is gone."""
+    """The parent process has ended."""
 
 
 class HaltedError(Exception):
-    """This process was told to end at once."""
+    """The parent process requested that this one stop at once."""
 
 
 class StopRequests(Protocol):
-    """While entered, notices a request to stop after the round."""
+    """Context manager that receives requests to stop after the round."""
 
     @property
     def requested(self) -> bool:
-        """Whether there was one."""
+        """Whether a stop was requested."""
 
     def __enter__(self) -> StopRequests:
-        """Begin to notice."""
+        """Start receiving requests."""
 
     def __exit__(
         self,
@@ -72,4 +73,4 @@ class StopRequests(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave it to others again."""
+        """Stop receiving requests."""

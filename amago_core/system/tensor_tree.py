@@ -1,4 +1,4 @@
-"""Nested dictionaries of tensors as safetensors bytes, and back.
+"""Tensor trees: nested dictionaries of tensors, serialized as safetensors.
 
 The path of a tensor is its keys joined by ``/``. An empty dictionary becomes an empty tensor whose path
 ends with ``/``.
@@ -19,35 +19,37 @@ TensorTree: TypeAlias = dict[str, "Tensor | TensorTree"]
 
 SEPARATOR = "/"
 
-_DEEPEST = 32
+_MAX_DEPTH = 32
 
-_LONGEST_HEADER = 10_000_000
+_MAX_HEADER_BYTES = 10_000_000
 
 _LENGTH_BYTES = 8
 
 
 def encode_tree(tree: Mapping[str, Tensor | TensorTree]) -> bytes:
-    """Return a tree as safetensors bytes; the same tree always gives the same bytes.
+    """Serialize a tree as safetensors bytes, deterministically.
 
-    Tensors may share memory and be on any device; each is stored on its own.
+    Tensors may share memory and be on any device; each is stored separately.
 
     Raises:
         ValueError: If a key is empty or holds the separator.
-        TypeError: If a key is no string, or a leaf no tensor.
+        TypeError: If a key is not a string, or a leaf is not a tensor.
     """
-    data: bytes = save(_separate(dict(_leaves(tree, ""))))
+    data: bytes = save(_without_shared_memory(dict(_leaves(tree, ""))))
     return data
 
 
 def decode_tree(data: bytes) -> TensorTree:
-    """Return the tree that `encode_tree` was given, on the CPU.
+    """Deserialize a tree from the bytes of `encode_tree`, on the CPU.
 
     Raises:
-        ValueError: If the bytes are not such a tree; nothing in them is ever executed.
+        ValueError: If the bytes are not such a tree; no code in them is ever executed.
     """
-    # Names cost more memory than bytes on the disk: a header of nothing but names would fill it.
-    if int.from_bytes(data[:_LENGTH_BYTES], "little") > _LONGEST_HEADER:
-        raise ValueError("not a tree of tensors: its header is longer than that of any agent")
+    # A parsed name takes more memory than its bytes on disk: a huge header would exhaust the memory.
+    if int.from_bytes(data[:_LENGTH_BYTES], "little") > _MAX_HEADER_BYTES:
+        raise ValueError(
+            f"not a tree of tensors: its header is longer than {_MAX_HEADER_BYTES:,} bytes"
+        )
     try:
         flat = load(data)
     except KeyError as error:
@@ -65,8 +67,8 @@ def _leaves(tree: Mapping[str, Tensor | TensorTree], prefix: str) -> Iterator[tu
     if not tree:
         yield prefix or SEPARATOR, torch.empty(0, dtype=torch.uint8)
     for key, node in tree.items():
-        if prefix.count(SEPARATOR) > _DEEPEST:
-            raise ValueError(f"'{prefix}' lies deeper than the {_DEEPEST} keys that are stored")
+        if prefix.count(SEPARATOR) > _MAX_DEPTH:
+            raise ValueError(f"'{prefix}' is nested deeper than {_MAX_DEPTH} keys")
         if not isinstance(key, str):
             raise TypeError(f"the key {key!r} below '{prefix}' is no string")
         if not key or SEPARATOR in key:
@@ -79,8 +81,8 @@ def _leaves(tree: Mapping[str, Tensor | TensorTree], prefix: str) -> Iterator[tu
             raise TypeError(f"'{prefix}{key}' is a {type(node).__name__}, not a tensor")
 
 
-def _separate(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy the tensors that share memory with one before; safetensors refuses those."""
+def _without_shared_memory(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that share memory with an earlier one, which safetensors does not allow."""
     seen: set[int] = set()
     separate = {}
     for path, tensor in flat.items():
@@ -92,7 +94,7 @@ def _separate(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _insert(tree: TensorTree, path: str, tensor: Tensor) -> None:
     *parents, key = path.split(SEPARATOR)
-    if len(parents) > _DEEPEST:
+    if len(parents) > _MAX_DEPTH:
         raise ValueError(f"not a tree of tensors: a path of {len(parents) + 1} keys is too long")
     node = tree
     for parent in parents:

@@ -1,8 +1,8 @@
-"""The contract between amago-core and its plugins.
+"""Plugin interface of amago-core: kinds, hooks, options models, protocols and conformance tests.
 
-A plugin offers parts through hooks (:mod:`amago_registry.hookspecs`), describes their options with
-:class:`Options`, and builds them as ``Part(context, options)``. Importing this package imports neither
-torch nor gymnasium; each name is imported when it is first used.
+A plugin registers parts through hooks (:mod:`amago_registry.hookspecs`) and describes their options
+with :class:`Options`; a part is built as ``Part(context, options)``. Importing this package imports
+neither torch nor gymnasium; each name is imported when it is first used.
 """
 
 from __future__ import annotations

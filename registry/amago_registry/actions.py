@@ -1,4 +1,6 @@
-"""Actions as vectors of features, for canonical action spaces (see :mod:`amago_registry.contexts`).
+"""Action vectors: one-hot and numeric features of canonical actions.
+
+For canonical action spaces, see :mod:`amago_registry.contexts`.
 
 Shape suffixes: A = action features, X = axes of the action space.
 """
@@ -16,18 +18,18 @@ if TYPE_CHECKING:
 
     from amago_registry.protocols import Actor, Distribution
 
-# Torch is imported where it is used: processes that only run environments come here for the spaces, and
-# it would be most of their memory and of the time they take to start.
+# Torch is imported lazily: environment processes import this module for the spaces, and torch would be
+# most of their memory and startup time.
 
 CanonicalAction = spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box
 """``Discrete(n)`` and ``MultiDiscrete`` with one axis from 0, flat ``MultiBinary``, flat ``Box``."""
 
 
 def choices(space: spaces.Space[Any]) -> tuple[int, ...]:
-    """Return how many values each factor of a discrete action has; empty if it has no factors.
+    """Return the number of values of each factor of a discrete action; empty for other spaces.
 
-    ``Discrete(n)`` is one factor, ``MultiDiscrete`` one per axis. These are the spaces that an
-    ``action_mask`` applies to, and whose vectors are one-hots end to end.
+    ``Discrete(n)`` has one factor, ``MultiDiscrete`` one per axis. An ``action_mask`` applies to these
+    spaces, and their action vectors are concatenated one-hots.
     """
     if isinstance(space, spaces.Discrete):
         return (int(space.n),)
@@ -37,7 +39,7 @@ def choices(space: spaces.Space[Any]) -> tuple[int, ...]:
 
 
 def action_width(space: spaces.Space[Any]) -> int:
-    """Return A, the features of an action vector.
+    """Return A, the number of features of an action vector.
 
     Raises:
         UnsupportedSpaceError: If the action space is not canonical.
@@ -56,7 +58,7 @@ def action_width(space: spaces.Space[Any]) -> int:
 
 
 def action_vector(action: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """Return stored actions ``(...)`` (Discrete) or ``(..., X)`` as float vectors ``(..., A)``."""
+    """Convert stored actions ``(...)`` (Discrete) or ``(..., X)`` to float vectors ``(..., A)``."""
     if isinstance(space, spaces.Discrete):
         return one_hot(action, int(space.n))
     if isinstance(space, spaces.MultiDiscrete):
@@ -68,7 +70,7 @@ def action_vector(action: Tensor, space: spaces.Space[Any]) -> Tensor:
 
 
 def one_hot(index: Tensor, n: int) -> Tensor:
-    """Return indices ``(...)`` as ``(..., n)`` in fp32; torch's own goes by way of int64."""
+    """Return indices ``(...)`` one-hot as ``(..., n)`` in fp32; torch's ``one_hot`` returns int64."""
     import torch
 
     zeros = torch.zeros(*index.shape, n, device=index.device)
@@ -76,5 +78,5 @@ def one_hot(index: Tensor, n: int) -> Tensor:
 
 
 def policy_of(actor: Actor, state_NE: Tensor, action_mask_NA: Tensor | None = None) -> Distribution:
-    """Return an actor's distribution; one that knows nothing of masks is not passed None."""
+    """Return an actor's distribution; the mask is passed only if there is one."""
     return actor(state_NE) if action_mask_NA is None else actor(state_NE, action_mask_NA)

@@ -1,4 +1,4 @@
-"""Every part on offer, addressed by ``plugin/name`` or by a short name that is unique."""
+"""Catalog of the parts of all plugins, found by ``plugin/name`` or by a unique short name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from amago_registry.first_party import not_installed, offered_by
 from amago_registry.kinds import KINDS
 
 FEW = 3
-"""Most parts to suggest for a word that describes them."""
+"""Most parts to suggest for a word in their summaries."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Entry:
 
     Args:
         kind: Name of the kind.
-        plugin: Name of the plugin that offers it.
-        component: Its description.
+        plugin: Name of the plugin that registers it.
+        component: The part's description.
     """
 
     kind: str
@@ -44,14 +44,14 @@ class Entry:
         return f"{self.plugin}/{self.component.name}"
 
     def load(self) -> Any:
-        """Import and return what builds the part.
+        """Import and return the part's target: a class or function that builds the part.
 
         Raises:
-            PartImportError: If its module cannot be imported or lacks the attribute.
+            PartImportError: If the module cannot be imported or lacks the attribute.
         """
         try:
             return self.component.load()
-        # A broken binary raises OSError, a version check RuntimeError: all of them are the plugin's.
+        # A broken binary raises OSError, a version check RuntimeError: report any exception.
         except Exception as error:
             raise PartImportError(
                 f"the {self.kind} {self.name} cannot be used: "
@@ -76,7 +76,7 @@ class Catalog:
 
     @property
     def broken(self) -> tuple[Plugin, ...]:
-        """The plugins of which nothing can be used."""
+        """The plugins that could not be loaded."""
         return tuple(plugin for plugin in self.plugins if plugin.broken is not None)
 
     def entries(self, kind: str | None = None) -> tuple[Entry, ...]:
@@ -94,15 +94,15 @@ class Catalog:
         )
 
     def find(self, kind: str, use: str) -> Entry:
-        """Return the part a spec calls ``use``.
+        """Return the part that ``use`` names in a spec.
 
         Args:
             kind: Name of the kind.
-            use: ``plugin/name``, or a short name that one plugin offers.
+            use: ``plugin/name``, or a short name that one plugin has.
 
         Raises:
-            UnknownPartError: If no plugin offers it.
-            AmbiguousPartError: If several plugins offer that short name.
+            UnknownPartError: If no plugin has it.
+            AmbiguousPartError: If several plugins have that short name.
         """
         candidates = self.entries(kind)
         found = [entry for entry in candidates if use in (entry.name, entry.component.name)]
@@ -121,18 +121,20 @@ class Catalog:
     def short_name(self, entry: Entry) -> str:
         """Return the shortest name by which :meth:`find` finds the entry."""
         name = entry.component.name
-        alone = sum(other.component.name == name for other in self.entries(entry.kind)) == 1
-        return name if alone else entry.name
+        unique = sum(other.component.name == name for other in self.entries(entry.kind)) == 1
+        return name if unique else entry.name
 
     def not_installed(self, kind: str) -> tuple[str, ...]:
-        """Return names of parts of a kind: those of plugins of this project that are not installed."""
+        """Return the names of parts of a kind from plugins of this project that are not installed."""
         return not_installed(kind, {plugin.name for plugin in self.plugins})
 
     def _unknown(self, kind: str, use: str, candidates: tuple[Entry, ...]) -> str:
         names = [self.short_name(entry) for entry in candidates]
         known = [*names, *self.not_installed(kind)]
         advice = (
-            self._offered(kind, use) or did_you_mean(use, known) or self._described(use, candidates)
+            self._install_hint(kind, use)
+            or did_you_mean(use, known)
+            or self._described(use, candidates)
         )
         return (
             f"no {kind} is called '{use}'.{advice} "
@@ -144,7 +146,7 @@ class Catalog:
     ) -> str:
         known = {other.name: other for other in self.plugins}
         if plugin not in known:
-            advice = self._offered(kind, f"{plugin}/{name}") or did_you_mean(plugin, known)
+            advice = self._install_hint(kind, f"{plugin}/{name}") or did_you_mean(plugin, known)
             return (
                 f"no plugin is called '{plugin}', so there is no {kind} '{plugin}/{name}'.{advice} "
                 f"Installed: {', '.join(known) or 'none'}.{self._broken_note()}"
@@ -161,7 +163,7 @@ class Catalog:
         )
 
     def _described(self, use: str, candidates: tuple[Entry, ...]) -> str:
-        """Return the parts that are known by this word, too, or are written otherwise; none if many."""
+        """Return suggestions: the parts whose name or summary contains the word; empty if many do."""
         found = [
             f"'{self.short_name(entry)}'"
             for entry in candidates
@@ -169,7 +171,7 @@ class Catalog:
         ]
         return f" Did you mean {' or '.join(found)}?" if 0 < len(found) <= FEW else ""
 
-    def _offered(self, kind: str, use: str) -> str:
+    def _install_hint(self, kind: str, use: str) -> str:
         return offered_by(kind, use, {plugin.name for plugin in self.plugins})
 
     def _broken_note(self) -> str:
@@ -189,5 +191,5 @@ def _refuse_unknown_kind(kind: str) -> None:
 
 @cache
 def installed() -> Catalog:
-    """Return the catalog of what is installed, built once per process."""
+    """Return the catalog of all installed plugins, built once per process."""
     return Catalog(discover())

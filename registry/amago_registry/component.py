@@ -1,4 +1,4 @@
-"""The record a plugin returns for each part it offers."""
+"""Component: the description that a plugin returns for each part it registers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Component:
-    """A part on offer: enough to list, explain and validate it without importing it.
+    """Description of a part: enough to list, explain and validate it without importing it.
 
     Args:
         name: Short name in kebab-case, unique within the plugin and kind, as in ``use: gru``.
         target: Where the part is, as ``"module:attribute"``. Imported only when the part is built,
             then called as ``target(context, options)``.
-        options: Model of what a spec may set.
-        summary: One line: what it is and when to choose it.
+        options: The options model, a subclass of :class:`~amago_registry.Options`.
+        summary: One line: what the part is and when to choose it.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""What the composer supplies to each kind of part, beside its options.
+"""Contexts: the constructor argument that the engine passes to each kind of part, beside its options.
 
 A part is built as ``Part(context, options)``. Contexts are keyword-only and may gain fields in later
-versions; a part reads the fields it needs and never constructs one, except in tests.
+versions: read the fields you need, and construct a context only in tests.
 
 Action spaces are *canonical*, whatever the environment declares: ``Discrete(n)`` and ``MultiDiscrete``
 with one axis count from 0, ``MultiBinary`` has one axis, and a ``Box`` has one axis over [-1, 1].
@@ -26,10 +26,10 @@ Columns: TypeAlias = "Mapping[str, np.ndarray]"
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentContext:
-    """For environments.
+    """Context of environments.
 
     Args:
-        seed: Seed of whatever is drawn once per run; tasks are seeded by ``reset(seed=...)``.
+        seed: Seed of random numbers drawn once per run; tasks are seeded by ``reset(seed=...)``.
     """
 
     seed: int = 0
@@ -37,7 +37,7 @@ class EnvironmentContext:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderContext:
-    """For encoders.
+    """Context of encoders.
 
     Args:
         observation_space: Always a ``Dict``; a bare observation has the key ``observation``.
@@ -50,11 +50,11 @@ class EncoderContext:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneContext:
-    """For sequence backbones.
+    """Context of sequence backbones.
 
     Args:
         in_dim: Width of the encoder's vectors.
-        context_length: Most transitions a training sequence has; the policy sees one timestep more.
+        context_length: Most transitions of a training sequence; the policy sees one more timestep.
         build: Builds a nested part: ``build(options.attention, AttentionContext(...))``.
     """
 
@@ -65,16 +65,17 @@ class BackboneContext:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionContext:
-    """For attention kernels.
+    """Context of attention kernels.
 
     Args:
         heads: Query heads.
         kv_heads: Key and value heads; divides ``heads``.
         head_dim: Features per head.
-        capacity: Most timesteps a cache remembers, the present one included, sinks apart.
-        window: Most timesteps a query attends to, itself included; None for all.
-        sinks: First timesteps of a sequence (acting: since the reset) that stay visible when the
-            window, or a full cache, has left them behind.
+        capacity: Most timesteps in the KV cache, including the current one, excluding sinks.
+        window: Size of the sliding window: timesteps a query attends to, including its own; None for
+            all.
+        sinks: Attention sinks: the first timesteps of a sequence (acting: since the reset), which stay
+            visible after they leave the window or a full cache.
     """
 
     heads: int
@@ -87,7 +88,7 @@ class AttentionContext:
 
 @dataclass(frozen=True, kw_only=True)
 class ActorContext:
-    """For actors.
+    """Context of actors.
 
     Args:
         in_dim: Width of the state representation.
@@ -102,7 +103,7 @@ class ActorContext:
 
 @dataclass(frozen=True, kw_only=True)
 class CriticContext:
-    """For critics; fields as in :class:`ActorContext`."""
+    """Context of critics; fields as in :class:`ActorContext`."""
 
     in_dim: int
     action_space: spaces.Space[Any]
@@ -111,7 +112,7 @@ class CriticContext:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveContext:
-    """For objectives.
+    """Context of objectives.
 
     Args:
         in_dim: Width of the state representation.
@@ -130,15 +131,15 @@ class ObjectiveContext:
 
 @dataclass(frozen=True, kw_only=True)
 class RelabelerContext:
-    """For relabelers.
+    """Context of relabelers.
 
     Args:
-        with_goals: ``with_goals(columns, goals)`` returns what the same actions would have been
-            recorded as, had the environment asked for these goals; see
-            :class:`amago_registry.protocols.Environment`. None where the environment cannot say.
-        environment: What users call the environment; empty where there is none. For messages.
-        columns: Names of what the environment shows (``obs.<key>``) and records, and the shape of one
-            timestep; None where that is not known.
+        with_goals: The environment's ``with_goals(columns, goals)``: the trajectory that the same
+            actions would have produced with these goals; see
+            :class:`amago_registry.protocols.Environment`. None if the environment has none.
+        environment: Name of the environment, for error messages; empty if there is none.
+        columns: Names of the observation columns (``obs.<key>``) and recorded columns, with the shape
+            of one timestep; None if unknown.
         build: Builds a nested relabeler: ``build(part, context)``.
     """
 
@@ -150,12 +151,12 @@ class RelabelerContext:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplorationContext:
-    """For exploration.
+    """Context of exploration strategies.
 
     Args:
         action_space: Canonical; see the top of this module.
-        environments: Number of environments acting side by side.
-        horizon: Most steps a trajectory lasts, where the environment says so.
+        environments: Number of parallel environments.
+        horizon: Most steps of a trajectory; None if the environment does not declare it.
     """
 
     action_space: spaces.Space[Any]
@@ -165,12 +166,12 @@ class ExplorationContext:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetContext:
-    """For datasets.
+    """Context of datasets.
 
     Args:
-        context_length: Most transitions that are learned from at a time.
-        observation_space: Of the spec's environment, as it declares it; None where there is none.
-        action_space: Of the spec's environment, as it declares it; None where there is none.
+        context_length: Most transitions of a training sequence.
+        observation_space: That of the spec's environment, as declared; None without an environment.
+        action_space: That of the spec's environment, as declared; None without an environment.
         build: Builds a nested dataset: ``build(part, context)``.
     """
 
@@ -182,7 +183,7 @@ class DatasetContext:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackerContext:
-    """For trackers.
+    """Context of trackers.
 
     Args:
         run_dir: Folder of the run.

@@ -1,8 +1,7 @@
-"""Finds the installed plugins, and keeps a broken one from breaking anything else.
+"""Discovery of installed plugins through entry points; one broken plugin does not affect the others.
 
-A plugin is a distribution with entry points in the group ``amago``. Each is loaded alone, its hooks
-are called alone and their results listed; whatever goes wrong on the way is remembered as the reason
-why that one plugin is broken.
+A plugin is a distribution with entry points in the group ``amago``. Each is loaded separately and its
+hooks are called separately. Any exception on the way becomes the reason why that one plugin is broken.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class Plugin:
-    """An installed plugin and what it offers.
+    """An installed plugin and the parts it registers.
 
     Args:
         name: The distribution's name without ``amago-``; the first half of ``plugin/name``.
         distribution: The distribution's name.
         version: The distribution's version.
-        offers: Each part with the name of its kind; empty where the plugin is broken.
-        broken: Why nothing of it can be used; None where all is well.
+        offers: Each part with the name of its kind; empty if the plugin is broken.
+        broken: The reason why the plugin cannot be used; None if it works.
     """
 
     name: str
@@ -49,11 +48,11 @@ class Plugin:
 
 
 class _BrokenError(Exception):
-    """Its text is the reason why a plugin is broken."""
+    """A plugin is broken; the message is the reason."""
 
 
 def discover() -> tuple[Plugin, ...]:
-    """Read every installed plugin, in the order of their names."""
+    """Return every installed plugin, sorted by name."""
     loaders: dict[tuple[str, str], list[Callable[[], object]]] = {}
     for point in metadata.entry_points(group=GROUP):
         if point.dist is not None:
@@ -63,11 +62,11 @@ def discover() -> tuple[Plugin, ...]:
         read_plugin(distribution, version, loaders[distribution, version])
         for distribution, version in sorted(loaders)
     ]
-    return tuple(sorted(_without_twins(plugins), key=lambda plugin: plugin.name))
+    return tuple(sorted(_without_name_clashes(plugins), key=lambda plugin: plugin.name))
 
 
 def read_plugin(distribution: str, version: str, loaders: Sequence[Callable[[], object]]) -> Plugin:
-    """Load one plugin and list what it offers.
+    """Load one plugin and list the parts it registers.
 
     Args:
         distribution: Name of the distribution, as in ``amago-memory-zoo``.
@@ -75,15 +74,15 @@ def read_plugin(distribution: str, version: str, loaders: Sequence[Callable[[], 
         loaders: Each imports one entry point and returns the module (or object) with the hooks.
 
     Returns:
-        The plugin, marked as broken where anything about it is wrong.
+        The plugin, marked as broken if anything about it is wrong.
     """
     name = distribution.removeprefix("amago-")
     try:
         offers = tuple(offer for load in loaders for offer in _offers(load()))
-        _refuse_repeats(offers)
+        _refuse_duplicates(offers)
     except _BrokenError as broken:
         return Plugin(name, distribution, version, broken=str(broken))
-    # Whatever it says of itself, from __dir__ to __repr__, is the plugin's own code.
+    # Reading attributes runs the plugin's code too, from __dir__ to __repr__.
     except (Exception, SystemExit) as error:
         why = f"reading its hooks raised {reason(error)}"
         return Plugin(name, distribution, version, broken=why)
@@ -104,19 +103,19 @@ def _loader(point: metadata.EntryPoint) -> Callable[[], object]:
     return load
 
 
-def _without_twins(plugins: Sequence[Plugin]) -> Iterator[Plugin]:
-    """Two distributions may shorten to one plugin name; neither may pass for the other."""
+def _without_name_clashes(plugins: Sequence[Plugin]) -> Iterator[Plugin]:
+    """Yield the plugins, with those broken whose distributions shorten to the same plugin name."""
     for plugin in plugins:
-        twins = [other.distribution for other in plugins if other.name == plugin.name]
-        if len(twins) > 1:
-            why = f"the distributions {' and '.join(twins)} are both called {plugin.name}"
+        same_name = [other.distribution for other in plugins if other.name == plugin.name]
+        if len(same_name) > 1:
+            why = f"the distributions {' and '.join(same_name)} are both called {plugin.name}"
             yield Plugin(plugin.distribution, plugin.distribution, plugin.version, broken=why)
         else:
             yield plugin
 
 
 def _offers(module: object) -> Iterator[tuple[str, Component]]:
-    """Yield what one module's hooks return."""
+    """Yield the parts that one module's hooks return, each with its kind."""
     manager = pluggy.PluginManager("amago")
     manager.add_hookspecs(hookspecs)
     _refuse_unmarked(module)
@@ -132,14 +131,14 @@ def _offers(module: object) -> Iterator[tuple[str, Component]]:
 
 def _refuse_unmarked(module: object) -> None:
     for name, value in _members(module):
-        function = getattr(value, "__func__", value)  # Of a static or class method.
+        function = getattr(value, "__func__", value)  # Unwraps a static or class method.
         unmarked = inspect.isroutine(value) and not hasattr(function, "amago_impl")
         if name.startswith("amago_") and unmarked:
             raise _BrokenError(f"{name} lacks @hookimpl")
 
 
 def _members(module: object) -> Iterable[tuple[str, object]]:
-    """Return names and values as they lie there: no property, no lazy export is called for them."""
+    """Return names and values without evaluating properties or lazy exports."""
     if isinstance(module, ModuleType):
         return tuple(vars(module).items())
     return inspect.getmembers_static(module)
@@ -164,26 +163,26 @@ def _call(manager: pluggy.PluginManager, kind: Kind) -> list[object]:
 def _checked(kind: Kind, component: object) -> Component:
     if not isinstance(component, Component):
         what = f"{component!r:.60} ({type(component).__name__})"
-        raise _BrokenError(f"{kind.hook} returned {what}, which is no Component")
-    flaw = _flaw(component)
-    if flaw:
-        raise _BrokenError(f"{kind.hook} returned a Component whose {flaw}")
+        raise _BrokenError(f"{kind.hook} returned {what}, which is not a Component")
+    error = _component_error(component)
+    if error:
+        raise _BrokenError(f"{kind.hook} returned a Component whose {error}")
     return component
 
 
-def _flaw(component: Component) -> str | None:
+def _component_error(component: Component) -> str | None:
     if not isinstance(component.name, str) or not _NAME.fullmatch(component.name):
         return f"name {component.name!r} is not in kebab-case, as in 'min-gru'"
     if not isinstance(component.target, str) or not _TARGET.fullmatch(component.target):
         return f"target {component.target!r} is not 'module:attribute'"
     if not isinstance(component.options, type) or not issubclass(component.options, Options):
-        return f"options {component.options!r} are no subclass of amago_registry.Options"
+        return f"options {component.options!r} are not a subclass of amago_registry.Options"
     if not isinstance(component.summary, str) or len(component.summary.splitlines()) != 1:
         return f"summary {component.summary!r} is not one line"
     return None
 
 
-def _refuse_repeats(offers: Sequence[tuple[str, Component]]) -> None:
+def _refuse_duplicates(offers: Sequence[tuple[str, Component]]) -> None:
     seen: set[tuple[str, str]] = set()
     for kind, component in offers:
         if (kind, component.name) in seen:

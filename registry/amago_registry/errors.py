@@ -1,14 +1,14 @@
-"""What can go wrong, as one tree.
+"""Exception classes of amago, as one tree.
 
-AmagoError                    base of all: catch this
-|-- CatalogError              something about parts and plugins
-|   |-- UnknownPartError      a name nobody offers
-|   |-- AmbiguousPartError    a short name that several plugins offer
-|   `-- PartImportError       a part that is listed and cannot be imported
-|-- UnsupportedSpaceError     an observation or action space that a part cannot take
-|-- DatasetError              a dataset that cannot be opened, or does not fit what it is used with
-|-- RecordingError            a recording that does not fit its spaces
-`-- UnavailableError          a part that was asked for by name and cannot run on this machine
+AmagoError                    base class of all: catch this
+|-- CatalogError              a part or plugin cannot be found or loaded
+|   |-- UnknownPartError      no plugin has a part of this name
+|   |-- AmbiguousPartError    several plugins have a part of this short name
+|   `-- PartImportError       a listed part cannot be imported
+|-- UnsupportedSpaceError     a part does not support an observation or action space
+|-- DatasetError              a dataset cannot be opened, or does not match the spec
+|-- RecordingError            a recording does not match its spaces
+`-- UnavailableError          a part that a spec names cannot run on this machine
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from difflib import get_close_matches
 
 
 class AmagoError(Exception):
-    """Base of every error that a user can cause; its text is a full sentence for that user."""
+    """Base class of every error that a user can cause; the message is a full sentence for that user."""
 
 
 class CatalogError(AmagoError):
-    """Something about parts and plugins."""
+    """A part or plugin cannot be found or loaded."""
 
 
 class UnknownPartError(CatalogError):
-    """A spec or a command named a part that no plugin offers."""
+    """A spec or a command names a part that no plugin has."""
 
 
 class AmbiguousPartError(CatalogError):
-    """A short name that several plugins offer."""
+    """Several plugins have a part of this short name."""
 
 
 class PartImportError(CatalogError):
-    """A part that is listed and cannot be imported."""
+    """A listed part cannot be imported."""
 
 
 class UnsupportedSpaceError(AmagoError):
-    """An observation or action space that a part cannot take."""
+    """A part does not support an observation or action space."""
 
 
 class DatasetError(AmagoError):
-    """A dataset that cannot be opened, or does not fit what it is used with."""
+    """A dataset cannot be opened, or does not match the spec."""
 
 
 class RecordingError(AmagoError):
-    """A recording that does not fit its spaces."""
+    """A recording does not match its spaces."""
 
 
 class UnavailableError(AmagoError):
-    """A part that was asked for by name and cannot run on this machine."""
+    """A part that a spec names cannot run on this machine."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -60,6 +60,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return an exception as one line: its class and its first line."""
+    """Return an exception as one line: its class and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Plugins of this project that are installed one by one: their dependencies are heavy, or at odds."""
+"""Plugins of this project that are installed separately: their dependencies are heavy or conflict."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _PLUGINS = {
     ("environment", "minigrid"): "minigrid",
     ("environment", "popgym"): "popgym",
 }
-"""Which plugin has a part, by its kind and its name."""
+"""The plugin of each part, by kind and name."""
 
 
 def not_installed(kind: str, installed: Collection[str]) -> tuple[str, ...]:
-    """Return the names of parts of a kind whose plugin is ours and is not among those installed."""
+    """Return the names of parts of a kind whose plugin belongs to this project and is not installed."""
     return tuple(
         name for (of, name), plugin in _PLUGINS.items() if of == kind and plugin not in installed
     )
 
 
 def offered_by(kind: str, use: str, installed: Collection[str]) -> str:
-    """Return a space and what to install for a part; empty where that is not known, or would not help.
+    """Return a space and the ``pip install`` command for a part; empty if unknown or installed.
 
     Args:
         kind: Name of the kind.
-        use: What a spec calls the part: ``name`` or ``plugin/name``.
+        use: Name of the part in a spec: ``name`` or ``plugin/name``.
         installed: Names of the plugins that are installed, broken ones included.
     """
     plugin, _, name = use.rpartition("/")

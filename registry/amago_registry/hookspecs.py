@@ -1,7 +1,8 @@
-"""The hooks of a plugin: one per kind of part.
+"""Hook specifications (pluggy) for plugins: one hook per kind of part.
 
-Every hook is called once, when the catalog is built, in every ``amago`` command: a module with hooks
-returns descriptions and imports nothing heavy. A plugin implements the hooks it has parts for.
+Every ``amago`` command builds the catalog, which calls each hook once. Return descriptions only, and
+keep heavy imports out of the module that holds the hooks. A plugin implements the hooks of the kinds it
+has parts for.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from amago_registry.component import Component
 
 hookspec = pluggy.HookspecMarker("amago")
 hookimpl = pluggy.HookimplMarker("amago")
-"""Marks a plugin's function as the implementation of the hook it is named after."""
+"""Decorator that marks a plugin's function as the implementation of the hook of the same name."""
 
 
 @hookspec
 def amago_register_environments() -> Iterable[Component]:
-    """Offer environments: the tasks an agent is trained and evaluated on.
+    """Register environments: the tasks an agent is trained and evaluated on.
 
     Returns:
         Components whose target is called as ``target(context: EnvironmentContext, options)`` and then
-        as ``.make()`` once for every copy that runs side by side.
+        as ``.make()`` once per parallel environment.
     """
     return ()
 
 
 @hookspec
 def amago_register_encoders() -> Iterable[Component]:
-    """Offer encoders: one timestep's observation, action and reward to one vector.
+    """Register encoders: networks from one timestep's observation, action and reward to one vector.
 
     Returns:
         Components whose target is called as ``target(context: EncoderContext, options)``.
@@ -40,7 +41,7 @@ def amago_register_encoders() -> Iterable[Component]:
 
 @hookspec
 def amago_register_backbones() -> Iterable[Component]:
-    """Offer backbones: causal sequence models over timestep vectors.
+    """Register backbones: causal sequence models over timestep vectors.
 
     Returns:
         Components whose target is called as ``target(context: BackboneContext, options)``.
@@ -50,7 +51,7 @@ def amago_register_backbones() -> Iterable[Component]:
 
 @hookspec
 def amago_register_attentions() -> Iterable[Component]:
-    """Offer attentions: the kernels behind a Transformer's attention, each with its own cache.
+    """Register attention kernels of Transformers, each with its own KV cache.
 
     Returns:
         Components whose target is called as ``target(context: AttentionContext, options)``.
@@ -60,7 +61,7 @@ def amago_register_attentions() -> Iterable[Component]:
 
 @hookspec
 def amago_register_actors() -> Iterable[Component]:
-    """Offer actors: state representations to distributions over actions.
+    """Register actors: policy heads from state representations to distributions over actions.
 
     Returns:
         Components whose target is called as ``target(context: ActorContext, options)``.
@@ -70,7 +71,7 @@ def amago_register_actors() -> Iterable[Component]:
 
 @hookspec
 def amago_register_critics() -> Iterable[Component]:
-    """Offer critics: estimates of return from state representations and actions.
+    """Register critics: estimates of return from state representations and actions.
 
     Returns:
         Components whose target is called as ``target(context: CriticContext, options)``.
@@ -80,7 +81,7 @@ def amago_register_critics() -> Iterable[Component]:
 
 @hookspec
 def amago_register_objectives() -> Iterable[Component]:
-    """Offer objectives: the losses that train all of an agent's networks.
+    """Register objectives: the losses that train all of an agent's networks.
 
     Returns:
         Components whose target is called as ``target(context: ObjectiveContext, options)``.
@@ -90,7 +91,7 @@ def amago_register_objectives() -> Iterable[Component]:
 
 @hookspec
 def amago_register_relabelers() -> Iterable[Component]:
-    """Offer relabelers: they rewrite a sampled trajectory in hindsight.
+    """Register relabelers: hindsight relabeling of sampled trajectories.
 
     Returns:
         Components whose target is called as ``target(context: RelabelerContext, options)``.
@@ -100,7 +101,7 @@ def amago_register_relabelers() -> Iterable[Component]:
 
 @hookspec
 def amago_register_explorations() -> Iterable[Component]:
-    """Offer explorations: they change the policy's actions while collecting.
+    """Register exploration strategies: they change the policy's actions during collection.
 
     Returns:
         Components whose target is called as ``target(context: ExplorationContext, options)``.
@@ -110,7 +111,7 @@ def amago_register_explorations() -> Iterable[Component]:
 
 @hookspec
 def amago_register_datasets() -> Iterable[Component]:
-    """Offer datasets: trajectories recorded elsewhere, to learn from.
+    """Register datasets: recorded trajectories for offline training.
 
     Returns:
         Components whose target is called as ``target(context: DatasetContext, options)``.
@@ -120,9 +121,9 @@ def amago_register_datasets() -> Iterable[Component]:
 
 @hookspec
 def amago_register_trackers() -> Iterable[Component]:
-    """Offer trackers: they record what happens during a run.
+    """Register trackers: they log the metrics of a run.
 
-    Only trackers that the spec names are built and called.
+    Only trackers named in the spec are built and called.
 
     Returns:
         Components whose target is called as ``target(context: TrackerContext, options)``.

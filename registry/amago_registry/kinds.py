@@ -1,4 +1,4 @@
-"""The kinds of part an agent is assembled from, and the hook that offers each."""
+"""The kinds of part an agent is built from, and the hook that registers each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Kind:
     """One kind of part.
 
     Args:
-        name: Singular, as people type it: ``amago components backbone``.
+        name: Singular, as typed on the command line: ``amago components backbone``.
         plural: Plural; also the end of the hook's name.
         summary: One line for listings.
     """
@@ -21,7 +21,7 @@ class Kind:
 
     @property
     def hook(self) -> str:
-        """Name of the hook that offers parts of this kind."""
+        """Name of the hook that registers parts of this kind."""
         return f"amago_register_{self.plural}"
 
 

@@ -1,4 +1,4 @@
-"""How the sequences of one batch lie in the packed stream.
+"""Sequence layout of a packed batch: lengths, offsets and times of sequences without padding.
 
 Shape suffixes: N = timesteps of all sequences, S = sequences.
 """
@@ -15,19 +15,19 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class SequenceLayout:
-    """Where each sequence of a packed stream begins and ends.
+    """Boundaries and times of the sequences in a packed stream.
 
-    A batch is many sequences laid end to end, without padding. Only backbones look at the layout;
-    every other part treats the N rows alike. Built once per batch.
+    A *packed stream* is many sequences concatenated without padding. Only backbones read the layout;
+    every other part treats the N rows independently. Built once per batch.
 
-    Two layouts are equal only if they are the same object, so that what a kernel derives
-    from one can be kept beside it.
+    Two layouts are equal only if they are the same object, so that a kernel can cache values derived
+    from a layout under the layout itself.
 
     Args:
         lengths: Timesteps of each sequence, on the host.
         offsets: Cumulative lengths ``(S + 1,)``, int32, on the device.
-        sequence_N: Which sequence a row belongs to, int64.
-        time_N: Steps since the task of the row's sequence began, int64.
+        sequence_N: Index of the row's sequence, int64.
+        time_N: Steps since the row's task began, int64.
     """
 
     lengths: tuple[int, ...]
@@ -42,12 +42,12 @@ class SequenceLayout:
         time_N: Tensor | None = None,
         device: torch.device | str | None = None,
     ) -> SequenceLayout:
-        """Lay sequences of ``lengths`` end to end.
+        """Return the layout of concatenated sequences of the given lengths.
 
         Args:
             lengths: Timesteps of each sequence, each at least 1.
             time_N: Steps since each row's task began; counted from 0 in every sequence if absent.
-            device: Where the tensors live; by default that of ``time_N``, else the CPU.
+            device: Device of the tensors; by default that of ``time_N``, else the CPU.
 
         Raises:
             ValueError: If a length is below 1, or ``time_N`` has another number of rows.
@@ -84,7 +84,7 @@ class SequenceLayout:
 
     @cached_property
     def runs(self) -> tuple[tuple[int, int, int], ...]:
-        """Neighbouring sequences of equal length, as ``(first row, sequences, length)``.
+        """Runs of adjacent sequences of equal length, as ``(first row, sequences, length)``.
 
         A kernel without a packed form can take each run as one ``(sequences, length)`` block.
         """
@@ -99,7 +99,7 @@ class SequenceLayout:
             row += length
         return tuple(runs)
 
-    # Orders are kept for later uses of the layout, which may train: they are no inference tensors.
+    # Created outside inference mode because cached tensors may be used in training.
     @cached_property
     @torch.inference_mode(False)
     def _time_major(self) -> tuple[Tensor, Tensor]:
@@ -126,5 +126,5 @@ class SequenceLayout:
 
     @property
     def batch_sizes(self) -> Tensor:
-        """Sequences that have a timestep at each position, int64, on the host."""
+        """Number of sequences with a timestep at each position, int64, on the host."""
         return self._time_major[1]

@@ -1,4 +1,4 @@
-"""What a spec may set: option models and the nested parts they name."""
+"""Options models (pydantic) of parts, and nested parts as fields of them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ Floats = Annotated[tuple[float, ...], Field(strict=False)]
 
 
 class Options(BaseModel):
-    """Base of every options model: strict, frozen, closed, without NaN, defaults validated.
+    """Base class of options models: strict, frozen, no extra keys, no NaN, defaults validated.
 
-    Give every field a default, a range and one sentence of consequence.
+    Give every field a default, a range and one sentence about its effect.
 
     Attributes:
-        renamed_keys: Old names of options and the new ones. A spec may use an old name for one more
-            version; it is logged once.
+        renamed_keys: Renamed options: old name to new name. A spec may use an old name for one more
+            version; a warning with the new name is logged once.
     """
 
     renamed_keys: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -61,7 +61,7 @@ class Options(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _name_default_parts(cls, data: Any) -> Any:
-        """Let ``{layers: 2}`` mean ``{use: <the field's default>, layers: 2}``."""
+        """Complete a nested part without ``use``: ``{layers: 2}`` gets the default's name."""
         if not isinstance(data, Mapping):
             return data
         completed = dict(data)
@@ -75,13 +75,13 @@ class Options(BaseModel):
 
 
 class Part(Generic[KindName]):
-    """A component chosen by a spec, with its validated options. Immutable.
+    """A part chosen in a spec: a catalog entry with validated options. Immutable.
 
-    Annotate a nested part with its kind, and let the default be a name:
+    Annotate a nested part with its kind, and use a name as the default:
     ``attention: Part[Literal["attention"]] = Field("auto", validate_default=True, description=...)``
     (with ``validate_default=True`` type checkers accept the name). A spec then writes
     ``attention: sdpa`` or ``attention: {use: sdpa, ...}``. ``Part[...] | None`` and
-    ``list[Part[...]]`` work alike. The owner of the options builds it with ``context.build``.
+    ``list[Part[...]]`` work too. The part that has these options builds it with ``context.build``.
 
     Args:
         kind: Name of the kind.
@@ -89,8 +89,8 @@ class Part(Generic[KindName]):
         options: The component's validated options.
     """
 
-    # Not a dataclass: pydantic would take the fields of a generic one for the schema and never ask
-    # __get_pydantic_core_schema__.
+    # Not a dataclass: pydantic would build the schema from the fields of a generic dataclass and never
+    # call __get_pydantic_core_schema__.
     __slots__ = ("entry", "kind", "options")
 
     kind: str
@@ -106,7 +106,7 @@ class Part(Generic[KindName]):
         raise AttributeError(f"a part cannot be changed; {name!r} was assigned")
 
     def __reduce__(self) -> tuple[object, ...]:
-        # For copy.deepcopy, which would assign the attributes.
+        # For copy.deepcopy, which would otherwise assign the attributes.
         return (Part, (self.kind, self.entry, self.options))
 
     def __eq__(self, other: object) -> bool:
@@ -135,7 +135,7 @@ class Part(Generic[KindName]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
-        """Validate a name, a mapping with ``use``, or a finished part."""
+        """Return the schema that validates a name, a mapping with ``use``, or a :class:`Part`."""
         kind = part_kind(source)
         if kind not in KINDS:
             raise TypeError(
@@ -153,7 +153,7 @@ class Part(Generic[KindName]):
 
 
 def part_kind(annotation: Any) -> str | None:
-    """Return the kind that ``Part[Literal[kind]]`` or ``Part[Literal[kind]] | None`` names.
+    """Return the kind in an annotation ``Part[Literal[kind]]`` or ``Part[Literal[kind]] | None``.
 
     None for any other annotation.
     """
@@ -201,7 +201,7 @@ def _same_kind(kind: str, part: Part[Any]) -> Part[Any]:
 
 
 def catalog_of(context: Any) -> Catalog:
-    """Return the catalog in a validation context; that of the installed plugins if it holds none."""
+    """Return the catalog of a validation context; by default that of the installed plugins."""
     if isinstance(context, Mapping) and "catalog" in context:
         catalog: Catalog = context["catalog"]
         return catalog
@@ -211,7 +211,7 @@ def catalog_of(context: Any) -> Catalog:
 
 
 def _dump(part: Part[Any]) -> dict[str, Any]:
-    # By alias, so that what is dumped can be read again.
+    # By alias, so that the dump can be validated again.
     return {"use": part.use, **part.options.model_dump(by_alias=True)}
 
 

@@ -1,17 +1,18 @@
-"""What each kind of part must be able to do, with shapes.
+"""Protocols: the methods and attributes that each kind of part must have, with shapes.
 
-Protocols, not base classes: a part fits if it has the methods. Those that are trained are also
+Protocols, not base classes: a part conforms if it has the methods. Trained parts are also
 ``torch.nn.Module``.
 
-Shape suffixes: N = timesteps of a packed batch, B = environments acting side by side, D = features in,
+Shape suffixes: N = timesteps of a packed batch, B = parallel environments, D = features in,
 E = state features, A = action features (discrete: number of actions), G = discounts, C = ensemble
 members, H = query heads, K = key and value heads, F = features per head.
 
-Actions have two forms. *Stored*: what is sampled, kept in the replay and compared: an index for
+Actions have two forms. The *stored form* is sampled, kept in the replay and compared: an index for
 ``Discrete``, else one number per axis of the canonical action space (``MultiDiscrete``: indices,
-``MultiBinary``: 0 or 1, ``Box``: in [-1, 1]). *Vector*: A features, what networks read: one-hot for
-``Discrete``, one-hots end to end for ``MultiDiscrete``, the numbers themselves for the others;
-:func:`amago_registry.actions.action_vector` turns the first into the second.
+``MultiBinary``: 0 or 1, ``Box``: in [-1, 1]). The *action vector*, A features, is the input of
+networks: one-hot for ``Discrete``, concatenated one-hots for ``MultiDiscrete``, the numbers themselves
+    for the
+others; :func:`amago_registry.actions.action_vector` converts the first into the second.
 """
 
 from __future__ import annotations
@@ -30,46 +31,47 @@ if TYPE_CHECKING:
     from amago_registry.trajectories import Trajectory
 
 State: TypeAlias = dict[str, "Tensor | State"]
-"""Acting state: nested dictionaries of tensors. Opaque to everybody but its owner, except that the
-engine stores and restores the tensors. A step may write to it in place."""
+"""Recurrent state for acting: nested dictionaries of tensors. Only its owner reads it; the engine
+stores and restores the tensors. A step may modify it in place."""
 
 
 @runtime_checkable
 class Environment(Protocol):
-    """A factory of environments.
+    """A factory of gymnasium environments.
 
-    Of what an environment puts into its infos the engine reads ``task``, at reset: the name of the
-    task that begins, where there are several; ``success``, at a step: how well the attempt went that
-    ends with it; and the keys of its ``recorded_space``, at reset and at every step. That attribute is
-    a ``gymnasium.spaces.Dict`` of arrays that are stored with the trajectory, a row for every timestep,
-    and that no agent sees: what a relabeler has to know, such as the goals that were achieved. A key
-    that means something else in a trajectory or an info is refused.
+    The engine reads these keys of an environment's infos:
 
-    Two more methods are offers. ``with_goals(columns, goals) -> columns`` returns what the actions of a
-    whole recorded task would have been recorded as, had the environment asked for these goals, which
-    are also what ``reset(seed=..., options={"goals": goals})`` takes; it changes nothing that it is
-    given, and needs no environment to be made. For goals in a row, pass on to
-    :func:`amago_registry.goals.with_goals`. A function that is given to ``amago_core.train`` offers it
-    as an attribute, a class as a static or class method.
+    * ``task``, at reset: name of the task, if the environment has several.
+    * ``success``, at the step that ends an attempt: how well the attempt went.
+    * The keys of ``recorded_space``, at reset and at every step. This attribute is a
+      ``gymnasium.spaces.Dict`` of arrays, stored with the trajectory with one row per timestep and not
+      passed to agents: privileged information for relabelers, such as achieved goals. Reserved names of
+      trajectories and infos raise an error.
 
-    ``make_vector(count: int) -> gymnasium.vector.VectorEnv`` returns ``count`` environments that are
-    stepped at once, for ``collector.vectorization=native``. Its single spaces are those of one
-    environment, ``single_recorded_space`` too, where that records something: then infos have arrays
-    ``(B, ...)``. It says in its ``metadata["autoreset_mode"]`` how it begins the next task; any of
-    gymnasium's modes will do.
+    Two methods are optional. ``with_goals(columns, goals) -> columns`` returns the trajectory that the
+    actions of a whole recorded task would have produced with these goals, as if the environment had
+    been reset with ``reset(seed=..., options={"goals": goals})``. It does not modify its arguments and
+    works without making an environment. For goals in sequence, call
+    :func:`amago_registry.goals.with_goals`. If a function is passed to ``amago_core.train``, set it as
+    an attribute of the function; if a class is, as a static or class method.
+
+    ``make_vector(count: int) -> gymnasium.vector.VectorEnv`` returns a vectorized environment with
+    ``count`` environments, for ``collector.vectorization=native``. Its single spaces are those of one
+    environment. So is ``single_recorded_space``, if the environment has a ``recorded_space``; infos
+    then have arrays ``(B, ...)``. Its ``metadata["autoreset_mode"]`` may be any of gymnasium's modes.
     """
 
     def make(self) -> gymnasium.Env[Any, Any]:
-        """Return a fresh environment. Called once per environment that runs side by side.
+        """Return a new environment. Called once per parallel environment.
 
-        The engine may call it in another process, to which it sends this factory: keep in it what can
-        be copied, and open files, connections and simulators in here.
+        The engine may pickle this factory and call the method in another process: keep only picklable
+        state in it, and open files, connections and simulators in this method.
         """
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Fuses what is seen at one timestep into one vector; rows are independent."""
+    """Encodes one timestep's observation, action and reward as one vector; rows are independent."""
 
     out_dim: int
 
@@ -83,10 +85,10 @@ class Encoder(Protocol):
 class Backbone(Protocol):
     """A causal sequence model.
 
-    Two more attributes are claims, which the laws hold it to where they are made:
-    ``constant_state = True``, the acting state is as large at any context length (default: False);
-    ``compiles = False``, it is not for ``torch.compile`` (default: True; the engine compiles heads and
-    loss alone, so this is for those who compile a backbone themselves).
+    Two attributes are optional, and tested by the laws: ``constant_state = True`` if the size of the
+    acting state does not depend on the context length (default: False); ``compiles = False`` if the
+    backbone does not work with ``torch.compile`` (default: True; the engine compiles only heads and
+    loss, so this matters if you compile a backbone yourself).
     """
 
     out_dim: int
@@ -95,13 +97,13 @@ class Backbone(Protocol):
         """Return state representations ``(N, out_dim)`` of a packed stream."""
 
     def initial_state(self, batch: int) -> State:
-        """Return the state of ``batch`` environments that have seen nothing."""
+        """Return the initial state of ``batch`` environments."""
 
     def step(self, x_BD: Tensor, time_B: Tensor, state: State) -> tuple[Tensor, State]:
         """Take one timestep per environment; return representations ``(B, out_dim)`` and the state."""
 
     def reset(self, state: State, mask_B: Tensor) -> State:
-        """Return the state with the environments where ``mask_B`` is true made new."""
+        """Return the state, reset to the initial one for the environments where ``mask_B`` is true."""
 
 
 @runtime_checkable
@@ -118,29 +120,29 @@ class Attention(Protocol):
         """Append one timestep per environment, attend, return ``(B, H, F)`` and the cache."""
 
     def reset(self, cache: State, mask_B: Tensor) -> State:
-        """Return the cache with the environments where ``mask_B`` is true emptied."""
+        """Return the cache, emptied for the environments where ``mask_B`` is true."""
 
 
 @runtime_checkable
 class Distribution(Protocol):
-    """Actions of N timesteps under G discounts; stored form, ``(N, G)`` or ``(N, G, axes)``."""
+    """Action distribution of N timesteps and G discounts; actions ``(N, G)`` or ``(N, G, axes)``."""
 
     def sample(self) -> Tensor:
-        """Draw one action for every timestep and discount."""
+        """Sample one action, in stored form, for every timestep and discount."""
 
     def mode(self) -> Tensor:
-        """Return the likeliest action (of a transformed distribution: that of the untransformed)."""
+        """Return the most likely action (of a transformed distribution: the transformed mode)."""
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Return log-probabilities ``(N, G)`` of actions; finite for every action of the space."""
 
     def entropy(self) -> Tensor | None:
-        """Return entropies ``(N, G)`` in nats, or None where there is no closed form."""
+        """Return entropies ``(N, G)`` in nats, or None if there is no closed form."""
 
 
 @runtime_checkable
 class DiscreteDistribution(Distribution, Protocol):
-    """A distribution over finitely many actions."""
+    """A categorical distribution over ``Discrete`` actions."""
 
     @property
     def probs(self) -> Tensor:
@@ -152,10 +154,10 @@ class ReparameterizedDistribution(Distribution, Protocol):
     """A distribution whose samples carry gradients."""
 
     def rsample(self) -> Tensor:
-        """Draw action vectors ``(N, G, A)`` through which gradients reach the parameters.
+        """Sample action vectors ``(N, G, A)`` with gradients (reparameterization).
 
-        Where actions are discrete, these are straight-through: the one-hots that were drawn, with the
-        gradient of their probabilities.
+        Discrete actions use the straight-through estimator: sampled one-hots with the gradient of their
+        probabilities.
         """
 
 
@@ -168,9 +170,9 @@ class Actor(Protocol):
 
         Args:
             state_NE: State representations.
-            action_mask_NA: True where an action may be taken, over the action vector of a ``Discrete``
-                or ``MultiDiscrete`` space; passed only where the environment shows a mask. The
-                others have probability 0. Where none is allowed, all are.
+            action_mask_NA: True for allowed actions, over the action vector of a ``Discrete`` or
+                ``MultiDiscrete`` space; passed only if the environment has an ``action_mask``. Masked
+                actions have probability 0. If all actions are masked, all are allowed.
         """
 
 
@@ -178,12 +180,12 @@ class Actor(Protocol):
 class Critic(Protocol):
     """State representation (and action) to predictions of return.
 
-    A prediction is the critic's own business: ``value`` turns it into the units of return, ``loss``
-    compares it with targets. ``enumerates`` says whether all actions are predicted at once; then
-    ``predict_all`` and ``select`` work, else ``predict`` does.
+    The format of a prediction is internal to the critic: ``value`` converts it to the units of return,
+    ``loss`` compares it with targets. If ``enumerates`` is true, all actions are predicted at once with
+    ``predict_all`` and ``select``; otherwise, use ``predict``.
 
-    Statistics proposed by ``observe`` count at once in ``loss`` and ``normalize``; ``value`` of a given
-    network output never changes, neither then nor at ``commit()``.
+    Statistics proposed by ``observe`` take effect at once in ``loss`` and ``normalize``. ``value`` of a
+    given network output never changes, neither then nor at ``commit()``.
     """
 
     enumerates: bool
@@ -198,33 +200,33 @@ class Critic(Protocol):
         """Return predictions ``(N, C, G, A, ...)`` for every discrete action."""
 
     def select(self, prediction: Tensor, action_N: Tensor) -> Tensor:
-        """Return from ``predict_all``'s prediction that of one action per timestep."""
+        """Select from ``predict_all``'s prediction that of one action per timestep."""
 
     def value(self, prediction: Tensor) -> Tensor:
         """Return the prediction's value in the units of return."""
 
     def normalize(self, value: Tensor) -> Tensor:
-        """Return values ``(..., G)`` in the scale in which they are learned."""
+        """Return values ``(..., G)`` in the normalized scale of the loss."""
 
     def observe(self, target_NG: Tensor) -> None:
-        """Propose statistics that include these targets."""
+        """Propose running statistics that include these targets."""
 
     def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
         """Return losses ``(N, C, G)`` of predictions ``(N, C, G, ...)``."""
 
 
 class Batch(Protocol):
-    """What an objective sees of a packed batch beside the state representations.
+    """The packed batch that an objective receives with the state representations.
 
-    M transitions lie between the N timesteps: the last timestep of a sequence has no action.
+    N timesteps have M transitions between them: the last timestep of a sequence has no action.
 
     Attributes:
-        rows_M: Row of each transition's timestep; its successor is the next row.
+        rows_M: Row of each transition's timestep; the next row is the next timestep.
         action: Stored actions, ``(M,)`` indices or ``(M, axes)``.
-        action_mask_NA: Which actions could be taken, bool; None where the environment shows no mask.
+        action_mask_NA: True for allowed actions; None if the environment has no ``action_mask``.
         reward_M: Reward after the action, as the environment gave it.
         terminated_M: True where the task ended after the action.
-        layout: Where the sequences lie.
+        layout: Boundaries of the sequences.
     """
 
     rows_M: Tensor
@@ -237,35 +239,35 @@ class Batch(Protocol):
 
 @runtime_checkable
 class Objective(Protocol):
-    """The loss of an agent; owns its target networks."""
+    """The training loss of an agent; owns the target networks."""
 
     def loss(self, state_NE: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the scalar loss and detached metrics: scalars, or one number per discount ``(G,)``."""
 
     def after_step(self) -> None:
-        """Called after every optimiser step that was taken: move the targets."""
+        """Update the target networks; called after every optimizer step that was not skipped."""
 
 
 @runtime_checkable
 class Proposes(Protocol):
-    """A module whose forward pass proposes new statistics without adopting them.
+    """A module with running statistics that its forward pass proposes and ``commit`` adopts.
 
-    The engine calls ``commit`` after the optimiser step that used the proposal. A proposal that is
-    never committed leaves the state dict as it was: ``forget`` is called in its place.
+    The engine calls ``commit`` after the optimizer step that used the proposal, or ``forget`` after a
+    skipped update. A proposal that is never committed leaves the state dict unchanged.
 
-    A step may take several forward passes (accumulated gradients): proposals then add up.
+    A step may take several forward passes (gradient accumulation): their proposals add up.
     """
 
     def commit(self) -> None:
-        """Adopt what the training forward passes since the last call proposed."""
+        """Adopt the statistics proposed by the training forward passes since the last call."""
 
     def forget(self) -> None:
-        """Drop what was proposed."""
+        """Discard the proposed statistics."""
 
 
 @runtime_checkable
 class Reports(Protocol):
-    """A part with something to say about its own state, once per round."""
+    """A part that reports metrics once per round."""
 
     def metrics(self) -> dict[str, Tensor]:
         """Return detached scalars by name; the part's kind is put before the names."""
@@ -273,11 +275,11 @@ class Reports(Protocol):
 
 @runtime_checkable
 class Relabeler(Protocol):
-    """Rewrites a sampled trajectory; never modifies its argument.
+    """Relabels a sampled trajectory in hindsight; never modifies its argument.
 
-    ``identity`` is true where nothing is ever changed: then only the sampled slice is read. Where
-    batches are drawn ahead, several threads call it at once, or each process its own copy; what a call
-    returns may depend on its arguments alone.
+    ``identity`` is true if it never changes anything: only the sampled slice is then read. When batches
+    are prefetched, several threads call it concurrently, or each process calls a copy: it must be a
+    pure function of its arguments.
     """
 
     identity: bool
@@ -285,12 +287,12 @@ class Relabeler(Protocol):
     def __call__(
         self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator
     ) -> Mapping[str, np.ndarray]:
-        """Return the trajectory as it is learned from."""
+        """Return the trajectory to train on."""
 
 
 @runtime_checkable
 class Exploration(Protocol):
-    """Changes the policy's actions while collecting."""
+    """Exploration strategy: changes the policy's actions during collection."""
 
     def __call__(
         self,
@@ -307,63 +309,64 @@ class Exploration(Protocol):
             time_B: Steps since each environment's task began.
             step: Steps each environment has taken since the run began.
             rng: The only source of randomness.
-            action_mask_BA: Which actions may be taken, as in :class:`Actor`; passed only where the
-                environment shows a mask.
+            action_mask_BA: True for allowed actions, as in :class:`Actor`; passed only if the
+                environment has an ``action_mask``.
         """
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what must be stored to go on exactly; empty if nothing."""
+        """Return the state to store in a checkpoint for an exact resume; empty if there is none."""
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from a stored state."""
+        """Restore a stored state."""
 
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Trajectories recorded elsewhere. What it holds does not change while it is in use.
+    """Recorded trajectories for offline training. The contents do not change during a run.
 
-    Batches are drawn ahead, again, and by several threads and processes at once: what is drawn is a
-    function of the arguments alone. :func:`amago_registry.recordings.recorded_trajectory` makes a
-    trajectory of what an environment returned.
+    Batches are prefetched, resampled after a resume, and sampled by several threads and processes at
+    once: ``sample`` must be a pure function of its arguments.
+    :func:`amago_registry.recordings.recorded_trajectory` converts what an environment returned into a
+    trajectory.
 
     Attributes:
-        observation_space: What its observations were declared as, by the environment they are of.
-        action_space: What its actions were declared as, by the same environment.
+        observation_space: Observation space of the recorded environment, as it declared it.
+        action_space: Action space of the recorded environment, as it declared it.
     """
 
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> Sequence[Trajectory]:
-        """Draw ``count`` trajectories for one update; the same ones for equal arguments.
+        """Sample ``count`` trajectories for one update; the same ones for equal arguments.
 
         Args:
             rng: The only source of randomness.
-            count: How many, at least 1, also more than there are.
-            update: Updates taken before this one; what changes over training depends on nothing else.
+            count: Number of trajectories, at least 1; may exceed the size of the dataset.
+            update: Number of updates before this one; the only basis for a schedule over training.
 
         Returns:
-            Trajectories in the form of the replay: observations by the keys of the canonical space,
-            actions in stored form, and of the types that :mod:`amago_registry.spaces` names; all
-            with the same columns. Arrays are read-only, or copies.
+            Trajectories in the format of the replay: observations by the keys of the canonical space,
+            actions in stored form, with the dtypes of :mod:`amago_registry.spaces`; all with the same
+            columns. Arrays are read-only, or copies.
         """
 
     def describe(self) -> str:
-        """Return in one line what it holds, and what it had to leave out.
+        """Return a one-line summary of the contents, including what had to be left out.
 
-        Shown by ``amago check`` and when training begins: ``480 trajectories, 19,200 timesteps``.
+        Shown by ``amago check`` and at the start of training: ``480 trajectories, 19,200 timesteps``.
         """
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Records a run as it happens."""
+    """Logs the metrics of a run."""
 
     def start(self, resumed_round: int | None) -> None:
-        """Called before the first round; a resumed run goes on after ``resumed_round``."""
+        """Called before the first round; a resumed run continues after ``resumed_round``."""
 
     def record(self, metrics: Mapping[str, float | int | str | None]) -> None:
         """Called with the metrics of each round; ``round`` is always among them, counted from 1."""
 
     def finish(self) -> None:
-        """Called once at the end, also when the run stops with an error."""
+        """Called once at the end, also if the run stops with an error."""

@@ -1,4 +1,4 @@
-"""Sums over the ranks of a data-parallel learner; alone, everything is its own sum."""
+"""All-reduce over the ranks of a data-parallel learner; a no-op in a single process."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def ranks() -> int:
-    """Return how many processes train together; 1 without ``torch.distributed``."""
+    """Return the world size of data-parallel training; 1 without ``torch.distributed``."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:
     """Return the sum of ``x`` over all ranks; every rank must call it, in the same order.
 
-    A part that keeps statistics of what it sees sums them like this, so that all ranks keep the same.
+    A part with running statistics sums them with this function, so that all ranks have the same ones.
     """
     if ranks() > 1:
         x = x.clone()

@@ -1,4 +1,4 @@
-"""From what somebody recorded to trajectories, and whether a trajectory is one that agents learn from.
+"""Conversion of recorded environment data to trajectories, and validation of trajectories.
 
 Shape suffixes: T = transitions.
 """
@@ -35,13 +35,13 @@ TAKEN = frozenset(
         "action",
         "reward",
         *ENDS,
-        # What the info says beside.
+        # Other keys of an info.
         "success",
         "task",
         "attempt",
         "final_obs",
         "final_info",
-        # What a shard of the replay holds beside columns.
+        # Other arrays of a replay shard.
         "lengths",
         "seeds",
         "start_times",
@@ -55,13 +55,13 @@ TAKEN = frozenset(
         "checksum",
     }
 )
-"""Names that a recorded column cannot have, beside those that begin with ``obs.`` or ``_``."""
+"""Reserved names of recorded columns; names that begin with ``obs.`` or ``_`` are reserved too."""
 
 
 def recorded_space_of(env: gymnasium.Env[Any, Any]) -> Any:
-    """Return what an environment, or one that it wraps, says that it records; None where none does.
+    """Return ``recorded_space`` of an environment, or of one that it wraps; None if there is none.
 
-    A property that raises AttributeError is not taken for one that is missing.
+    An AttributeError raised inside a property ``recorded_space`` propagates.
     """
     name = "recorded_space"
     owners = (layer for layer in _layers(env) if hasattr(type(layer), name) or name in vars(layer))
@@ -69,17 +69,17 @@ def recorded_space_of(env: gymnasium.Env[Any, Any]) -> Any:
 
 
 def recorded_fault(space: Any, called: str = "recorded_space") -> str | None:
-    """Return why an environment cannot record what lies in a space.
+    """Return why a ``recorded_space`` is invalid.
 
     Args:
-        space: What it declares; see :class:`amago_registry.protocols.Environment`.
-        called: The attribute in which it does.
+        space: The declared space; see :class:`amago_registry.protocols.Environment`.
+        called: Name of the attribute.
 
     Returns:
-        A sentence without its full stop; None where it can.
+        A sentence without its full stop; None if the space is valid.
     """
     if not isinstance(space, spaces.Dict):
-        return f"its {called} is {space!r}, no gymnasium.spaces.Dict"
+        return f"its {called} is {space!r}, not a gymnasium.spaces.Dict"
     unnamed = [repr(key) for key in space.spaces if not isinstance(key, str)]
     if unnamed:
         return (
@@ -88,8 +88,8 @@ def recorded_fault(space: Any, called: str = "recorded_space") -> str | None:
     taken = [key for key in space.spaces if _is_taken(key)]
     if taken:
         return (
-            f"its {called} has the key {' and '.join(map(repr, taken))}, which means something "
-            "else in a trajectory or an info: choose another name"
+            f"its {called} has the key {' and '.join(map(repr, taken))}, which is reserved in "
+            "trajectories and infos: choose another name"
         )
     unknown = [f"{key!r} {leaf}" for key, leaf in space.spaces.items() if not _is_recordable(leaf)]
     if unknown:
@@ -115,44 +115,45 @@ def recorded_trajectory(
     recorded: Mapping[str, Any] | None = None,
     recorded_space: spaces.Dict | None = None,
 ) -> Trajectory:
-    """Return a recording of one task, from its reset on, as the replay would have stored it.
+    """Return the recording of one task, from its reset on, in the format of the replay.
 
     Args:
-        observations: T+1 of them, the last after the last action: arrays ``(T+1, ...)``, in
-            dictionaries and tuples where the space is nested.
-        actions: ``(T, ...)`` of the environment's action space.
+        observations: T+1 observations, the last one after the last action: arrays ``(T+1, ...)``, in
+            dictionaries and tuples if the space is nested.
+        actions: ``(T, ...)`` in the environment's action space.
         rewards: ``(T,)``.
         terminated: ``(T,)``, true only at the end.
-        truncated: ``(T,)``, true only at the end; nowhere where the recording just stops.
+        truncated: ``(T,)``, true only at the end; all false if the recording stops before the task
+            ends.
         observation_space: As the environment declares it.
         action_space: As the environment declares it.
-        seed: What the environment was reset with; 0 where nobody knows.
-        task: Name of the task, where the environment has several; else empty.
-        success: Mean outcome of its attempts; None where nobody knows.
-        recorded: What the environment put into its infos of ``recorded_space``: by its keys, T+1 of
-            each, the first that of the reset; absent where that is.
-        recorded_space: As the environment declares it; None where it does not.
+        seed: Seed of the environment's reset; 0 if unknown.
+        task: Name of the task, if the environment has several; else empty.
+        success: Mean success of its attempts; None if unknown.
+        recorded: The values of ``recorded_space`` in the infos: an array per key with T+1 rows, the
+            first from the reset; None without a ``recorded_space``.
+        recorded_space: As the environment declares it; None if it does not.
 
     Raises:
-        RecordingError: Saying what does not fit.
-        UnsupportedSpaceError: If agents do not see observations, or take actions, of these spaces.
+        RecordingError: If the values do not match the spaces, with the reason.
+        UnsupportedSpaceError: If the observation or action space is not supported.
     """
     check_observation(observation_space)
-    seen = flat_observation(observations, observation_space)
+    flat = flat_observation(observations, observation_space)
     declared = canonical_observation(observation_space)
-    if seen.keys() != declared.spaces.keys():
+    if flat.keys() != declared.spaces.keys():
         raise RecordingError(
-            f"the observations have the keys {sorted(seen)}, their space has {sorted(declared.spaces)}."
+            f"the observations have the keys {sorted(flat)}, their space has {sorted(declared.spaces)}."
         )
     columns = {
-        f"{OBSERVATION}{key}": _converted(
-            f"observation {key!r}", seen[key], stored_observation_dtype(space)
+        f"{OBSERVATION}{key}": _convert(
+            f"observation {key!r}", flat[key], stored_observation_dtype(space)
         )
         for key, space in declared.spaces.items()
     }
     columns["action"] = stored_action(actions, action_space)
     given = {"reward": rewards, "terminated": terminated, "truncated": truncated}
-    columns |= {name: _converted(name, given[name], dtype) for name, dtype in _FIXED.items()}
+    columns |= {name: _convert(name, given[name], dtype) for name, dtype in _FIXED.items()}
     if recorded_space is not None:
         columns |= _recorded_columns(recorded or {}, recorded_space, len(columns["reward"]))
     trajectory = Trajectory(columns, seed, task=task, success=success)
@@ -165,22 +166,22 @@ def recorded_trajectory(
 def form_fault(
     trajectory: Trajectory, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> str | None:
-    """Return how the columns of a trajectory differ from what the replay would have stored.
+    """Return how the columns of a trajectory differ from the format of the replay.
 
-    Names, rows, types and shapes; no number is looked at. A fault is a sentence without its full stop;
-    None where there is none.
+    Compares names, rows, dtypes and shapes, not values. A fault is a sentence without its full stop;
+    None if there is none.
     """
-    wanted = _wanted(observation_space, action_space)
+    wanted = _expected_columns(observation_space, action_space)
     names = {name for name in trajectory.columns if name.startswith(OBSERVATION) or name in wanted}
     lacking, odd = sorted(wanted.keys() - names), sorted(names - wanted.keys())
     if lacking or odd:
         faults = [f"lacks {', '.join(lacking)}"] * bool(lacking)
-        faults += [f"has {', '.join(odd)}, which the observation space has not"] * bool(odd)
+        faults += [f"has {', '.join(odd)}, which the observation space does not have"] * bool(odd)
         columns = ", ".join(sorted(trajectory.columns)) or "none"
         return f"it {' and '.join(faults)}; its columns are {columns}"
     lists = [name for name, column in trajectory.columns.items() if not _is_array(column)]
     if lists:
-        return f"{lists[0]} is no array with rows"
+        return f"{lists[0]} is not an array with rows"
     length = trajectory.length
     if length == 0:
         return "it has no transition"
@@ -199,31 +200,34 @@ def form_fault(
 def number_fault(
     trajectory: Trajectory, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> str | None:
-    """Return what is not finite, or no index of its space, in a trajectory of the right form.
+    """Return which column has values that are not finite, or indices outside its space.
 
-    An observation of a ``Box`` may lie outside its bounds: nothing that learns relies on them.
+    The columns must have the right form. An observation may lie outside the bounds of its ``Box``:
+    training does not rely on them.
     """
     indexed: dict[str, spaces.Space[Any]] = {
         f"{OBSERVATION}{key}": space
         for key, space in canonical_observation(observation_space).spaces.items()
         if not isinstance(space, spaces.Box)
     }
-    acted: spaces.Space[Any] = canonical_action(action_space)
+    canonical: spaces.Space[Any] = canonical_action(action_space)
     for name, column in trajectory.columns.items():
         if not np.isfinite(column).all():
             return f"{name} has numbers that are not finite"
-        space = acted if name == "action" else indexed.get(name)
+        space = canonical if name == "action" else indexed.get(name)
         if space is not None and not _inside(column, space):
             return f"{name} has values outside {space}"
     return None
 
 
 def end_fault(trajectory: Trajectory) -> str | None:
-    """Return where a trajectory goes on after it ended."""
+    """Return which transitions before the last are ``terminated`` or ``truncated``; None if none is."""
     for name in ENDS:
         early = np.flatnonzero(trajectory.columns[name][:-1]).tolist()
         if early:
-            return f"{name} at the transitions {early[:5]} of {trajectory.length}, it goes on"
+            return (
+                f"{name} is true at the transitions {early[:5]} of {trajectory.length}, before the last"
+            )
     return None
 
 
@@ -242,19 +246,20 @@ def _faults(
 def _recorded_columns(
     recorded: Mapping[str, Any], space: spaces.Dict, length: int
 ) -> dict[str, np.ndarray]:
-    """Return what was recorded beside the observations, as the replay would have stored it."""
+    """Return the columns of the ``recorded_space``, in the format of the replay."""
     fault = recorded_fault(space)
     if fault is not None:
-        raise RecordingError(f"of the environment, {fault}.")
+        raise RecordingError(f"the environment cannot be recorded: {fault}.")
     if recorded.keys() != space.spaces.keys():
         raise RecordingError(
-            f"what is recorded has the keys {sorted(recorded)}, its space has {sorted(space.spaces)}."
+            f"the recorded values have the keys {sorted(recorded)}, recorded_space has "
+            f"{sorted(space.spaces)}."
         )
     columns = {}
     for key, leaf in space.spaces.items():
-        column = _converted(key, recorded[key], stored_observation_dtype(leaf))
+        column = _convert(key, recorded[key], stored_observation_dtype(leaf))
         if column.shape != (wanted := (length + 1, *(leaf.shape or ()))):
-            raise RecordingError(f"{key} has shape {column.shape}, its space says {wanted}.")
+            raise RecordingError(f"{key} has shape {column.shape}, its space has {wanted}.")
         columns[key] = column
     return columns
 
@@ -270,15 +275,18 @@ def _is_recordable(space: spaces.Space[Any]) -> bool:
     return dtype.kind in _STORABLE and dtype.itemsize <= 8
 
 
-def _wanted(
+def _expected_columns(
     observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """Return type and shape of a row of every column that must be there."""
-    acted = canonical_action(action_space)
-    seen = canonical_observation(observation_space).spaces
+    """Return dtype and row shape of every required column."""
+    action = canonical_action(action_space)
+    observed = canonical_observation(observation_space).spaces
     return {
-        **{f"{OBSERVATION}{k}": (stored_observation_dtype(s), s.shape or ()) for k, s in seen.items()},
-        "action": (stored_action_dtype(acted), acted.shape or ()),
+        **{
+            f"{OBSERVATION}{k}": (stored_observation_dtype(s), s.shape or ())
+            for k, s in observed.items()
+        },
+        "action": (stored_action_dtype(action), action.shape or ()),
         **{name: (dtype, ()) for name, dtype in _FIXED.items()},
     }
 
@@ -288,7 +296,7 @@ def _is_array(column: Any) -> bool:
 
 
 def _layers(env: Any) -> Iterator[Any]:
-    """Yield an environment and those that it wraps."""
+    """Yield an environment and the environments inside its wrappers."""
     yield env
     if isinstance(env, gymnasium.Wrapper):
         yield from _layers(env.env)
@@ -301,7 +309,7 @@ def _rows(name: str, length: int, *, named: bool) -> tuple[int, ...]:
 
 
 def _inside(column: np.ndarray, space: spaces.Space[Any]) -> bool:
-    """Return whether all rows lie in a space; one number more would index beyond an array."""
+    """Return whether all rows lie in a space; an index outside it would be out of bounds."""
     match space:
         case spaces.Discrete():
             low, high = space.start, space.start + space.n - 1
@@ -314,8 +322,8 @@ def _inside(column: np.ndarray, space: spaces.Space[Any]) -> bool:
     return bool(((column >= low) & (column <= high)).all())
 
 
-def _converted(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
-    """Return a copy of that type; what would silently become something else is refused."""
+def _convert(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return a copy with another dtype; raise RecordingError if a value would change."""
     given = as_array(name, values)
     if given.dtype.kind in _STORABLE:
         with np.errstate(invalid="ignore", over="ignore"):

@@ -1,7 +1,7 @@
-"""Spaces as the agent sees them, and back.
+"""Canonical observation and action spaces, and conversion between them and the environment's.
 
-Every observation is one flat dictionary of arrays; every action is an index from 0 or a flat vector of
-indices from 0, of 0 and 1, or of numbers in [-1, 1].
+A canonical observation is one flat dictionary of arrays. A canonical action is an index from 0, or a
+flat vector of indices from 0, of zeros and ones, or of numbers in [-1, 1].
 
 Shape suffixes: B = environments.
 """
@@ -18,18 +18,18 @@ from amago_registry.actions import CanonicalAction, choices
 from amago_registry.errors import RecordingError, UnsupportedSpaceError, reason
 
 BARE_KEY = "observation"
-"""Name of an observation that the environment puts into no dictionary or tuple."""
+"""Key of an observation that is not in a dictionary or tuple."""
 
 ROUNDING = 1e-3
-"""How far a recorded number may lie outside its ``Box``, as a share of its range: half precision."""
+"""Tolerance of a recorded number outside its ``Box``, as a share of the range: half precision."""
 
 _ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
 
 
 def canonical_observation(space: spaces.Space[Any]) -> spaces.Dict:
-    """Return the space of observations as one flat dictionary.
+    """Return the observation space flattened to one dictionary.
 
-    What is nested gets a key with slashes, what is in a tuple is counted from 0: ``goal/position``,
+    Nested keys are joined by slashes and members of a tuple are numbered from 0: ``goal/position``,
     ``sensors/0``.
     """
     leaves = dict(_leaves(space))
@@ -39,9 +39,9 @@ def canonical_observation(space: spaces.Space[Any]) -> spaces.Dict:
 
 
 def flat_observation(observation: Any, space: spaces.Space[Any]) -> dict[str, Any]:
-    """Return an observation, or a batch of them, by the keys of :func:`canonical_observation`.
+    """Return an observation, or a batch, flattened to the keys of :func:`canonical_observation`.
 
-    An observation that is not built as its space says gives other keys than the space has.
+    If the structure of the observation differs from its space, its keys differ from those of the space.
     """
     if isinstance(observation, np.ndarray):  # By far the most frequent, and called at every step.
         return {BARE_KEY: observation}
@@ -49,10 +49,10 @@ def flat_observation(observation: Any, space: spaces.Space[Any]) -> dict[str, An
 
 
 def check_observation(space: spaces.Space[Any]) -> None:
-    """Refuse observations that are no arrays.
+    """Check that an observation space consists of arrays.
 
     Raises:
-        UnsupportedSpaceError: Naming all of them, and what is supported.
+        UnsupportedSpaceError: With every unsupported member, and the supported types.
     """
     leaves = list(_leaves(space))
     unknown = [f"{key!r} {leaf}" for key, leaf in leaves if not isinstance(leaf, _ARRAYS)]
@@ -63,9 +63,9 @@ def check_observation(space: spaces.Space[Any]) -> None:
         )
     keys = [key for key, _ in leaves]
     if len(set(keys)) < len(keys):
-        twice = sorted({key for key in keys if keys.count(key) > 1})
+        duplicates = sorted({key for key in keys if keys.count(key) > 1})
         raise UnsupportedSpaceError(
-            f"several parts of the observation would be called {' and '.join(map(repr, twice))}; "
+            f"several parts of the observation would be called {' and '.join(map(repr, duplicates))}; "
             "rename one of them."
         )
     if not keys:
@@ -73,7 +73,7 @@ def check_observation(space: spaces.Space[Any]) -> None:
 
 
 def canonical_action(space: spaces.Space[Any]) -> CanonicalAction:
-    """Return the action space in the form that parts take; see :mod:`amago_registry.contexts`.
+    """Return the canonical form of an action space; see :mod:`amago_registry.contexts`.
 
     Raises:
         UnsupportedSpaceError: If the space is of another type, or a Box without bounds.
@@ -94,7 +94,7 @@ def canonical_action(space: spaces.Space[Any]) -> CanonicalAction:
 
 
 def action_to_environment(action: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
-    """Return a batch of stored actions, ``(B,)`` or ``(B, axes)``, as the environment wants them."""
+    """Convert a batch of stored actions, ``(B,)`` or ``(B, axes)``, to the environment's space."""
     shaped = np.reshape(action, (-1, *(space.shape or ())))
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         return np.asarray(shaped + space.start, dtype=space.dtype)
@@ -110,17 +110,17 @@ def action_to_environment(action: np.ndarray, space: spaces.Space[Any]) -> np.nd
 
 
 def stored_action(action: Any, space: spaces.Space[Any]) -> np.ndarray:
-    """Return a batch of the environment's actions ``(B, ...)`` in stored form.
+    """Convert a batch of the environment's actions ``(B, ...)`` to stored form.
 
     The inverse of :func:`action_to_environment`. A number that lies outside its ``Box`` by no more than
-    rounding becomes the bound.
+    rounding is clipped to the bound.
 
     Returns:
         ``(B,)`` indices of a ``Discrete`` space, else ``(B, axes)``, of :func:`stored_action_dtype`.
 
     Raises:
-        RecordingError: If the actions have another shape, or one of them is not in its space.
-        UnsupportedSpaceError: If agents do not take actions of this space.
+        RecordingError: If the actions have the wrong shape, or one of them is not in the space.
+        UnsupportedSpaceError: If the action space is not supported.
     """
     canonical = canonical_action(space)
     given = as_array("the action", action)
@@ -151,43 +151,41 @@ def as_array(name: str, values: Any) -> np.ndarray:
 
 
 def _index(given: np.ndarray, space: spaces.Space[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices from 0, and which of them the space has."""
+    """Return indices from 0, and a mask of those that lie in the space."""
     start: Any = getattr(space, "start", 0)
     count: Any = 2 if isinstance(space, spaces.MultiBinary) else sum(choices(space))
     if isinstance(space, spaces.MultiDiscrete):
         count = space.nvec
-    with np.errstate(
-        invalid="ignore"
-    ):  # What is no number becomes some integer, and is not equal to it.
+    with np.errstate(invalid="ignore"):  # NaN becomes some integer, which does not equal it.
         whole = given.astype(np.int64)
     index = whole - start
     return index, (whole == given) & (index >= 0) & (index < count)
 
 
 def _unit(given: np.ndarray, space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers in [-1, 1], and which of them lie in the box, rounding apart."""
-    # Halves: the range of the widest types overflows them.
+    """Return numbers rescaled to [-1, 1], and a mask of those that lie in the box up to rounding."""
+    # Halved, because the range of the widest box overflows float64.
     low, high, value = (x.astype(np.float64) / 2 for x in (space.low, space.high, given))
     span = high - low
     fixed = span == 0
-    with np.errstate(over="ignore"):  # Of what lies that far outside.
+    with np.errstate(over="ignore"):  # Values far outside the box may overflow.
         unit = np.where(fixed, 0, (value - low) / np.where(fixed, 1, span) * 2 - 1)
     near = np.where(fixed, np.isclose(value, low, rtol=ROUNDING, atol=0), abs(unit) <= 1 + 2 * ROUNDING)
     return np.clip(unit, -1, 1), near
 
 
 def stored_action_dtype(space: CanonicalAction) -> np.dtype[Any]:
-    """Return the type that stored actions of a canonical space have: for indices, the smallest."""
+    """Return the dtype of stored actions of a canonical space: for indices, the smallest that fits."""
     factors = choices(space)
     if not factors:
         return stored_observation_dtype(space)
-    # Torch knows bytes, and no other unsigned types well.
+    # uint8 is the only unsigned type that torch supports fully.
     types = (np.uint8, np.int16, np.int32, np.int64)
     return next(np.dtype(t) for t in types if max(factors) - 1 <= np.iinfo(t).max)
 
 
 def is_binary(space: spaces.Space[Any]) -> bool:
-    """Return whether all that a space holds lies between 0 and 1, as a mask does."""
+    """Return whether all values of a space lie between 0 and 1, as those of a mask do."""
     match space:
         case spaces.MultiBinary():
             return True
@@ -199,7 +197,7 @@ def is_binary(space: spaces.Space[Any]) -> bool:
 
 
 def stored_observation_dtype(space: spaces.Space[Any]) -> np.dtype[Any]:
-    """Return the type that a stored observation has: the space's own, of a double half as much."""
+    """Return the dtype of a stored observation: that of the space, float32 instead of float64."""
     assert space.dtype is not None, f"{space} holds no array"
     return np.dtype(np.float32) if space.dtype == np.float64 else space.dtype
 
@@ -216,7 +214,7 @@ def _leaves(
             yield BARE_KEY if prefix is None else prefix, space
             return
     for key, member in members:
-        yield from _leaves(member, _joined(prefix, key))
+        yield from _leaves(member, _join_key(prefix, key))
 
 
 def _values(
@@ -225,14 +223,14 @@ def _values(
     if isinstance(value, Mapping):
         known = space.spaces if isinstance(space, spaces.Dict) else {}
         for key, member in value.items():
-            yield from _values(member, known.get(key), _joined(prefix, key))
+            yield from _values(member, known.get(key), _join_key(prefix, key))
     elif isinstance(space, spaces.Tuple) and isinstance(value, tuple | list):
         for index, member in enumerate(value):
             inner = space.spaces[index] if index < len(space.spaces) else None
-            yield from _values(member, inner, _joined(prefix, index))
+            yield from _values(member, inner, _join_key(prefix, index))
     else:
         yield BARE_KEY if prefix is None else prefix, value
 
 
-def _joined(prefix: str | None, key: Any) -> str:
+def _join_key(prefix: str | None, key: Any) -> str:
     return str(key) if prefix is None else f"{prefix}/{key}"

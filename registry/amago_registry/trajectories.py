@@ -1,7 +1,7 @@
-"""Recordings of tasks, as columns.
+"""Trajectories as columns (arrays by name).
 
-A column has one row per transition or one row per timestep, which is one more: the last timestep has
-an observation and no action.
+A column has one row per transition (T) or one row per timestep (T+1): the last timestep has an
+observation and no action.
 
 Shape suffixes: T = transitions.
 """
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OBSERVATION = "obs."
-"""Start of the name of every observation column: ``obs.<key>``."""
+"""Prefix of the names of observation columns: ``obs.<key>``."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Trajectory:
-    """A recording of one task, or neighbouring timesteps of one.
+    """A trajectory of one task, or a slice of consecutive timesteps.
 
     Args:
         columns: ``obs.<key>`` (T+1, ...), ``action`` (T,) indices or (T, axes) in stored form (see
             :mod:`amago_registry.protocols`), ``reward`` (T,), ``terminated`` (T,), ``truncated`` (T,),
-            and whatever else a relabeler needs, with T or T+1 rows.
-        seed: What the environment was reset with; 0 where nobody knows.
-        start_time: Steps since the task began at the first timestep.
-        prev_action: Action before the first timestep, () or (axes,); None where the recording begins.
-        prev_reward: Reward before the first timestep; 0 where the recording begins.
-        task: Name of the task, where the environment has several; else empty.
-        success: Mean outcome of its attempts; None where the environment says nothing of success.
-        relabelled: Whether a relabeler returned other arrays for it; None where none was asked.
+            and any other column that a relabeler needs, with T or T+1 rows.
+        seed: Seed of the environment's reset; 0 if unknown.
+        start_time: Steps from the start of the task to the first timestep.
+        prev_action: Action before the first timestep, () or (axes,); None at the start of a recording.
+        prev_reward: Reward before the first timestep; 0 at the start of a recording.
+        task: Name of the task, if the environment has several; else empty.
+        success: Mean success of its attempts; None if the environment does not report success.
+        relabelled: Whether a relabeler returned other arrays for it; None without a relabeler.
     """
 
     columns: Mapping[str, NDArray[Any]]
@@ -47,7 +47,7 @@ class Trajectory:
 
     @property
     def length(self) -> int:
-        """T: transitions."""
+        """T: number of transitions."""
         return len(self.columns["reward"])
 
     def slice(self, start: int, stop: int) -> Trajectory:

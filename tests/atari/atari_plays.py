@@ -1,4 +1,4 @@
-"""What the tests of this folder share: environments, and what the emulator itself shows."""
+"""Test helpers: environments, and the emulator's own screens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws of environments, with what changes most."""
+"""Environment laws, with the most different options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody who pulls at random has recorded of a task."""
+"""Record trajectories of random actions into the replay of a run, for tests of datasets."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from amago_registry.trajectories import Trajectory
 
 
 def record_run(spec: RunSpec, folder: Path, count: int = 6) -> Path:
-    """Store a few tasks of a spec's environment as a run would have; return the run's folder."""
+    """Record a few tasks of a spec's environment into a run folder's replay; return the folder."""
     task = compose_task(spec.environment, 0)
     assert task.make is not None
     env, writer = task.make(), ReplayWriter(folder / "replay")
     env.action_space.seed(0)
     for seed in range(count):
-        writer.append(play(env, seed))
+        writer.append(record_task(env, seed))
     writer.flush(0)
     described = (space_to_json(task.observation_space), space_to_json(task.action_space))
     spaces = dict(zip(("observation", "action"), described, strict=True))
@@ -32,15 +32,17 @@ def record_run(spec: RunSpec, folder: Path, count: int = 6) -> Path:
     return folder
 
 
-def play(env: gymnasium.Env[Any, Any], seed: int) -> Trajectory:
-    """Return one task, played at random."""
-    seen, moments, over = [env.reset(seed=seed)[0]], [], False
-    while not over:
+def record_task(env: gymnasium.Env[Any, Any], seed: int) -> Trajectory:
+    """Return the trajectory of one task with random actions."""
+    observations, steps, done = [env.reset(seed=seed)[0]], [], False
+    while not done:
         action = env.action_space.sample()
-        obs, *moment, _ = env.step(action)
-        seen.append(obs)
-        moments.append((action, *moment))
-        over = moment[1] or moment[2]
-    actions, rewards, terminated, truncated = zip(*moments, strict=True)
+        obs, *step, _ = env.step(action)
+        observations.append(obs)
+        steps.append((action, *step))
+        done = step[1] or step[2]
+    actions, rewards, terminated, truncated = zip(*steps, strict=True)
     spaces = (env.observation_space, env.action_space)
-    return recorded_trajectory(seen, actions, rewards, terminated, truncated, *spaces, seed=seed)
+    return recorded_trajectory(
+        observations, actions, rewards, terminated, truncated, *spaces, seed=seed
+    )

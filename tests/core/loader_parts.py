@@ -1,4 +1,4 @@
-"""Relabelers and a dataset that loader processes import by name, and how each of them goes wrong."""
+"""A relabeler and a dataset that loader processes import by name; the relabeler fails on request."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ Columns = Mapping[str, np.ndarray]
 
 
 class WrongError(AmagoError):
-    """What a relabeler says is wrong."""
+    """An error that the relabeler raises on purpose."""
 
 
 class TwofoldError(AmagoError):
-    """An error that cannot be pickled: it is made of two things."""
+    """An error that cannot be pickled: its constructor takes two arguments."""
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")
 
 
-class Naming(Options):
-    """Options of parts whose name says all."""
+class HowOptions(Options):
+    """Options of both parts."""
 
     how: str = ""
 
 
 class Relabeler:
-    """Pays the place in the generator's stream; then does what ``how`` says."""
+    """Adds a random reward; otherwise behaves as ``how`` says."""
 
     identity = False
 
-    def __init__(self, context: Any, options: Naming) -> None:
+    def __init__(self, context: Any, options: HowOptions) -> None:
         self.how, self.with_goals = options.how, context.with_goals
         self.environment, self.columns = context.environment, context.columns
         if self.how.startswith("within "):
@@ -91,9 +91,9 @@ class Relabeler:
 
 
 class Dataset:
-    """Trajectories of one transition whose seed is drawn."""
+    """A dataset of trajectories of one transition, with random seeds."""
 
-    def __init__(self, context: Any, options: Naming) -> None:
+    def __init__(self, context: Any, options: HowOptions) -> None:
         self.observation_space, self.action_space = context.observation_space, context.action_space
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> list[Trajectory]:
@@ -104,7 +104,7 @@ class Dataset:
 
 
 def recording(number: int, length: int) -> Trajectory:
-    """Return a recording for three actions whose observations say where it comes from."""
+    """Return a trajectory for three actions whose observations identify it."""
     place_T = np.arange(length + 1, dtype=np.float32)
     return Trajectory(
         {
@@ -119,15 +119,15 @@ def recording(number: int, length: int) -> Trajectory:
 
 
 def relabeling(how: str) -> Part[Any]:
-    """Return a relabeler as a spec names it."""
+    """Return the relabeler as a part of a spec."""
     return _part("relabeler", "Relabeler", how)
 
 
 def dataset() -> Part[Any]:
-    """Return the dataset as a spec names it."""
+    """Return the dataset as a part of a spec."""
     return _part("dataset", "Dataset", "")
 
 
 def _part(kind: str, name: str, how: str) -> Part[Any]:
-    component = Component(name.lower(), f"loader_parts:{name}", Naming, "for tests")
-    return Part(kind, Entry(kind, "tests", component), Naming(how=how))
+    component = Component(name.lower(), f"loader_parts:{name}", HowOptions, "for tests")
+    return Part(kind, Entry(kind, "tests", component), HowOptions(how=how))

@@ -1,4 +1,4 @@
-"""Runs that can be loaded, made in hundredths of a second: nothing in them was ever trained."""
+"""Make run folders with checkpoints quickly, for tests: their weights are constants, not trained."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def create_run(path: Path) -> RunDir:
 
 
 def ready(run: Path, rounds: tuple[int, ...] = (0, 2, 4), **changes: Any) -> Path:
-    """Make a run of the tiny spec with a checkpoint for each of some rounds; return its folder.
+    """Make a run of the tiny spec with checkpoints of given rounds; return its folder.
 
-    Every weight of the checkpoint of round n is n. An environment may be a class: a local one.
+    Every weight of the checkpoint of round n is n. ``environment`` may be a class, for a local one.
     """
     make = changes["environment"] if callable(changes.get("environment")) else None
     if make is not None:
@@ -37,21 +37,21 @@ def ready(run: Path, rounds: tuple[int, ...] = (0, 2, 4), **changes: Any) -> Pat
     task = compose_task(spec.environment, spec.seed, make)
     RunDir(run).create(spec, task)
     for number in rounds:
-        fitting = compose_agent(spec.agent, task).state_dict()
-        tensors: TensorTree = {name: torch.full_like(x, number) for name, x in fitting.items()}
+        model = compose_agent(spec.agent, task).state_dict()
+        tensors: TensorTree = {name: torch.full_like(x, number) for name, x in model.items()}
         store(run).save(number, 10 * number, {"model": tensors, "learner": {}}, {"mean_return": 0.5})
     return run
 
 
 def weights(run: Path) -> dict[str, Any]:
-    """Return weights that fit the agent of a run."""
+    """Return random weights that fit the agent of a run."""
     spec = load_spec(run / "spec.yaml")
     task = compose_task(spec.environment, spec.seed)
     return dict(compose_agent(spec.agent, task).state_dict())
 
 
 def store(run: Path) -> CheckpointStore:
-    """Return the checkpoints of a run."""
+    """Return the checkpoint store of a run."""
     return CheckpointStore(run / "checkpoints", keep=9)
 
 
@@ -61,14 +61,14 @@ def checkpoint(run: Path, number: int) -> Path:
 
 
 def truncate(path: Path) -> None:
-    """Cut a file to half."""
+    """Truncate a file to half its size."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def forge(
     folder: Path, model: bytes, change: Callable[[dict[str, Any]], None] = lambda _: None
 ) -> None:
-    """Put other bytes in place of a checkpoint's weights, and seal them as if they had been saved."""
+    """Replace the weights of a checkpoint by other bytes, with valid checksums."""
     (folder / "model.safetensors").write_bytes(model)
     there = read_checkpoint(folder)
     state = {

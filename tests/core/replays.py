@@ -1,4 +1,4 @@
-"""Trajectories that say who they are, and shards written by hand."""
+"""Trajectories whose contents identify them, and shards edit_shard byte by byte."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CODES = {"bool": "BOOL", "uint8": "U8", "int64": "I64", "float32": "F32", "float
 
 
 def recording(number: int, length: int = 3, **facts: Any) -> Trajectory:
-    """Return a trajectory in which every observation says where it belongs: 100 * number + time."""
+    """Return a trajectory in which every observation identifies itself: 100 * number + time."""
     return Trajectory(
         {
             "obs.place": np.arange(length + 1, dtype=np.float32)[:, None] + 100 * number,
@@ -83,20 +83,20 @@ def same(left: Trajectory, right: Trajectory) -> bool:
     )
 
 
-def taken_apart(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Return the header of a shard, and what follows it."""
+def parse_shard(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Parse a shard into its header and the bytes after it."""
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
-def put_together(path: Path, header: Mapping[str, Any] | bytes, body: bytes) -> None:
-    """Write a shard with the checksum that its header and facts ask for, as an attacker would."""
+def write_shard(path: Path, header: Mapping[str, Any] | bytes, body: bytes) -> None:
+    """Write a shard with a valid checksum of its header and facts, as an attacker would."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     begin, end = dict(_offsets(text)).get(CHECKSUM, (0, 0))
     if end - begin == 8 and end <= len(body):
-        seal = zlib.crc32(body[:begin], zlib.crc32(text))
-        body = body[:begin] + seal.to_bytes(8, "little") + body[end:]
+        crc = zlib.crc32(body[:begin], zlib.crc32(text))
+        body = body[:begin] + crc.to_bytes(8, "little") + body[end:]
     path.write_bytes(len(text).to_bytes(8, "little") + text + body)
 
 
@@ -108,15 +108,15 @@ def _offsets(text: bytes) -> Iterable[tuple[str, tuple[int, int]]]:
                 yield name, (int(begin), int(end))
 
 
-def edited(path: Path, change: Any, facts: Mapping[str, list[float]] | None = None) -> None:
-    """Change a shard as somebody would who recomputes its checksum.
+def edit_shard(path: Path, change: Any, facts: Mapping[str, list[float]] | None = None) -> None:
+    """Edit a shard and recompute its checksum, as an attacker would.
 
     Args:
         path: The shard.
-        change: Called with its header, as a dictionary, and with its metadata, taken apart.
+        change: Called with its header and its metadata, both parsed.
         facts: New values of facts.
     """
-    header, body = taken_apart(path)
+    header, body = parse_shard(path)
     described = json.loads(header["__metadata__"]["shard"])
     change(header, described)
     if "shard" in header.get("__metadata__", ()):
@@ -125,4 +125,4 @@ def edited(path: Path, change: Any, facts: Mapping[str, list[float]] | None = No
     for fact, values in (facts or {}).items():
         begin, end = header[fact]["data_offsets"]
         data[begin:end] = np.array(values, FACTS[fact]).tobytes()
-    put_together(path, header, bytes(data))
+    write_shard(path, header, bytes(data))

@@ -1,4 +1,4 @@
-"""The tree of what can go wrong is the one that the engine's classes form."""
+"""The drawing of the exception tree matches the classes; what is printed below an error's message."""
 
 from __future__ import annotations
 
@@ -37,15 +37,17 @@ def below(base: type[AmagoError]) -> Iterator[type[AmagoError]]:
         yield from below(child)
 
 
-def test_the_drawing_is_the_tree_of_the_engines_errors() -> None:
+def test_the_drawing_matches_the_exception_classes() -> None:
     for module in walk_packages(amago_core.__path__, "amago_core."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
-    own = {error for error in below(AmagoError) if error.__module__.startswith("amago_core.")}
-    assert drawn() == {error.__name__: error.__bases__[0].__name__ for error in {*own, CatalogError}}
+    classes = {error for error in below(AmagoError) if error.__module__.startswith("amago_core.")}
+    assert drawn() == {
+        error.__name__: error.__bases__[0].__name__ for error in {*classes, CatalogError}
+    }
 
 
-def test_where_an_environment_raised_is_shown_below_its_fault() -> None:
+def test_an_environment_fault_shows_the_traceback_of_its_cause() -> None:
     class Arm(Walk):
         def step(self, action: Any) -> Any:
             raise KeyError("pos")
@@ -57,6 +59,6 @@ def test_where_an_environment_raised_is_shown_below_its_fault() -> None:
     assert (first, last) == ("Traceback (most recent call last):", "KeyError: 'pos'")
     assert f'File "{__file__}"' in frames[0]
     assert "raise KeyError" in frames[-1] or "raise KeyError" in frames[-2]
-    caught.value.add_note("what a process has said")
-    assert notes_of(caught.value) == ["what a process has said"]
+    caught.value.add_note("output of a process")
+    assert notes_of(caught.value) == ["output of a process"]
     assert notes_of(AmagoError("a mistake in a spec")) == []

@@ -21,9 +21,9 @@ from amago_registry.protocols import State
 class Walk(gymnasium.Env[Any, Any]):
     """A task of 1 to ``longest`` steps, its length drawn at reset; observations are drawn too.
 
-    Pays the action's index (continuous: the sum) plus noise; every third step ends an attempt, won if
-    the noise was above one half. ``named`` puts observations into a dictionary of two keys, ``nested``
-    into dictionaries and a tuple.
+    Pays the action's index (continuous: the sum) plus noise; every third step ends an attempt, a
+    success if the noise was above one half. ``named`` puts observations into a dictionary of two keys,
+    ``nested`` into dictionaries and a tuple.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Walk(gymnasium.Env[Any, Any]):
 
 
 class Kept(Walk):
-    """A walk that records ``warmth``, [time + 0.5, what was drawn], in double precision, and ``clock``.
+    """A walk that records ``warmth``, [time + 0.5, a random number], in float64, and ``clock``.
 
-    At step ``at`` of a task (0: at reset) its info goes wrong in the way ``how`` says.
+    At step ``at`` of a task (0: at reset) its info is wrong in the way ``how`` names.
     """
 
     def __init__(self, longest: int = 7, *, at: int = -1, how: str = "") -> None:
@@ -89,17 +89,17 @@ class Kept(Walk):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         obs, _ = super().reset(seed=seed)
-        return obs, self._tell(obs)
+        return obs, self._info(obs)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = super().step(action)
-        return obs, reward, terminated, truncated, info | self._tell(obs)
+        return obs, reward, terminated, truncated, info | self._info(obs)
 
-    def _tell(self, obs: Any) -> dict[str, Any]:
+    def _info(self, obs: Any) -> dict[str, Any]:
         warmth = np.array([self.time + 0.5, obs[1]])
-        told: dict[str, Any] = {"warmth": warmth, "clock": np.uint8(self.time)}
+        values: dict[str, Any] = {"warmth": warmth, "clock": np.uint8(self.time)}
         if self.time != self.at:
-            return told
+            return values
         spoiled: dict[str, Any] = {
             "shape": warmth[:1],
             "kind": warmth.astype(complex),
@@ -109,8 +109,8 @@ class Kept(Walk):
             "whole": [3, -1],
         }
         if self.how == "lacks":
-            return {"clock": told["clock"]}
-        return told | {"warmth": spoiled[self.how]}
+            return {"clock": values["clock"]}
+        return values | {"warmth": spoiled[self.how]}
 
 
 class Seeker(gymnasium.Env[Any, Any]):
@@ -137,7 +137,7 @@ class Seeker(gymnasium.Env[Any, Any]):
         drawn = self.np_random.integers(self.CELLS, size=(self.PLACES, 1))
         asked = drawn if options is None or "goals" not in options else options["goals"]
         self.left = [int(goal[0]) for goal in asked if goal[0] != -1]
-        return self._observe(), self._tell()
+        return self._observe(), self._info()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.time += 1
@@ -146,7 +146,7 @@ class Seeker(gymnasium.Env[Any, Any]):
         if reached:
             del self.left[0]
         over = not self.left
-        return self._observe(), float(reached), over, not over and self.time == self.LIMIT, self._tell()
+        return self._observe(), float(reached), over, not over and self.time == self.LIMIT, self._info()
 
     def _observe(self) -> Any:
         goals = np.full((self.PLACES, 1), -1, np.int64)
@@ -154,12 +154,12 @@ class Seeker(gymnasium.Env[Any, Any]):
             goals[-len(self.left) :, 0] = self.left
         return {"obs": np.array([self.cell], np.float32), "goals": goals}
 
-    def _tell(self) -> dict[str, Any]:
+    def _info(self) -> dict[str, Any]:
         return {"achieved": np.array([self.cell])}
 
 
 class Choosy(gymnasium.Env[Any, Any]):
-    """Ten steps with random masks; refuses what they forbid, unless a factor has no choice left."""
+    """Ten steps with random masks; raises on masked actions, unless all choices are masked."""
 
     def __init__(self, action: spaces.Space[Any]) -> None:
         self.action_space = action
@@ -203,7 +203,7 @@ class Forgetful(Walk):
 
 
 class Broken(Walk):
-    """A walk of 100 steps that goes wrong at step ``at`` (0: at reset) in the way ``how`` says."""
+    """A walk of 100 steps that is wrong at step ``at`` (0: at reset) in the way ``how`` names."""
 
     def __init__(self, at: int, how: str) -> None:
         super().__init__(named=how == "keys")
@@ -254,9 +254,9 @@ class Broken(Walk):
 
 
 class Fragile(Walk):
-    """A walk of 1000 steps whose action says what happens: 0 nothing, others as ``HARM`` names them.
+    """A walk of 1000 steps whose action is an index into ``HARM``: how the process is harmed.
 
-    Its tasks have names: ``even`` or ``odd``, as the seed is.
+    Its tasks are named ``even`` or ``odd``, after the seed.
     """
 
     HARM = ("nothing", "raise", "hang", "exit", "kill", "crash", "shape")
@@ -304,7 +304,7 @@ def policy(
 
 
 class SpyAgent:
-    """Acts by `policy` and remembers everything it was shown; its state counts the steps of each task.
+    """Acts by `policy` and records all its inputs; its state counts the steps of each task.
 
     Args:
         width: Dimensions of continuous actions; 0 for three discrete ones.
@@ -378,7 +378,7 @@ def tiny(**changes: Any) -> dict[str, Any]:
 
 
 class Listener:
-    """A reporter that remembers what it was told."""
+    """A reporter that records its calls."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

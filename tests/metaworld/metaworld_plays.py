@@ -1,4 +1,4 @@
-"""What the tests of this folder share: benchmarks by name."""
+"""Test helpers: benchmarks by name."""
 
 from __future__ import annotations
 

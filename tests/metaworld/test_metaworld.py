@@ -81,7 +81,7 @@ def test_drawing_goals_leaves_global_generators_alone() -> None:
         assert not touched()
 
 
-def test_attempts_have_their_steps_and_outcomes_and_begin_with_a_mark() -> None:
+def test_attempts_have_fixed_steps_a_success_and_a_mark_at_their_start() -> None:
     env = make(task="reach-v3", attempt_steps=4)
     obs, info = env.reset(seed=0)
     assert env.horizon == 12
@@ -140,7 +140,7 @@ def test_the_goal_is_hidden_in_ml_and_shown_in_mt() -> None:
     assert obs[36:39].tolist() == shown._arm._target_pos.astype(np.float32).tolist()
 
 
-def test_many_tasks_are_told_apart_by_a_one_hot() -> None:
+def test_a_one_hot_shows_the_task_of_multi_task_benchmarks() -> None:
     env = make(benchmark="MT10", attempt_steps=5)
     assert env.observation_space.shape == (39 + 1 + 10,)
     assert env.attempts == 1
@@ -191,7 +191,7 @@ def test_a_task_that_was_used_is_as_a_fresh_one(name: str) -> None:
     assert _trajectory(env, 1) == _trajectory(fresh, 1)
 
 
-def test_arms_are_kept_and_go_on_as_fresh_ones_after_another_task() -> None:
+def test_cached_simulations_behave_like_fresh_ones_after_another_task() -> None:
     env = make(benchmark="MT10", attempt_steps=20)
     first, kept = [], []
     for seed in (0, 1):

@@ -121,10 +121,10 @@ def test_an_episode_is_read_once_where_there_is_memory_for_it(
     assert set(read) == set(range(12))
 
 
-def test_no_more_is_kept_than_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_episode_cache_never_exceeds_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("amago_minari.dataset._MIB", 1000)  # One episode of Nested takes 138 bytes.
     dataset = opened("toys/nested-v0", memory=1)
-    kept = dataset._kept
+    kept = dataset._cache
     for index in (0, 1, 2, 3, 0):
         kept.put(index, dataset._read(index)) if kept.get(index) is None else None
     assert kept._bytes == sum(
@@ -315,7 +315,7 @@ def test_what_another_thread_has_read_meanwhile_is_not_read_again(
     dataset = opened("toys/nested-v0")
     (read,) = drawn(dataset, 1)
     answers = iter([None, read])
-    monkeypatch.setattr(dataset._kept, "get", lambda index: next(answers))
+    monkeypatch.setattr(dataset._cache, "get", lambda index: next(answers))
     monkeypatch.setattr(dataset, "_read", lambda index: pytest.fail("read twice"))
     assert dataset._episode(0) is read
 

@@ -1,4 +1,4 @@
-"""What the tests of this folder share: games by id."""
+"""Test helpers: games by id."""
 
 from __future__ import annotations
 

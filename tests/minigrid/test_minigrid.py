@@ -89,7 +89,7 @@ def test_the_horizon_is_the_games_own_where_it_does_not_depend_on_the_mission(
     assert env.horizon == steps
 
 
-def test_a_time_limit_holds_where_the_game_would_decide_it_anew() -> None:
+def test_a_time_limit_replaces_the_limit_that_depends_on_the_mission() -> None:
     env = make("BabyAI-GoToLocal-v0", time_limit=7)
     env.reset(seed=0)
     overs = [env.step(RIGHT)[2] for _ in range(7)]

@@ -19,9 +19,9 @@ def test_words_are_numbered_in_their_order_and_the_last_word_comes_last() -> Non
     assert tokens("after a, and", 5).tolist() == [0, 0, 2, 1, 3]
 
 
-@given(said=st.lists(st.sampled_from(WORDS), max_size=12), spare=st.integers(0, 5))
-def test_tokens_always_say_the_mission(said: list[str], spare: int) -> None:
-    assert mission(tokens(" ".join(said), len(said) + spare)) == " ".join(said)
+@given(spoken=st.lists(st.sampled_from(WORDS), max_size=12), spare=st.integers(0, 5))
+def test_tokens_always_say_the_mission(spoken: list[str], spare: int) -> None:
+    assert mission(tokens(" ".join(spoken), len(spoken) + spare)) == " ".join(spoken)
 
 
 def test_words_are_in_alphabetical_order_once_each() -> None:
@@ -37,7 +37,7 @@ def test_a_strange_word_is_named() -> None:
     )
 
 
-def test_a_mission_that_is_too_long_says_what_to_set() -> None:
+def test_a_mission_that_is_too_long_is_refused_with_what_to_set() -> None:
     env = make("BabyAI-GoToLocal-v0", mission_words=4)
     with pytest.raises(MissionError) as raised:
         env.reset(seed=0)

@@ -1,4 +1,4 @@
-"""What the tests of this folder share: environments by id, and whole games."""
+"""Test helpers: environments by id, and whole games."""
 
 from __future__ import annotations
 

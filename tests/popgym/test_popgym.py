@@ -139,7 +139,7 @@ def test_some_game_lasts_exactly_as_long_as_its_horizon(name: str, steps: int) -
 
 
 def _lingering(env: PopgymTask) -> object:
-    """Return what does not end the game."""
+    """Return an action that does not end the game."""
     game = env.game
     if hasattr(game, "theta_threshold_radians"):
         _, speed, angle, spin = game.state

@@ -1,4 +1,4 @@
-"""Honest and broken actors.
+"""Correct and broken actors.
 
 Shape suffixes: N = timesteps, G = discounts, A = features of an action vector.
 """
@@ -21,7 +21,7 @@ class NoOptions(Options):
 
 
 class Choice:
-    """A softmax over actions that keeps its probabilities to itself."""
+    """A softmax over actions without a public ``probs``."""
 
     def __init__(self, raw_NGA: Tensor, mask: Tensor) -> None:
         allowed = self.allowed(mask)
@@ -48,7 +48,7 @@ class Choice:
 
 
 class OpenChoice(Choice):
-    """Honest."""
+    """A correct categorical distribution."""
 
     @property
     def probs(self) -> Tensor:
@@ -59,7 +59,7 @@ class OpenChoice(Choice):
 
 
 class Choices:
-    """Three actions and two, one after the other: honest."""
+    """Two categorical factors with three and two actions: correct."""
 
     def __init__(self, raw_NGA: Tensor, mask: Tensor) -> None:
         self.factors = [Choice(raw_NGA[..., s], mask[..., s]) for s in (slice(3), slice(3, 5))]
@@ -81,7 +81,7 @@ class Choices:
 
 
 class Coins:
-    """Bits with the sum of their log-probabilities: honest."""
+    """Independent bits with the sum of their log-probabilities: correct."""
 
     def __init__(self, raw_NGA: Tensor, mask: Tensor) -> None:
         self._heads = raw_NGA.sigmoid()
@@ -104,7 +104,7 @@ class Coins:
 
 
 class Aim:
-    """A narrow Gaussian inside the box, its density up to a factor, without ``rsample``."""
+    """A narrow Gaussian in the box, with an unnormalized density and without ``rsample``."""
 
     def __init__(self, raw_NGA: Tensor, mask: Tensor) -> None:
         self.mean = raw_NGA.tanh() / 2
@@ -123,7 +123,7 @@ class Aim:
 
 
 class SteadyAim(Aim):
-    """Honest."""
+    """A correct reparameterized Gaussian."""
 
     def rsample(self) -> Tensor:
         return (self.mean + 0.1 * torch.randn_like(self.mean)).clamp(-1, 1)
@@ -170,13 +170,13 @@ class ActorThatAverages(Actor):
 
 
 class ActorWithoutReparameterisation(Actor):
-    """Obeys every law too: a mixture, say, has no such samples."""
+    """Obeys every law: ``rsample`` is optional."""
 
     continuous = Aim
 
 
 class ActorOfBoxes(Actor):
-    """Obeys every law too: it need not take every space."""
+    """Obeys every law: an actor need not support every space."""
 
     def family(self, space: spaces.Space[Any]) -> tuple[int, Any]:
         if not isinstance(space, spaces.Box):
@@ -185,79 +185,79 @@ class ActorOfBoxes(Actor):
 
 
 class ActorWithoutMasks(Actor):
-    """Obeys every law too: where the environment shows a mask, the composer refuses it."""
+    """Obeys every law: it accepts no mask, so the engine raises an error where there is one."""
 
     def forward(self, state_NE: Tensor) -> Any:
         return super().forward(state_NE)
 
 
 class TakesNothing(Actor):
-    """No agent could have it."""
+    """Supports no action space."""
 
     def family(self, space: spaces.Space[Any]) -> tuple[int, Any]:
         raise UnsupportedSpaceError(f"no {space}")
 
 
 class OvershootingAim(SteadyAim):
-    """Draws outside the space."""
+    """Samples actions outside the space."""
 
     def sample(self) -> Tensor:
         return super().sample() + 2
 
 
 class Overshoots(Actor):
-    """Acts outside the space."""
+    """Has a policy that acts outside the space."""
 
     continuous = OvershootingAim
 
 
 class ByteChoice(OpenChoice):
-    """The 257th action becomes the first."""
+    """Wraps the 257th action to the first."""
 
     def log_prob(self, action: Tensor) -> Tensor:
         return super().log_prob(action.to(torch.uint8).long())
 
 
 class CountsInBytes(Actor):
-    """More than 256 actions are too many."""
+    """Fails for more than 256 actions."""
 
     discrete = ByteChoice
 
 
 class NarrowAim(SteadyAim):
-    """The inverse of a squashing is infinite at the edges."""
+    """Has an infinite ``log_prob`` at the bounds, as the inverse of tanh has."""
 
     def log_prob(self, action: Tensor) -> Tensor:
         return -50 * (torch.atanh(action) - self.mean).square().sum(-1)
 
 
 class FearsTheEdges(Actor):
-    """One action at the edge, and the update is lost."""
+    """Has an infinite ``log_prob`` for an action at the bound."""
 
     continuous = NarrowAim
 
 
 class ForgottenChoice(OpenChoice):
-    """No gradient comes through."""
+    """Detaches the log-probability."""
 
     def log_prob(self, action: Tensor) -> Tensor:
         return super().log_prob(action).detach().requires_grad_()
 
 
 class LearnsNothing(Actor):
-    """No gradient reaches the weights."""
+    """No gradient reaches its weights."""
 
     discrete = ForgottenChoice
 
 
 class HidesItsProbabilities(Actor):
-    """The objective could not sum over actions."""
+    """Hides ``probs``, so an objective could not sum over actions."""
 
     discrete = Choice
 
 
 class GenerousChoice(OpenChoice):
-    """More than certain."""
+    """Has probabilities above 1."""
 
     @property
     def probs(self) -> Tensor:
@@ -269,52 +269,52 @@ class GenerousChoice(OpenChoice):
 
 
 class PromisesTooMuch(Actor):
-    """Every value would count twice."""
+    """Has probabilities that sum to 2."""
 
     discrete = GenerousChoice
 
 
 class MistakenChoice(OpenChoice):
-    """The likelihood of its neighbour."""
+    """Returns the log-probability of the next action."""
 
     def log_prob(self, action: Tensor) -> Tensor:
         return super().log_prob((action + 1) % self._probs.shape[-1])
 
 
 class MistakesTheAction(Actor):
-    """Imitates another action than the one stored."""
+    """Has a policy with the log-probability of another action."""
 
     discrete = MistakenChoice
 
 
 class TiedChoices(Choices):
-    """Counts the first factor twice and the second never."""
+    """Counts the first factor twice and ignores the second."""
 
     def log_prob(self, action: Tensor) -> Tensor:
         return 2 * self.factors[0].log_prob(action[..., 0])
 
 
 class ForgetsAFactor(Actor):
-    """Its second axis learns nothing from what was done."""
+    """Has a policy whose second factor gets no gradient."""
 
     multi_discrete = TiedChoices
 
 
 class UnmaskedChoice(OpenChoice):
-    """Takes what it likes."""
+    """Ignores the mask."""
 
     def allowed(self, mask: Tensor) -> Tensor:
         return torch.ones_like(mask)
 
 
 class IgnoresTheMask(Actor):
-    """Does what cannot be done."""
+    """Has a policy that takes masked actions."""
 
     discrete = UnmaskedChoice
 
 
 class LeakyChoice(OpenChoice):
-    """Masks what is drawn, not what is likely."""
+    """Masks samples, but not probabilities."""
 
     @property
     def probs(self) -> Tensor:
@@ -322,26 +322,26 @@ class LeakyChoice(OpenChoice):
 
 
 class LeaksProbability(Actor):
-    """Values of impossible actions would count."""
+    """Has a policy with probability for masked actions."""
 
     discrete = LeakyChoice
 
 
 class EndlessChoice(OpenChoice):
-    """The logarithm of 0."""
+    """Has log-probabilities of minus infinity for masked actions."""
 
     def log_prob(self, action: Tensor) -> Tensor:
         return self._probs.gather(-1, action[..., None]).squeeze(-1).log()
 
 
 class FearsTheImpossible(Actor):
-    """One action that was masked, and the update is lost."""
+    """Has a policy with an infinite ``log_prob`` for masked actions."""
 
     discrete = EndlessChoice
 
 
 class StubbornChoice(OpenChoice):
-    """Where nothing is allowed, it does the first."""
+    """Takes the first action if all are masked."""
 
     def allowed(self, mask: Tensor) -> Tensor:
         first = torch.arange(mask.shape[-1]) == 0
@@ -349,39 +349,39 @@ class StubbornChoice(OpenChoice):
 
 
 class StandsStill(Actor):
-    """A timestep without a mask would force an action."""
+    """Has a policy that is forced to one action if all are masked."""
 
     discrete = StubbornChoice
 
 
 class DetachedAim(SteadyAim):
-    """No gradient comes through."""
+    """Detaches ``rsample``."""
 
     def rsample(self) -> Tensor:
         return super().rsample().detach()
 
 
 class DetachesItsSamples(Actor):
-    """The policy gradient would be nothing."""
+    """Has a policy without gradient through ``rsample``."""
 
     continuous = DetachedAim
 
 
 class SoftCoins(Coins):
-    """Probabilities where bits should be."""
+    """Returns probabilities from ``rsample`` instead of bits."""
 
     def rsample(self) -> Tensor:
         return self._heads
 
 
 class SamplesNoWholeBits(Actor):
-    """The critic would see actions that nobody takes."""
+    """Has a policy with relaxed samples of bits."""
 
     multi_binary = SoftCoins
 
 
 class SteepCoins(Coins):
-    """The gradient of the log-odds."""
+    """Has the gradient of the logits in ``rsample``."""
 
     def __init__(self, raw_NGA: Tensor, mask: Tensor) -> None:
         super().__init__(raw_NGA, mask)
@@ -392,13 +392,13 @@ class SteepCoins(Coins):
 
 
 class PassesAnotherGradient(Actor):
-    """Steps of another size than the probabilities ask for."""
+    """Has a policy with a straight-through gradient of the wrong scale."""
 
     multi_binary = SteepCoins
 
 
 class CarelessChoice(OpenChoice):
-    """Every action is drawn as often as any other that is allowed."""
+    """Samples uniformly from the allowed actions."""
 
     def sample(self) -> Tensor:
         allowed = (self._probs > 0).to(self._probs.dtype)
@@ -406,13 +406,13 @@ class CarelessChoice(OpenChoice):
 
 
 class ActsAtRandom(Actor):
-    """What it learns never shows."""
+    """Has a policy that samples uniformly."""
 
     discrete = CarelessChoice
 
 
 class HastyChoice(OpenChoice):
-    """Draws from the policy of another timestep where gradients are wanted."""
+    """``rsample`` samples from the policy of another timestep."""
 
     def rsample(self) -> Tensor:
         drawn = one_hot(self.sample().roll(1, 0), self._probs.shape[-1])
@@ -420,13 +420,13 @@ class HastyChoice(OpenChoice):
 
 
 class MixesTimesteps(Actor):
-    """Gradients of what would have been done elsewhere."""
+    """Has a policy whose ``rsample`` mixes timesteps."""
 
     discrete = HastyChoice
 
 
 class SharedChoice(OpenChoice):
-    """One random number for all."""
+    """Uses one random number for all samples."""
 
     def sample(self) -> Tensor:
         reached = self._probs.detach().cumsum(-1)
@@ -434,97 +434,97 @@ class SharedChoice(OpenChoice):
 
 
 class ThrowsOneDie(Actor):
-    """All environments explore the same."""
+    """Has a policy with equal randomness in all environments."""
 
     discrete = SharedChoice
 
 
 class ByteDraw(OpenChoice):
-    """The 257th action is drawn as the first."""
+    """Samples the 257th action as the first."""
 
     def sample(self) -> Tensor:
         return super().sample() % 256
 
 
 class DrawsBytes(Actor):
-    """Never does what comes late in a long list."""
+    """Has a policy that never samples actions beyond the 256th."""
 
     discrete = ByteDraw
 
 
 class ContraryChoice(OpenChoice):
-    """What is least likely, of what is allowed."""
+    """Returns the least likely allowed action as the mode."""
 
     def mode(self) -> Tensor:
         return torch.where(self._probs > 0, self._probs, torch.inf).argmin(-1)
 
 
 class EvaluatesItsWorst(Actor):
-    """Learns well, and nobody notices."""
+    """Has a policy with the wrong mode."""
 
     discrete = ContraryChoice
 
 
 class TailsUp(Coins):
-    """The other side of every coin."""
+    """Returns inverted bits as the mode."""
 
     def mode(self) -> Tensor:
         return 1 - super().mode()
 
 
 class EvaluatesTheOtherSide(Actor):
-    """As bad, bit by bit."""
+    """Has a policy over bits with an inverted mode."""
 
     multi_binary = TailsUp
 
 
 class VagueChoice(OpenChoice):
-    """One number per timestep, and no entropy."""
+    """Returns an entropy without the axis of discounts."""
 
     def entropy(self) -> Tensor:
         return -torch.ones(len(self._probs))
 
 
 class InventsItsEntropy(Actor):
-    """A bonus for nothing."""
+    """Has a policy with an entropy of the wrong shape."""
 
     discrete = VagueChoice
 
 
 class BinaryChoice(OpenChoice):
-    """Bits, not nats."""
+    """Returns entropy in bits instead of nats."""
 
     def entropy(self) -> Tensor:
         return super().entropy() / math.log(2)
 
 
 class CountsBits(Actor):
-    """Its entropy is in another unit than everybody's."""
+    """Has a policy with entropy in bits."""
 
     discrete = BinaryChoice
 
 
 class UndefinedChoice(OpenChoice):
-    """0 times minus infinity."""
+    """Computes 0 log 0 as nan."""
 
     def entropy(self) -> Tensor:
         return -(self._probs * self._probs.log()).sum(-1)
 
 
 class HasNoEntropyUnderMasks(Actor):
-    """One action that was masked, and the metric is lost."""
+    """Has a policy with a nan entropy under a mask."""
 
     discrete = UndefinedChoice
 
 
 class LooseAim(SteadyAim):
-    """A density has no log at its edge."""
+    """Has an infinite entropy."""
 
     def entropy(self) -> Tensor:
         return torch.full(self.mean.shape[:-1], torch.inf)
 
 
 class HasEndlessEntropy(Actor):
-    """Nothing can be said of it."""
+    """Has a policy with an infinite entropy."""
 
     continuous = LooseAim

@@ -1,4 +1,4 @@
-"""One honest backbone, small enough to read, and one way of breaking each law.
+"""One correct backbone, small enough to read, and one way of breaking each law.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, D = features in, E = width,
 T = slots.
@@ -68,7 +68,7 @@ class MovingSum(nn.Module):
 
 
 class LiesAboutItsWidth(MovingSum):
-    """The heads would be built for another width."""
+    """Declares a wrong ``out_dim``."""
 
     def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
         super().__init__(context, options)
@@ -76,7 +76,7 @@ class LiesAboutItsWidth(MovingSum):
 
 
 class CountsInWords(MovingSum):
-    """The right width, as no layer would take it."""
+    """Declares ``out_dim`` as a float."""
 
     def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
         super().__init__(context, options)
@@ -84,7 +84,7 @@ class CountsInWords(MovingSum):
 
 
 class CentresOverTheSequence(MovingSum):
-    """Batch statistics in training show a row the rest of its sequence."""
+    """Normalizes over the whole sequence in training: not causal."""
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         y_NE = super().forward(x_ND, layout)
@@ -95,7 +95,7 @@ class CentresOverTheSequence(MovingSum):
 
 
 class SumsOverTheWholePack(MovingSum):
-    """Training forgets where sequences begin."""
+    """Ignores sequence boundaries in training."""
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         if self.training:
@@ -104,7 +104,7 @@ class SumsOverTheWholePack(MovingSum):
 
 
 class LosesTheCarryBetweenChunks(MovingSum):
-    """A kernel that takes 128 rows at a time, wherever sequences begin."""
+    """Computes in chunks of 128 rows and loses the carry between chunks."""
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         chunks = zip(
@@ -118,21 +118,21 @@ class LosesTheCarryBetweenChunks(MovingSum):
 
 
 class StartsWhereTimeIsZero(MovingSum):
-    """Takes the first timestep of a task for that of a sequence."""
+    """Takes time 0 for the start of a sequence."""
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         return super().forward(x_ND, replace(layout, sequence_N=(layout.time_N == 0).cumsum(0)))
 
 
 class CountsRowsInsteadOfTime(MovingSum):
-    """Takes a row's place in its sequence for its time."""
+    """Takes a row's position in its sequence for its time."""
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         return super().forward(x_ND, SequenceLayout.build(layout.lengths))
 
 
 class SqueezesOneEnvironment(MovingSum):
-    """Drops the axis of environments where there is one."""
+    """Squeezes the axis of environments if there is only one."""
 
     def step(self, x_BD: Tensor, time_B: Tensor, state: Any) -> tuple[Tensor, Any]:
         y_BE, state = super().step(x_BD, time_B, state)
@@ -140,21 +140,21 @@ class SqueezesOneEnvironment(MovingSum):
 
 
 class TakesTheLongestTime(MovingSum):
-    """Acts as if all environments had been reset together."""
+    """Steps as if all environments had reset at the same time."""
 
     def step(self, x_BD: Tensor, time_B: Tensor, state: Any) -> tuple[Tensor, Any]:
         return super().step(x_BD, time_B.max().expand_as(time_B), state)
 
 
 class OverwritesTheNewest(MovingSum):
-    """A full ring goes on writing to its last slot."""
+    """Overwrites the last slot of a full ring buffer."""
 
     def slot(self, seen_B: Tensor) -> Tensor:
         return seen_B.clamp(max=self.slots - 1)
 
 
 class StaysFull(MovingSum):
-    """A reset does not empty a ring that has overflowed."""
+    """A reset does not clear a ring buffer that has overflowed."""
 
     def reset(self, state: Any, mask_B: Tensor) -> Any:
         state["seen"].masked_fill_(mask_B & (state["seen"] <= self.slots), 0)
@@ -162,7 +162,7 @@ class StaysFull(MovingSum):
 
 
 class KeepsWhatWasInfinite(MovingSum):
-    """A reset counts old timesteps as nothing, but nothing times infinity is no number."""
+    """A reset multiplies by zero, which turns infinity into nan."""
 
     def reset(self, state: Any, mask_B: Tensor) -> Any:
         state["seen"].masked_fill_(mask_B, 0)
@@ -170,7 +170,7 @@ class KeepsWhatWasInfinite(MovingSum):
 
 
 class RemembersInItself(MovingSum):
-    """The acting state lies in the module, where nobody can store it."""
+    """Keeps the acting state in the module."""
 
     def initial_state(self, batch: int) -> Any:
         self.hidden = super().initial_state(batch)
@@ -186,14 +186,14 @@ class RemembersInItself(MovingSum):
 
 
 class CarriesANumber(MovingSum):
-    """The acting state holds something that is no tensor."""
+    """Has a number in the acting state."""
 
     def initial_state(self, batch: int) -> Any:
         return super().initial_state(batch) | {"steps": 0}
 
 
 class KeepsEveryStep(MovingSum):
-    """The acting state grows with every step."""
+    """Has an acting state that grows with every step."""
 
     def step(self, x_BD: Tensor, time_B: Tensor, state: Any) -> tuple[Tensor, Any]:
         history = state.get("history", x_BD[:, :0])
@@ -202,13 +202,13 @@ class KeepsEveryStep(MovingSum):
 
 
 class ClaimsAConstantState(MovingSum):
-    """The ring is as long as the context."""
+    """Claims ``constant_state``, but its ring buffer is as long as the context."""
 
     constant_state = True
 
 
 class DrawsItsOwnWeights(MovingSum):
-    """The seed that everybody else uses does not decide them."""
+    """Initializes weights with its own seed."""
 
     def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
         super().__init__(context, options)
@@ -217,7 +217,7 @@ class DrawsItsOwnWeights(MovingSum):
 
 
 class CountsItsPasses(MovingSum):
-    """The last bits depend on how often it has been asked."""
+    """Changes the last bits with every forward pass."""
 
     passes = 0
 
@@ -227,27 +227,27 @@ class CountsItsPasses(MovingSum):
 
 
 class ForgetsTimeWhenCompiled(MovingSum):
-    """Takes a shortcut under torch.compile."""
+    """Computes something else under torch.compile."""
 
     def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
         return super().timed(x_ND, time_N) * (0.0 if torch.compiler.is_compiling() else 1.0)
 
 
 class SaysItDoesNotCompile(ForgetsTimeWhenCompiled):
-    """The same shortcut, and the claim that excuses it."""
+    """Obeys every law: it differs under torch.compile, but sets ``compiles = False``."""
 
     compiles = False
 
 
 class DetachesWhenCompiled(MovingSum):
-    """The right output under torch.compile, and no gradient of it."""
+    """Detaches its output under torch.compile."""
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         return super().forward(x_ND.detach() if torch.compiler.is_compiling() else x_ND, layout)
 
 
 class TrainsInVain(MovingSum):
-    """A parameter nobody uses."""
+    """Has an unused parameter."""
 
     def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
         super().__init__(context, options)
@@ -255,21 +255,21 @@ class TrainsInVain(MovingSum):
 
 
 class ExplodesAtZero(MovingSum):
-    """The square root's gradient at zero is infinite."""
+    """Has a square root, whose gradient at zero is infinite."""
 
     def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
         return super().timed(x_ND, time_N) + (0 * self.per_step).sqrt()
 
 
 class StopsTheGradient(MovingSum):
-    """The encoder before it learns nothing."""
+    """Detaches its input."""
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         return super().forward(x_ND.detach(), layout)
 
 
 class DetachesTheCarry(MovingSum):
-    """Every timestep learns from itself alone."""
+    """Detaches the carry: no backpropagation through time."""
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         whole_NE = super().forward(x_ND, layout)
@@ -278,7 +278,7 @@ class DetachesTheCarry(MovingSum):
 
 
 class DoublesTheGradient(MovingSum):
-    """The right output, and a backward pass that does not belong to it."""
+    """Has a wrong custom backward pass."""
 
     def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
         y_NE = super().timed(x_ND, time_N)
@@ -286,7 +286,7 @@ class DoublesTheGradient(MovingSum):
 
 
 class KeepsWhatItComputedWhileActing(MovingSum):
-    """A tensor made at first use, under inference mode, which training cannot use."""
+    """Caches a tensor created in inference mode, which training cannot use."""
 
     doubled: Tensor | None = None
 
@@ -297,7 +297,7 @@ class KeepsWhatItComputedWhileActing(MovingSum):
 
 
 class KeepsItsGradientsSmallOnceItActed(MovingSum):
-    """Training goes on after acting, with other gradients."""
+    """Scales its gradients once it has been stepped."""
 
     acted = False
 
@@ -311,14 +311,14 @@ class KeepsItsGradientsSmallOnceItActed(MovingSum):
 
 
 class ForgetsTimeWhileTraining(MovingSum):
-    """Takes a shortcut while training."""
+    """Ignores time in training mode."""
 
     def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
         return super().timed(x_ND, time_N) * (0.0 if self.training else 1.0)
 
 
 class CountsItsForwards(MovingSum):
-    """Saved statistics move with every training forward pass."""
+    """Updates saved statistics in every training forward pass."""
 
     def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
         super().__init__(context, options)
@@ -331,7 +331,7 @@ class CountsItsForwards(MovingSum):
 
 
 class HidesAWeight(MovingSum):
-    """A random tensor that the state dict does not know."""
+    """Has a random tensor that is not in the state dict."""
 
     def __init__(self, context: BackboneContext, options: MovingSumOptions) -> None:
         super().__init__(context, options)
@@ -350,7 +350,7 @@ class TiesItsWeights(MovingSum):
 
 
 class ComputesInHalf(MovingSum):
-    """Rounds to bfloat16 where it was given float32."""
+    """Computes float32 inputs in bfloat16."""
 
     def timed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
         y_NE = super().timed(x_ND, time_N)

@@ -1,4 +1,4 @@
-"""Honest datasets, small enough to read, and ways of breaking each law."""
+"""Correct datasets, small enough to read, and ways of breaking each law."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Counts:
 
 
 class Copies(Counts):
-    """Hands out copies that anybody may write to: obeys every law."""
+    """Returns writable copies: obeys every law."""
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> Any:
         return [self.copy(trajectory) for trajectory in super().sample(rng, count, update)]
@@ -75,13 +75,13 @@ class Copies(Counts):
 
 
 class HoldsOne(Counts):
-    """One trajectory is all there is, whatever the generator: obeys every law."""
+    """Has one trajectory: obeys every law."""
 
     held = 1
 
 
 class Pieces(Counts):
-    """What was recorded in pieces: obeys every law."""
+    """Has segments of trajectories: obeys every law."""
 
     before: Any = np.uint8(2)
     time: Any = 3
@@ -93,7 +93,7 @@ class Pieces(Counts):
 
 
 class WithColumns(Counts):
-    """Hands out other columns."""
+    """Has additional columns."""
 
     def change(self, trajectory: Trajectory, number: int) -> Any:
         columns = self.columns({**trajectory.columns}, number)
@@ -104,20 +104,20 @@ class WithColumns(Counts):
 
 
 class CannotSample(Counts):
-    """No dataset."""
+    """Has no ``sample``."""
 
     sample: Any = None
 
 
 class SaysNothing(Counts):
-    """What it holds stays its secret."""
+    """Describes itself with an empty string."""
 
     def describe(self) -> Any:
         return ""
 
 
 class Unbounded(Counts):
-    """No agent takes its actions; and none is stored."""
+    """Has unbounded actions, which are not supported."""
 
     def __init__(self, context: DatasetContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -125,114 +125,114 @@ class Unbounded(Counts):
 
 
 class StopsAtTen(Counts):
-    """Everything once, if it is asked for more than it has."""
+    """Returns at most all of its trajectories."""
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> Any:
         return super().sample(rng, min(count, 10), update)
 
 
 class Dries(Counts):
-    """Gives nothing after a million updates."""
+    """Returns nothing after a million updates."""
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> Any:
         return super().sample(rng, count if update < 10**6 else 0, update)
 
 
 class Overflows(Counts):
-    """Anneals by a power."""
+    """Raises OverflowError at large updates."""
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> Any:
         return super().sample(rng, count + int(2.0 ** (update // 10**5) * 0), update)
 
 
 class GivesColumns(Counts):
-    """Dictionaries for trajectories."""
+    """Returns dictionaries instead of trajectories."""
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> Any:
         return [trajectory.columns for trajectory in super().sample(rng, count, update)]
 
 
 class KeepsDoubles(WithColumns):
-    """As the environment gave them, not as they are stored."""
+    """Returns float64 observations."""
 
     def columns(self, columns: dict[str, Any], number: int) -> dict[str, Any]:
         return columns | {"obs.observation": columns["obs.observation"].astype(np.float64)}
 
 
 class ForgetsTheLast(WithColumns):
-    """As many observations as actions."""
+    """Lacks the last observation."""
 
     def columns(self, columns: dict[str, Any], number: int) -> dict[str, Any]:
         return columns | {"obs.observation": columns["obs.observation"][:-1]}
 
 
 class WithoutEnds(WithColumns):
-    """Nobody knows whether it is over."""
+    """Lacks ``truncated``."""
 
     def columns(self, columns: dict[str, Any], number: int) -> dict[str, Any]:
         return {name: column for name, column in columns.items() if name != "truncated"}
 
 
 class SometimesMore(WithColumns):
-    """Some know of a goal."""
+    """Adds a column to some trajectories."""
 
     def columns(self, columns: dict[str, Any], number: int) -> dict[str, Any]:
         return super().columns(columns, number) if number % 2 else columns
 
 
 class CountsFromOne(WithColumns):
-    """The environment's own names of actions."""
+    """Returns actions that count from 1."""
 
     def columns(self, columns: dict[str, Any], number: int) -> dict[str, Any]:
         return columns | {"action": columns["action"] + np.uint8(1)}
 
 
 class DividesByNothing(WithColumns):
-    """A mean over nothing."""
+    """Returns nan rewards."""
 
     def columns(self, columns: dict[str, Any], number: int) -> dict[str, Any]:
         return columns | {"reward": np.full_like(columns["reward"], np.nan)}
 
 
 class GoesOn(WithColumns):
-    """Two tasks in one."""
+    """Is terminated before the last transition."""
 
     def columns(self, columns: dict[str, Any], number: int) -> dict[str, Any]:
         return columns | {"terminated": np.ones_like(columns["terminated"])}
 
 
 class ForgetsWhatWasBefore(Pieces):
-    """A piece without its lead-in."""
+    """A segment without the previous action."""
 
     before = None
 
 
 class BeginsTwice(Pieces):
-    """A beginning with something before it."""
+    """A beginning with a previous action."""
 
     time = 0
 
 
 class BeforeTheBeginning(Pieces):
-    """Negative time."""
+    """Has a negative ``start_time``."""
 
     time = -1
 
 
 class LeadsInVectors(Pieces):
-    """The vector form, where the stored one is asked for."""
+    """Returns the previous action as an action vector."""
 
     before = np.array([0, 0, 1], np.float32)
 
 
 class LeadsInNothing(Pieces):
-    """No number."""
+    """Has a nan ``prev_reward``."""
 
     reward = float("nan")
 
 
 class TakesTurns(Counts):
-    """Remembers what it gave."""
+    """Depends on earlier calls."""
 
     turns = 0
 
@@ -242,7 +242,7 @@ class TakesTurns(Counts):
 
 
 class ShufflesOnce(Counts):
-    """In another order every time it is built."""
+    """Is shuffled differently by every instance."""
 
     built = 0
 
@@ -256,14 +256,14 @@ class ShufflesOnce(Counts):
 
 
 class IgnoresTheGenerator(Counts):
-    """The first ones, always."""
+    """Always returns its first trajectories."""
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> Any:
         return [self.trajectories[number % self.held] for number in range(count)]
 
 
 class SeedsGlobally(Counts):
-    """Good for nothing."""
+    """Seeds numpy's global generator."""
 
     def choose(self, rng: np.random.Generator) -> int:
         random.seed(0)
@@ -271,7 +271,7 @@ class SeedsGlobally(Counts):
 
 
 class ReusesABuffer(Counts):
-    """A ring of arrays: what was given is overwritten in time."""
+    """Reuses a ring of buffers, so that results are overwritten later."""
 
     ring = 30
 
@@ -280,7 +280,7 @@ class ReusesABuffer(Counts):
         self.buffers: dict[int, Any] = {}
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> Any:
-        # A ring for every thread: nobody else's drawing matters.
+        # One ring per thread, so that only the law about later calls is broken.
         place, ring = self.buffers.setdefault(get_ident(), [0, np.zeros((self.ring, 6), np.float32)])
         given = []
         for trajectory in super().sample(rng, count, update):
@@ -295,14 +295,14 @@ class ReusesABuffer(Counts):
 
 
 class Shares(Counts):
-    """Its own arrays, for everybody to write to."""
+    """Returns its own arrays, writable."""
 
     def change(self, trajectory: Trajectory, number: int) -> Any:
         return trajectory
 
 
 class PassesThroughItself(Counts):
-    """Keeps the generator for a moment, for all threads."""
+    """Shares the generator between threads in an attribute."""
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> Sequence[Trajectory]:
         self.rng = rng

@@ -1,4 +1,4 @@
-"""Honest encoders, small enough to read, and one way of breaking each law."""
+"""Correct encoders, small enough to read, and one way of breaking each law."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Linear(nn.Module):
 
 
 class ReadsGoalsAlone(Linear):
-    """A specialist obeys too: what it refuses is not asked of it."""
+    """Supports only some spaces: obeys every law."""
 
     def __init__(self, context: EncoderContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -41,14 +41,14 @@ class ReadsGoalsAlone(Linear):
 
 
 class RefusesEverything(Linear):
-    """Nobody can say whether it obeys."""
+    """Supports no space."""
 
     def __init__(self, context: EncoderContext, options: NoOptions) -> None:
         raise UnsupportedSpaceError("there is no sound.")
 
 
 class LiesAboutItsWidth(Linear):
-    """The backbone would be built for another width."""
+    """Declares a wrong ``out_dim``."""
 
     def __init__(self, context: EncoderContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -56,7 +56,7 @@ class LiesAboutItsWidth(Linear):
 
 
 class CountsInWords(Linear):
-    """The right width, as no layer would take it."""
+    """Declares ``out_dim`` as a float."""
 
     def __init__(self, context: EncoderContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -64,7 +64,7 @@ class CountsInWords(Linear):
 
 
 class CentresOverRows(Linear):
-    """What one environment sees changes how another acts."""
+    """Normalizes over the rows of the batch."""
 
     def forward(self, obs: Any, prev_action: Tensor, prev_reward: Tensor) -> Tensor:
         y = super().forward(obs, prev_action, prev_reward)
@@ -72,7 +72,7 @@ class CentresOverRows(Linear):
 
 
 class CentresImages(Linear):
-    """The same, and only where there are images."""
+    """Normalizes images over the rows of the batch."""
 
     def forward(self, obs: Any, prev_action: Tensor, prev_reward: Tensor) -> Tensor:
         y = super().forward(obs, prev_action, prev_reward)
@@ -80,14 +80,14 @@ class CentresImages(Linear):
 
 
 class FreezesItself(Linear):
-    """No gradient reaches the weights."""
+    """Detaches its output from the weights."""
 
     def forward(self, obs: Any, prev_action: Tensor, prev_reward: Tensor) -> Tensor:
         return super().forward(obs, prev_action, prev_reward).detach().requires_grad_()
 
 
 class AdoptsAtOnce(Linear):
-    """Statistics move with every training forward pass."""
+    """Updates statistics in every training forward pass."""
 
     def forward(self, obs: Any, prev_action: Tensor, prev_reward: Tensor) -> Tensor:
         if self.training:
@@ -96,7 +96,7 @@ class AdoptsAtOnce(Linear):
 
 
 class HidesAWeight(Linear):
-    """A random tensor that the state dict does not know."""
+    """Has a random tensor that is not in the state dict."""
 
     def __init__(self, context: EncoderContext, options: NoOptions) -> None:
         super().__init__(context, options)

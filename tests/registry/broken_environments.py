@@ -1,4 +1,4 @@
-"""Honest environments, small enough to read, and ways of breaking each law.
+"""Correct environments, small enough to read, and ways of breaking each law.
 
 Each class is a part and the environment that it makes, in one.
 """
@@ -18,7 +18,7 @@ from amago_registry.goals import with_goals
 ATTEMPT = 8
 HORIZON = 2 * ATTEMPT
 LATE = 5
-"""Gymnasium's checker does not look as far as this step."""
+"""A step beyond those that gymnasium's checker takes."""
 
 
 class NoOptions(Options):
@@ -75,7 +75,7 @@ class Walk(gymnasium.Env[Any, Any]):
 
 
 class ByForce(Walk):
-    """Continuous actions beyond [-1, 1]."""
+    """Has continuous actions beyond [-1, 1]."""
 
     action_space = spaces.Box(-2, 2, (1,), np.float32)
 
@@ -84,7 +84,7 @@ class ByForce(Walk):
 
 
 class Masked(Walk):
-    """What the mask forbids is never asked of it."""
+    """Raises on masked actions, which laws never take: obeys every law."""
 
     observation_space = spaces.Dict(
         {"see": Walk.observation_space, "action_mask": spaces.MultiBinary(3)}
@@ -103,7 +103,7 @@ class Masked(Walk):
 
 
 class Endless(Walk):
-    """No end, no horizon, no attempts; observations in a tuple, actions of several kinds."""
+    """Has no end, horizon or attempts; tuple observations, several types of action."""
 
     observation_space = spaces.Tuple((Walk.observation_space, spaces.MultiBinary(2)))
     action_space = spaces.MultiDiscrete([3, 2])
@@ -122,7 +122,7 @@ class Endless(Walk):
 
 
 class Fixed(Walk):
-    """Always the same task, which is no fault."""
+    """Always has the same task, which is allowed."""
 
     def draw_target(self) -> int:
         return 3
@@ -132,27 +132,27 @@ class Fixed(Walk):
 
 
 class CannotMake(Walk):
-    """No factory of environments."""
+    """Has no ``make``."""
 
     make: Any = None
 
 
 class MakesNumbers(Walk):
-    """A factory of something else."""
+    """Makes numbers."""
 
     def make(self) -> Any:
         return 3
 
 
 class MakesItselfAgain(Walk):
-    """Two that are one."""
+    """Returns the same environment twice."""
 
     def make(self) -> Any:
         return self
 
 
 class TakesWords(Walk):
-    """No network has such actions."""
+    """Has a dictionary of actions, which is not supported."""
 
     action_space = spaces.Dict({"move": spaces.Discrete(3)})
 
@@ -161,13 +161,13 @@ class TakesWords(Walk):
 
 
 class TakesAnything(ByForce):
-    """Nobody knows what 1 means."""
+    """Has unbounded actions, which are not supported."""
 
     action_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
 
 
 class ShowsWords(Walk):
-    """Observations that are no arrays."""
+    """Has text observations, which are not arrays."""
 
     observation_space = spaces.Dict({**Walk.observation_space.spaces, "word": spaces.Text(3)})
 
@@ -176,7 +176,7 @@ class ShowsWords(Walk):
 
 
 class MasksTooLittle(Masked):
-    """A mask that leaves out an action."""
+    """Has a mask that is too short."""
 
     observation_space = spaces.Dict(
         {"see": Walk.observation_space, "action_mask": spaces.MultiBinary(2)}
@@ -190,7 +190,7 @@ class MasksTooLittle(Masked):
 
 
 class DiffersFromItsLike(Walk):
-    """The second one that a part makes has one action more."""
+    """The second environment that a part makes has one action more."""
 
     made = 0
 
@@ -202,7 +202,7 @@ class DiffersFromItsLike(Walk):
 
 
 class IgnoresItsGenerator(Walk):
-    """A generator of its own, where gymnasium keeps one."""
+    """Uses its own generator instead of ``self.np_random``."""
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         if seed is not None or not hasattr(self, "own"):
@@ -215,14 +215,14 @@ class IgnoresItsGenerator(Walk):
 
 
 class SeedsItself(Walk):
-    """The same task whenever nobody asks for another."""
+    """Has a default seed."""
 
     def reset(self, *, seed: Any = 0, options: Any = None) -> Any:
         return super().reset(seed=seed)
 
 
 class GrowsWider(Walk):
-    """Another type, in time."""
+    """Changes the dtype of an observation after some steps."""
 
     def observe(self) -> Any:
         obs = super().observe()
@@ -230,7 +230,7 @@ class GrowsWider(Walk):
 
 
 class LeavesItsSpace(Walk):
-    """Further than it said."""
+    """Leaves its observation space after some steps."""
 
     def observe(self) -> Any:
         obs = super().observe()
@@ -238,7 +238,7 @@ class LeavesItsSpace(Walk):
 
 
 class LosesItsPlace(Walk):
-    """A key less."""
+    """Lacks a key after some steps."""
 
     def observe(self) -> Any:
         obs = super().observe()
@@ -246,7 +246,7 @@ class LosesItsPlace(Walk):
 
 
 class CountsInFloats(Walk):
-    """An index that is none."""
+    """Returns a float as an index."""
 
     def observe(self) -> Any:
         obs = super().observe()
@@ -254,7 +254,7 @@ class CountsInFloats(Walk):
 
 
 class SeesForever(Walk):
-    """An infinity inside an unbounded space."""
+    """Returns infinity in an unbounded space."""
 
     observation_space = spaces.Dict(
         {"place": spaces.Box(-np.inf, np.inf, (2,), np.float32), "attempt": spaces.Discrete(3)}
@@ -266,7 +266,7 @@ class SeesForever(Walk):
 
 
 class LosesCount(Endless):
-    """A tuple too short."""
+    """Returns a tuple that is too short."""
 
     def observe(self) -> Any:
         obs = super().observe()
@@ -274,7 +274,7 @@ class LosesCount(Endless):
 
 
 class LeavesItsSpaceLate(Walk):
-    """A clock that strikes too early: it is above 1 in the second half of the trajectory."""
+    """Leaves its observation space late: its clock exceeds 1 in the second half of the trajectory."""
 
     horizon = 200
     observation_space = spaces.Dict(
@@ -291,21 +291,21 @@ class LeavesItsSpaceLate(Walk):
 
 
 class PaysNothingKnown(Walk):
-    """No number."""
+    """Returns a nan reward."""
 
     def pay(self) -> Any:
         return super().pay() if self.time < LATE else np.nan
 
 
 class PaysInArrays(Walk):
-    """A number in a box."""
+    """Returns the reward as an array."""
 
     def pay(self) -> Any:
         return super().pay() if self.time < LATE else np.array([1.0])
 
 
 class EndsWithOne(Walk):
-    """A flag that is a number."""
+    """Returns ``terminated`` as an integer."""
 
     def step(self, action: Any) -> Any:
         obs, reward, terminated, truncated, info = super().step(action)
@@ -313,7 +313,7 @@ class EndsWithOne(Walk):
 
 
 class TellsNothing(Walk):
-    """No dictionary."""
+    """Returns None as info."""
 
     horizon = None
 
@@ -323,7 +323,7 @@ class TellsNothing(Walk):
 
 
 class FearsTheEdge(ByForce):
-    """Part of its action space is forbidden."""
+    """Raises on actions at the bounds."""
 
     def move(self, action: Any) -> float:
         if abs(action[0]) >= 2:
@@ -332,7 +332,7 @@ class FearsTheEdge(ByForce):
 
 
 class ClipsInPlace(ByForce):
-    """What was done is not what was recorded."""
+    """Clips the action in place."""
 
     def move(self, action: Any) -> float:
         np.clip(action, -1, 1, out=action)
@@ -340,7 +340,7 @@ class ClipsInPlace(ByForce):
 
 
 class ReturnsFour(Walk):
-    """As environments did long ago."""
+    """Returns four values from ``step``, as gym once did."""
 
     def step(self, action: Any) -> Any:
         obs, reward, terminated, _, info = super().step(action)
@@ -348,7 +348,7 @@ class ReturnsFour(Walk):
 
 
 class NumbersItsEnvironments(Walk):
-    """The second one pays more than the first."""
+    """The second environment has other rewards than the first."""
 
     made = 0
 
@@ -363,7 +363,7 @@ class NumbersItsEnvironments(Walk):
 
 
 class RemembersItsPast(Walk):
-    """Pays more from trajectory to trajectory."""
+    """Has rewards that depend on earlier trajectories."""
 
     ended = 0
 
@@ -374,21 +374,21 @@ class RemembersItsPast(Walk):
 
 
 class SharesItsPlace(Walk):
-    """One place for all."""
+    """Shares its position between environments."""
 
-    everybody = {"place": 0.0}
+    shared = {"place": 0.0}
 
     @property
     def place(self) -> float:
-        return self.everybody["place"]
+        return self.shared["place"]
 
     @place.setter
     def place(self, value: float) -> None:
-        self.everybody["place"] = value
+        self.shared["place"] = value
 
 
 class ForgetsToRewind(Walk):
-    """Its clock goes on where a trajectory was given up."""
+    """Does not reset its clock after an unfinished trajectory."""
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         before = getattr(self, "time", HORIZON)
@@ -398,7 +398,7 @@ class ForgetsToRewind(Walk):
 
 
 class DrawsFromNowhere(Walk):
-    """Tasks without a seed cannot be had again."""
+    """Draws the task of a reset without a seed from fresh entropy."""
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         obs, info = super().reset(seed=seed)
@@ -408,7 +408,7 @@ class DrawsFromNowhere(Walk):
 
 
 class RepeatsItsTask(Walk):
-    """The first task forever."""
+    """Repeats the first task after resets without a seed."""
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         self.first = getattr(self, "first", 0) if seed is None else seed
@@ -416,14 +416,14 @@ class RepeatsItsTask(Walk):
 
 
 class DrawsGlobally(Walk):
-    """Whoever draws elsewhere changes the task."""
+    """Draws from numpy's global generator."""
 
     def pay(self) -> Any:
         return super().pay() if self.time < LATE else random.random()
 
 
 class SeedsGlobally(Walk):
-    """Everybody else's numbers begin again."""
+    """Seeds numpy's global generator."""
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         np.random.seed(0)  # noqa: NPY002
@@ -431,7 +431,7 @@ class SeedsGlobally(Walk):
 
 
 class ReusesItsBuffer(Walk):
-    """One array for all steps."""
+    """Returns the same array at every step."""
 
     def observe(self) -> Any:
         obs = super().observe()
@@ -443,7 +443,7 @@ class ReusesItsBuffer(Walk):
 
 
 class HandsOutItself(Walk):
-    """Who writes to an observation changes it; nobody does, so it obeys every law."""
+    """Returns its own array, but never modifies it: obeys every law."""
 
     def observe(self) -> Any:
         obs = super().observe()
@@ -455,47 +455,47 @@ class HandsOutItself(Walk):
 
 
 class Overstays(Walk):
-    """A step longer than it says."""
+    """Is one step longer than its horizon."""
 
     horizon = HORIZON - 1
 
 
 class HasAnUnclearHorizon(Walk):
-    """What is no int is not read."""
+    """Has a horizon that is not an int."""
 
     horizon = float(HORIZON)
 
 
 class CountsFromOne(Walk):
-    """The first attempt would be missing."""
+    """Counts attempts from 1."""
 
     def outcome(self, attempt: int) -> dict[str, Any]:
         return super().outcome(attempt + 1)
 
 
 class HidesItsOutcome(Walk):
-    """Nobody knows how the attempt went."""
+    """Ends an attempt without ``success``."""
 
     def outcome(self, attempt: int) -> dict[str, Any]:
         return {"attempt": attempt}
 
 
 class WinsNothingKnown(Walk):
-    """An outcome that counts as none."""
+    """Has a nan ``success``."""
 
     def outcome(self, attempt: int) -> dict[str, Any]:
         return {"attempt": attempt, "success": np.nan}
 
 
 class CannotBeClosed(Walk):
-    """It ends every run with an error."""
+    """Raises in ``close``."""
 
     def close(self) -> None:
         raise RuntimeError("the window is gone")
 
 
 class Keeper(Walk):
-    """Records where it is, in double precision, and its clock: obeys every law."""
+    """Records its position, as float64, and its clock: obeys every law."""
 
     recorded_space: Any = spaces.Dict(
         spot=spaces.Box(-1, 1, (2,), np.float64), clock=spaces.Discrete(HORIZON + 1)
@@ -514,13 +514,13 @@ class Keeper(Walk):
 
 
 class DeclaresNoSpace(Keeper):
-    """What is recorded has names."""
+    """Has a ``recorded_space`` that is not a Dict."""
 
     recorded_space = spaces.Discrete(3)
 
 
 class StumblesOverItsSpace(Keeper):
-    """Asked what is recorded, it fails by itself."""
+    """Raises in the property ``recorded_space``."""
 
     @property
     def recorded_space(self) -> Any:
@@ -528,7 +528,7 @@ class StumblesOverItsSpace(Keeper):
 
 
 class RecordsItsReward(Keeper):
-    """A name that means something else."""
+    """Records under a reserved name."""
 
     recorded_space = spaces.Dict({**Keeper.recorded_space.spaces, "reward": spaces.Discrete(3)})
 
@@ -537,36 +537,36 @@ class RecordsItsReward(Keeper):
 
 
 class ForgetsToRecord(Keeper):
-    """Nothing after some steps."""
+    """Lacks the recorded key after some steps."""
 
     def record(self, obs: Any) -> dict[str, Any]:
         return super().record(obs) if self.time < LATE else {"clock": self.time}
 
 
 class BeginsUnrecorded(Keeper):
-    """Nothing at reset."""
+    """Lacks the recorded key at reset."""
 
     def record(self, obs: Any) -> dict[str, Any]:
         return super().record(obs) if self.time else {}
 
 
 class RecordsInSinglePrecision(Keeper):
-    """Another type, in time."""
+    """Changes the dtype of a recorded value."""
 
     def record(self, obs: Any) -> dict[str, Any]:
-        told = super().record(obs)
-        return told if self.time < LATE else told | {"spot": obs["place"]}
+        recorded = super().record(obs)
+        return recorded if self.time < LATE else recorded | {"spot": obs["place"]}
 
 
 class RecordsBeyondItsSpace(Keeper):
-    """Further than it said."""
+    """Leaves its ``recorded_space``."""
 
     def record(self, obs: Any) -> dict[str, Any]:
         return super().record(obs) | {"clock": HORIZON + self.time}
 
 
 class RecordsItsPast(Keeper):
-    """What is recorded depends on the trajectories before."""
+    """Records a value that depends on earlier trajectories."""
 
     begun = 0
 
@@ -579,7 +579,7 @@ class RecordsItsPast(Keeper):
 
 
 class Seeker(Walk):
-    """Two cells of a line to visit in order, from a hidden one on: obeys every law."""
+    """Two cells of a line to visit in order, from a hidden start: obeys every law."""
 
     CELLS = 6
 
@@ -632,7 +632,7 @@ class Seeker(Walk):
 
 
 class HearsOfNoGoals(Seeker):
-    """Asks for what it always asks for."""
+    """Ignores the goals given to ``reset``."""
 
     def draw_goals(self) -> list[int]:
         self.asked_for = None
@@ -640,7 +640,7 @@ class HearsOfNoGoals(Seeker):
 
 
 class BeginsElsewhereForOtherGoals(Seeker):
-    """Goals that are asked for are not drawn, and so the hidden cell is another number."""
+    """Draws no goals if they are given, so that the hidden start is another random number."""
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         gymnasium.Env.reset(self, seed=seed)
@@ -650,7 +650,7 @@ class BeginsElsewhereForOtherGoals(Seeker):
 
 
 class PaysInHindsight(Seeker):
-    """A guess in place of the reward."""
+    """Computes wrong rewards in ``with_goals``."""
 
     def with_goals(self, columns: Any, goals: Any) -> Any:
         found = super().with_goals(columns, goals)
@@ -658,14 +658,14 @@ class PaysInHindsight(Seeker):
 
 
 class GoesOnInHindsight(Seeker):
-    """The trajectory does not end where its last goal is reached."""
+    """Does not end the trajectory where its last goal is reached."""
 
     def with_goals(self, columns: Any, goals: Any) -> Any:
         return dict(columns) | {"obs.goals": columns["obs.goals"].copy()}
 
 
 class StaysOverInHindsight(Seeker):
-    """Where the last goal ended the task, it did, whatever is asked for now."""
+    """Keeps ``terminated`` where the new goals are not reached."""
 
     def with_goals(self, columns: Any, goals: Any) -> Any:
         found = super().with_goals(columns, goals)
@@ -675,7 +675,7 @@ class StaysOverInHindsight(Seeker):
 
 
 class ForgetsWhatItRecorded(Seeker):
-    """A column less."""
+    """Drops a column in ``with_goals``."""
 
     def with_goals(self, columns: Any, goals: Any) -> Any:
         found = super().with_goals(columns, goals)
@@ -684,7 +684,7 @@ class ForgetsWhatItRecorded(Seeker):
 
 
 class WritesToItsColumns(Seeker):
-    """What is stored is changed."""
+    """Modifies the columns in ``with_goals``."""
 
     def with_goals(self, columns: Any, goals: Any) -> Any:
         columns["reward"][:] = 0
@@ -692,7 +692,7 @@ class WritesToItsColumns(Seeker):
 
 
 class WritesToItsGoals(Seeker):
-    """Whoever asks again asks for something else."""
+    """Modifies the goals in ``with_goals``."""
 
     def with_goals(self, columns: Any, goals: Any) -> Any:
         found = super().with_goals(columns, goals)
@@ -701,14 +701,14 @@ class WritesToItsGoals(Seeker):
 
 
 class KnowsNoOtherGoals(Seeker):
-    """An offer that is none."""
+    """Raises in ``with_goals``."""
 
     def with_goals(self, columns: Any, goals: Any) -> Any:
         raise NotImplementedError("later")
 
 
 class KnowsNoOtherGoalsForLong(KnowsNoOtherGoals):
-    """Nobody gets anywhere in it, and it takes longer than anybody watches."""
+    """Raises in ``with_goals``; its rollouts reach no goal within 1,000 steps."""
 
     horizon = 1001
 
@@ -717,20 +717,20 @@ class KnowsNoOtherGoalsForLong(KnowsNoOtherGoals):
 
 
 class HasOtherGoals(Walk):
-    """An offer about goals of another form, of which laws know nothing: obeys every law."""
+    """Has ``with_goals`` for goals of another form, which laws skip: obeys every law."""
 
     def with_goals(self, columns: Any, goals: Any) -> Any:
         raise AssertionError("asked for goals that it does not know")
 
 
 class KeepsNoRecord(Seeker):
-    """An offer that needs more than is stored."""
+    """Has ``with_goals``, but does not record ``achieved``."""
 
     recorded_space = None
 
 
 class PaysMoreWhenAsked(Seeker):
-    """A task whose goals were asked for is another task."""
+    """Gives other rewards if goals are given to ``reset``."""
 
     def paid(self, reached: bool) -> float:
         return super().paid(reached) * (1 if self.asked_for is None else 3)

@@ -1,4 +1,4 @@
-"""Honest explorations, small enough to read, and ways of breaking each law.
+"""Correct explorations, small enough to read, and ways of breaking each law.
 
 Shape suffixes: B = environments acting side by side.
 """
@@ -64,7 +64,7 @@ class Follower(Restless):
 
 
 class Specialist(Restless):
-    """What it refuses is not asked of it."""
+    """Supports only some spaces: obeys every law."""
 
     def __init__(self, context: ExplorationContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -73,27 +73,27 @@ class Specialist(Restless):
 
 
 class RefusesEverything(Restless):
-    """Nobody can say whether it obeys."""
+    """Supports no space."""
 
     def __init__(self, context: ExplorationContext, options: NoOptions) -> None:
         raise UnsupportedSpaceError("no.")
 
 
 class CannotBeStored(Restless):
-    """It lacks what checkpoints need."""
+    """Lacks ``state`` and ``load_state``."""
 
     load_state: Any = None
 
 
 class NeedsFive(Restless):
-    """As many numbers as its author had environments."""
+    """Works only with five environments."""
 
     def draw(self, rng: Any, count: int) -> np.ndarray:
         return rng.random(5)
 
 
 class NeedsAHorizon(Restless):
-    """It finds out too late that nobody told it."""
+    """Fails without a horizon at the first step."""
 
     def __init__(self, context: ExplorationContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -105,7 +105,7 @@ class NeedsAHorizon(Restless):
 
 
 class AsksForAHorizon(Restless):
-    """It says so: obeys every law."""
+    """Raises an AmagoError without a horizon when it is built: obeys every law."""
 
     def __init__(self, context: ExplorationContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -114,7 +114,7 @@ class AsksForAHorizon(Restless):
 
 
 class TurnsNegativeWithTime(Restless):
-    """Its noise falls below 0 when a trajectory outlasts the horizon."""
+    """Has a negative noise scale beyond the horizon."""
 
     def __init__(self, context: ExplorationContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -126,7 +126,7 @@ class TurnsNegativeWithTime(Restless):
 
 
 class TurnsNegativeWithSteps(Restless):
-    """Its noise falls below 0 when its schedule is over."""
+    """Has a negative noise scale after the schedule."""
 
     def __call__(self, action: np.ndarray, time_B: Any, step: int, rng: Any) -> np.ndarray:
         rng.normal(scale=1 - step / 1_000)
@@ -134,7 +134,7 @@ class TurnsNegativeWithSteps(Restless):
 
 
 class OvershootsInTheEnd(Restless):
-    """Too loud for the space when its schedule is over."""
+    """Leaves the space after the schedule."""
 
     def __call__(self, action: np.ndarray, time_B: Any, step: int, rng: Any) -> np.ndarray:
         explored = super().__call__(action, time_B, step, rng)
@@ -142,28 +142,28 @@ class OvershootsInTheEnd(Restless):
 
 
 class Overshoots(Restless):
-    """Louder than the space allows."""
+    """Leaves the space."""
 
     def explore(self, action: np.ndarray, rng: Any) -> np.ndarray:
         return action + np.ones_like(action)
 
 
 class ChangesTheType(Restless):
-    """Single precision becomes double."""
+    """Returns float64 instead of the dtype of the argument."""
 
     def explore(self, action: np.ndarray, rng: Any) -> np.ndarray:
         return super().explore(action, rng).astype(np.float64)
 
 
 class ReturnsLists(Restless):
-    """Not what was passed."""
+    """Returns a list."""
 
     def explore(self, action: np.ndarray, rng: Any) -> Any:
         return super().explore(action, rng).tolist()
 
 
 class IgnoresTheMask(Restless):
-    """Takes a mask, and does as it likes."""
+    """Accepts a mask and ignores it."""
 
     def __call__(
         self, action: np.ndarray, time_B: Any, step: int, rng: Any, action_mask_BA: Any = None
@@ -172,7 +172,7 @@ class IgnoresTheMask(Restless):
 
 
 class WritesToTheAction(Restless):
-    """The policy's action is gone."""
+    """Modifies the policy's action in place."""
 
     def explore(self, action: np.ndarray, rng: Any) -> np.ndarray:
         action[:] = super().explore(action, rng)
@@ -180,7 +180,7 @@ class WritesToTheAction(Restless):
 
 
 class WritesToTheMask(Follower):
-    """What it did not take it forbids."""
+    """Modifies the mask in place."""
 
     def __call__(
         self, action: np.ndarray, time_B: Any, step: int, rng: Any, action_mask_BA: Any = None
@@ -191,14 +191,14 @@ class WritesToTheMask(Follower):
 
 
 class DrawsGlobally(Restless):
-    """Whoever draws elsewhere changes what is done."""
+    """Draws from numpy's global generator."""
 
     def draw(self, rng: Any, count: int) -> np.ndarray:
         return np.random.random(count)  # noqa: NPY002
 
 
 class SeedsGlobally(Restless):
-    """Everybody else's numbers begin again."""
+    """Seeds numpy's global generator."""
 
     def draw(self, rng: Any, count: int) -> np.ndarray:
         np.random.seed(0)  # noqa: NPY002
@@ -206,14 +206,14 @@ class SeedsGlobally(Restless):
 
 
 class DrawsFromNowhere(Restless):
-    """Never twice the same."""
+    """Draws from fresh entropy."""
 
     def draw(self, rng: Any, count: int) -> np.ndarray:
         return np.random.default_rng().random(count)
 
 
 class KeepsAList(Restless):
-    """No array."""
+    """Has a list in its state."""
 
     def state(self) -> Any:
         return {"bold": self.bold_B.tolist()}
@@ -223,7 +223,7 @@ class KeepsAList(Restless):
 
 
 class KeepsAnArray(Restless):
-    """No dictionary."""
+    """Returns an array as its state."""
 
     def state(self) -> Any:
         return self.bold_B.copy()
@@ -233,14 +233,14 @@ class KeepsAnArray(Restless):
 
 
 class ForgetsWhoIsBold(Restless):
-    """After a crash others are."""
+    """Does not store which environments explore."""
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         pass
 
 
 class HasItsOwnGenerator(Restless):
-    """Which is not stored."""
+    """Has its own generator, which is not stored."""
 
     def __init__(self, context: ExplorationContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -251,7 +251,7 @@ class HasItsOwnGenerator(Restless):
 
 
 class HandsOutItsState(Restless):
-    """A checkpoint that changes while it is written."""
+    """Returns its own state, which later calls modify."""
 
     def explore(self, action: np.ndarray, rng: Any) -> np.ndarray:
         before_B = self.kept_B = getattr(self, "kept_B", self.bold_B)
@@ -267,7 +267,7 @@ class HandsOutItsState(Restless):
 
 
 class KeepsWhatItLoads(HandsOutItsState):
-    """A checkpoint that changes when a run goes on from it."""
+    """Keeps the loaded state, which later calls modify."""
 
     def state(self) -> Any:
         return {"bold": self.bold_B.copy()}

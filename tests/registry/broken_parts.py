@@ -1,4 +1,4 @@
-"""Honest and broken attention kernels and critics.
+"""Correct and broken attention kernels and critics.
 
 Shape suffixes: N = timesteps, B = environments, H = query heads, K = key/value heads, F = features
 per head, T = remembered timesteps, G = discounts, C = ensemble members, A = actions.
@@ -71,21 +71,21 @@ class Kernel:
 
 
 class ForgetsToScale(Kernel):
-    """Scores grow with the width of the heads."""
+    """Does not scale scores by the width of the heads."""
 
     def packed(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
         return super().packed(q * self.context.head_dim**0.5, k, v, layout)
 
 
 class DetachesKeys(Kernel):
-    """Right values, wrong gradients."""
+    """Detaches the keys: right values, wrong gradients."""
 
     def packed(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
         return super().packed(q, k.detach(), v, layout)
 
 
 class LooksOneTooFarBack(Kernel):
-    """The window leaves out the present timestep in its count."""
+    """Has a window that is one timestep too long."""
 
     def __init__(self, context: AttentionContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -93,7 +93,7 @@ class LooksOneTooFarBack(Kernel):
 
 
 class LosesTheBlockBefore(Kernel):
-    """Blocks of 128 rows each, and a window that does not reach from one into the next."""
+    """Computes in blocks of 128 rows, and its window does not reach into the previous block."""
 
     def packed(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
         if self.window is None or layout.timesteps <= 128:
@@ -112,14 +112,14 @@ class InterleavesHeads(Kernel):
 
 
 class NeverResets(Kernel):
-    """Environments carry what they saw into their next task."""
+    """Never resets: environments attend to their previous task."""
 
     def reset(self, cache: Any, mask_B: Tensor) -> Any:
         return cache
 
 
 class ForgetsNothing(Kernel):
-    """The cache grows without bound."""
+    """Has a cache without a limit."""
 
     def __init__(self, context: AttentionContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -128,7 +128,7 @@ class ForgetsNothing(Kernel):
 
 
 class IgnoresTheWindow(Kernel):
-    """Steps see all of the cache."""
+    """Steps ignore the window."""
 
     def __init__(self, context: AttentionContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -136,7 +136,7 @@ class IgnoresTheWindow(Kernel):
 
 
 class HasNoSinks(Kernel):
-    """Says so: obeys every law."""
+    """Raises UnavailableError with sinks: obeys every law."""
 
     def __init__(self, context: AttentionContext, options: NoOptions) -> None:
         if context.sinks:
@@ -145,7 +145,7 @@ class HasNoSinks(Kernel):
 
 
 class IgnoresSinks(Kernel):
-    """Takes them and does nothing with them."""
+    """Accepts sinks and ignores them."""
 
     def __init__(self, context: AttentionContext, options: NoOptions) -> None:
         super().__init__(context, options)
@@ -153,7 +153,7 @@ class IgnoresSinks(Kernel):
 
 
 class PacksWithoutSinks(Kernel):
-    """Training does not see what acting sees."""
+    """Ignores sinks in packed attention."""
 
     def packed(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
         kernel = Kernel(replace(self.context, sinks=0), NoOptions())
@@ -161,7 +161,7 @@ class PacksWithoutSinks(Kernel):
 
 
 class OverwritesSinks(Kernel):
-    """Acting does not see what training sees."""
+    """Ignores sinks in stepping."""
 
     def step(self, q: Tensor, k: Tensor, v: Tensor, cache: Any) -> tuple[Tensor, Any]:
         for kept in cache["kv"]:
@@ -170,7 +170,7 @@ class OverwritesSinks(Kernel):
 
 
 class KeepsSinksForGood(Kernel):
-    """A reset spares the sinks, as it spares the first steps of a prompt."""
+    """A reset keeps the sinks."""
 
     def reset(self, cache: Any, mask_B: Tensor) -> Any:
         kv = cache["kv"]
@@ -225,7 +225,7 @@ class Critic(nn.Module):
 
 
 class CriticOfBoxes(Critic):
-    """Obeys every law where it can be asked."""
+    """Supports only boxes: obeys every law."""
 
     def __init__(self, context: CriticContext, options: NoOptions) -> None:
         if not isinstance(context.action_space, spaces.Box):
@@ -234,14 +234,14 @@ class CriticOfBoxes(Critic):
 
 
 class RefusesEverything(Critic):
-    """Nothing could be checked."""
+    """Supports no action space."""
 
     def __init__(self, context: CriticContext, options: NoOptions) -> None:
         raise UnsupportedSpaceError("it takes nothing.")
 
 
 class ValuesTheFirstAlone(Critic):
-    """The mean over several actions would be the value of one."""
+    """Returns the prediction of the first of several actions."""
 
     def predict(self, state_NE: Tensor, action: Tensor) -> Tensor:
         return super().predict(
@@ -250,7 +250,7 @@ class ValuesTheFirstAlone(Critic):
 
 
 class PutsActionsLast(Critic):
-    """Actions where discounts should be."""
+    """Puts the axis of actions after that of discounts."""
 
     def predict(self, state_NE: Tensor, action: Tensor) -> Tensor:
         prediction = super().predict(state_NE, action)
@@ -258,83 +258,83 @@ class PutsActionsLast(Critic):
 
 
 class HasNoScale(Critic):
-    """The objective could not compare discounts."""
+    """Lacks ``normalize``."""
 
     normalize = None
 
 
 class SelectsTheFirst(Critic):
-    """Learns the value of another action than the one taken."""
+    """Selects the first action's prediction."""
 
     def select(self, prediction: Tensor, action_N: Tensor) -> Tensor:
         return prediction[..., 0]
 
 
 class AveragesItsLoss(Critic):
-    """The objective cannot weigh what is already averaged."""
+    """Averages its loss over discounts."""
 
     def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
         return super().loss(prediction, target_NG).mean()
 
 
 class DetachesItsLoss(Critic):
-    """Never learns."""
+    """Detaches its loss."""
 
     def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
         return super().loss(prediction.detach().requires_grad_(), target_NG)
 
 
 class IgnoresTheTarget(Critic):
-    """Learns that nothing is ever paid."""
+    """Ignores the target in its loss."""
 
     def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
         return (prediction / self.latest_G()).square()
 
 
 class ClimbsItsLoss(Critic):
-    """The further from the target, the better."""
+    """Has a loss of the wrong sign."""
 
     def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
         return -super().loss(prediction, target_NG)
 
 
 class SwapsDiscounts(Critic):
-    """Each discount learns the targets of the one before it."""
+    """Compares each discount with the target of the previous one."""
 
     def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
         return super().loss(prediction, target_NG.roll(1, -1))
 
 
 class LearnsOneDiscount(Critic):
-    """The others stay as they are: all losses are the first's."""
+    """Uses the loss of the first discount for all."""
 
     def loss(self, prediction: Tensor, target_NG: Tensor) -> Tensor:
         return super().loss(prediction, target_NG)[..., :1].expand_as(prediction)
 
 
 class FlattensValues(Critic):
-    """Rows and discounts in one heap."""
+    """Flattens the axes of values."""
 
     def normalize(self, value: Tensor) -> Tensor:
         return super().normalize(value).flatten()
 
 
 class TurnsValuesAround(Critic):
-    """The policy would climb down."""
+    """Reverses the order of values."""
 
     def normalize(self, value: Tensor) -> Tensor:
         return -super().normalize(value)
 
 
 class TakesMembersForDiscounts(Critic):
-    """Scales by the second axis, which is that of discounts only in ``(N, G)``."""
+    """Scales by the second axis, which is the axis of discounts only in ``(N, G)``."""
 
     def normalize(self, value: Tensor) -> Tensor:
         return value / self.latest_G().view(-1, *[1] * (value.dim() - 2))
 
 
 class ObservesForGood(Critic):
-    """A skipped update would leave its statistics behind."""
+    """Adopts statistics in ``observe``."""
 
     def observe(self, target_NG: Tensor) -> None:
         super().observe(target_NG)
@@ -342,28 +342,28 @@ class ObservesForGood(Critic):
 
 
 class NeverForgets(Critic):
-    """A skipped update would be adopted with the next."""
+    """Has a ``forget`` that keeps proposed statistics."""
 
     def forget(self) -> None:
         pass
 
 
 class AdoptsLate(Critic):
-    """The update that proposes statistics does not use them."""
+    """Uses proposed statistics only after ``commit``."""
 
     def normalize(self, value: Tensor) -> Tensor:
         return value / self.scale_G
 
 
 class RescalesItsPast(Critic):
-    """New statistics change what was predicted before: what PopArt is there to prevent."""
+    """New statistics change earlier predictions, which PopArt prevents."""
 
     def value(self, prediction: Tensor) -> Tensor:
         return prediction * self.latest_G().view(-1, *[1] * (prediction.dim() - 3))
 
 
 class Doubling(nn.Module):
-    """A factor that every commit doubles."""
+    """A factor that doubles with every commit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -377,7 +377,7 @@ class Doubling(nn.Module):
 
 
 class RescalesBelow(Critic):
-    """As bad, in a part of a part."""
+    """Has a nested module whose statistics change earlier predictions."""
 
     def __init__(self, context: CriticContext, options: NoOptions) -> None:
         super().__init__(context, options)

@@ -1,4 +1,4 @@
-"""Honest relabelers, small enough to read, and ways of breaking each law."""
+"""Correct relabelers, small enough to read, and ways of breaking each law."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Keeps:
 
 
 class Hindsight(Keeps):
-    """The cell of a random timestep becomes the only goal, if that is no less: obeys every law."""
+    """The cell of a random timestep becomes the only goal, unless the return falls: obeys every law."""
 
     identity = False
 
@@ -51,7 +51,7 @@ class Hindsight(Keeps):
 
 
 class Shortens(Keeps):
-    """What follows the last reward is left out, but three transitions stay: obeys every law."""
+    """Cuts what follows the last reward, but keeps three transitions: obeys every law."""
 
     identity = False
 
@@ -69,25 +69,25 @@ class Shortens(Keeps):
 
 
 class CannotSay(Keeps):
-    """Nobody knows whether slices are enough."""
+    """Has None as ``identity``."""
 
     identity = None
 
 
 class CannotBeCalled(Keeps):
-    """No relabeler."""
+    """Is not callable."""
 
     __call__: Any = None
 
 
 class SaysOne(Keeps):
-    """A number for a bool."""
+    """Has an integer as ``identity``."""
 
     identity = 1
 
 
 class NeedsAnotherColumn(Keeps):
-    """Not what the laws have, unless they are given it."""
+    """Needs a column that the laws' trajectories lack."""
 
     identity = False
 
@@ -97,14 +97,14 @@ class NeedsAnotherColumn(Keeps):
 
 
 class ReturnsNothing(Keeps):
-    """It forgot."""
+    """Returns None."""
 
     def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
         return None
 
 
 class WritesToItsArgument(Hindsight):
-    """The next one to relabel it sees another trajectory."""
+    """Modifies its argument."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
         trajectory["reward"][:] = 1
@@ -112,7 +112,7 @@ class WritesToItsArgument(Hindsight):
 
 
 class WritesWhatIsThere(Hindsight):
-    """Nothing changes, and the replay allows no writing all the same."""
+    """Writes equal values to its argument, which fails for read-only arrays."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
         columns["achieved"][-1] = trajectory["achieved"][len(columns["achieved"]) - 1]
@@ -120,7 +120,7 @@ class WritesWhatIsThere(Hindsight):
 
 
 class AddsToItsArgument(Hindsight):
-    """The mapping changes, the arrays do not."""
+    """Adds a column to its argument."""
 
     def finish(self, columns: Any, trajectory: Any) -> Any:
         trajectory["note"] = np.zeros(1)
@@ -128,34 +128,34 @@ class AddsToItsArgument(Hindsight):
 
 
 class ClaimsToKeep(Hindsight):
-    """Only slices would be read."""
+    """Has a true ``identity``, but changes the trajectory."""
 
     identity = True
 
 
 class DropsAColumn(Hindsight):
-    """One less."""
+    """Drops a column."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
         return {name: column for name, column in columns.items() if name != "achieved"}
 
 
 class Widens(Hindsight):
-    """Rewards of another type than those of other trajectories."""
+    """Returns rewards of another dtype."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
         return columns | {"reward": columns["reward"].astype(np.float64)}
 
 
 class ForgetsTheLastTimestep(Shortens):
-    """Nothing left to bootstrap from."""
+    """Drops the last timestep."""
 
     def finish(self, columns: Any) -> Any:
         return columns | {"obs.obs": columns["obs.obs"][:-1]}
 
 
 class LeavesNothing(Shortens):
-    """No transition, where nothing was paid."""
+    """Returns no transition if there was no reward."""
 
     def finish(self, columns: Any) -> Any:
         length = 0 if columns["reward"].any() else len(columns["reward"])
@@ -163,7 +163,7 @@ class LeavesNothing(Shortens):
 
 
 class CutsTheBeginning(Shortens):
-    """Its time would be wrong."""
+    """Cuts the beginning, so that times would be wrong."""
 
     def finish(self, columns: Any) -> Any:
         if len(columns["reward"]) < 2:
@@ -172,14 +172,14 @@ class CutsTheBeginning(Shortens):
 
 
 class TurnsAround(Shortens):
-    """Left for right."""
+    """Inverts the actions."""
 
     def finish(self, columns: Any) -> Any:
         return columns | {"action": 1 - columns["action"]}
 
 
 class EditsTheAnswer(Hindsight):
-    """What the environment said is written over where it lies."""
+    """Modifies observations."""
 
     def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
         columns = self.with_goals(trajectory, trajectory["achieved"][[1]])
@@ -188,14 +188,14 @@ class EditsTheAnswer(Hindsight):
 
 
 class MovesWhatWasSeen(Hindsight):
-    """As if goals changed where one is."""
+    """Changes observations where a goal changes."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
         return columns | {"obs.obs": -columns["obs.obs"]}
 
 
 class GoesOn(Shortens):
-    """Past the end of the task."""
+    """Is terminated before the last transition."""
 
     def finish(self, columns: Any) -> Any:
         cut = len(columns["reward"]) == 3
@@ -203,7 +203,7 @@ class GoesOn(Shortens):
 
 
 class CutsWithoutAnEnd(Shortens):
-    """Whoever learns from it waits for what follows, and nothing does."""
+    """Cuts the trajectory without an end flag."""
 
     def finish(self, columns: Any) -> Any:
         cut = len(columns["reward"]) == 3
@@ -211,28 +211,28 @@ class CutsWithoutAnEnd(Shortens):
 
 
 class PaysOneLate(Hindsight):
-    """After the goal is reached, or at the beginning."""
+    """Shifts rewards by one transition."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
         return columns | {"reward": np.roll(columns["reward"], 1)}
 
 
 class AsksForNothing(Hindsight):
-    """It had all been for nothing."""
+    """Makes all goals absent."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
         return columns | {"obs.goals": np.full_like(columns["obs.goals"], -1)}
 
 
 class KeepsTheReward(Hindsight):
-    """It pays for goals that are no longer shown."""
+    """Keeps the rewards of goals that are replaced."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
         return columns | {"reward": trajectory["reward"][: len(columns["reward"])].copy()}
 
 
 class KeepsTheFirstInstruction(Hindsight):
-    """At the first timestep, what had been asked for is still shown."""
+    """Keeps the old goals in the first timestep."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
         columns["obs.goals"][0] = trajectory["obs.goals"][0]
@@ -240,14 +240,14 @@ class KeepsTheFirstInstruction(Hindsight):
 
 
 class KeepsTheInstruction(Hindsight):
-    """It pays for goals that are never shown."""
+    """Keeps the old goals in every timestep."""
 
     def finish(self, columns: Any, trajectory: Mapping[str, np.ndarray]) -> Any:
         return columns | {"obs.goals": trajectory["obs.goals"][: len(columns["obs.goals"])].copy()}
 
 
 class PaysAlways(Keeps):
-    """One for every step."""
+    """Sets every reward to 1."""
 
     identity = False
 
@@ -259,7 +259,7 @@ class PaysAlways(Keeps):
 
 
 class NeverWaits(PaysAlways):
-    """Whoever ran out of time is told that there was nothing more to be had."""
+    """Turns truncation into termination."""
 
     def change(self, columns: Any) -> Any:
         over = columns["truncated"] | columns["terminated"]
@@ -267,35 +267,35 @@ class NeverWaits(PaysAlways):
 
 
 class RemembersBackwards(PaysAlways):
-    """What was achieved last comes first."""
+    """Reverses what was achieved."""
 
     def change(self, columns: Any) -> Any:
         return columns | {"achieved": columns["achieved"][::-1]}
 
 
 class AsksForMore(Hindsight):
-    """For a goal that was not met, where others had been."""
+    """Chooses a goal that was not reached, and loses reward."""
 
     def __call__(self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator) -> Any:
         return self.with_goals(trajectory, np.array([[9]]))
 
 
 class DividesByNothing(Shortens):
-    """A reward that no network learns from."""
+    """Returns nan rewards."""
 
     def finish(self, columns: Any) -> Any:
         return columns | {"reward": columns["reward"] + np.float32(np.nan)}
 
 
 class DrawsGlobally(Hindsight):
-    """Whoever draws elsewhere changes what is learned."""
+    """Draws from numpy's global generator."""
 
     def choose(self, rng: np.random.Generator, length: int) -> int:
         return int(np.random.randint(1, length + 1))  # noqa: NPY002
 
 
 class SeedsGlobally(Hindsight):
-    """Everybody else's numbers begin again."""
+    """Seeds numpy's global generator."""
 
     def choose(self, rng: np.random.Generator, length: int) -> int:
         random.seed(0)
@@ -303,14 +303,14 @@ class SeedsGlobally(Hindsight):
 
 
 class DrawsFromNowhere(Hindsight):
-    """Never twice the same."""
+    """Draws from fresh entropy."""
 
     def choose(self, rng: np.random.Generator, length: int) -> int:
         return int(np.random.default_rng().integers(1, length + 1))
 
 
 class TakesTurns(Hindsight):
-    """Every call another place."""
+    """Depends on earlier calls."""
 
     calls = 0
 

@@ -46,13 +46,13 @@ def test_a_full_name_always_works() -> None:
     ]
 
 
-def test_an_ambiguous_short_name_is_refused_naming_both() -> None:
+def test_an_ambiguous_short_name_raises_and_names_both() -> None:
     assert message(AmbiguousPartError, lambda: CATALOG.find("backbone", "gru")) == (
         "several plugins offer the backbone 'gru'. Write which one: 'standard/gru' and 'zoo/gru'."
     )
 
 
-def test_an_unknown_name_lists_what_is_close_installed_and_broken() -> None:
+def test_an_unknown_name_lists_close_installed_and_broken_ones() -> None:
     assert message(UnknownPartError, lambda: CATALOG.find("backbone", "fmm")) == (
         "no backbone is called 'fmm'. Did you mean 'ffm'? Installed: ffm, standard/gru, zoo/gru, mlp."
     )
@@ -75,7 +75,7 @@ def test_an_unknown_name_lists_what_is_close_installed_and_broken() -> None:
         ("several", ""),
     ],
 )
-def test_a_part_is_found_by_a_word_that_describes_it_and_few_others(word: str, advice: str) -> None:
+def test_a_word_in_the_summary_of_few_parts_suggests_them(word: str, advice: str) -> None:
     summaries = {"a-goal": "some other", "hindsight": "any other goal (HER)"}
     summaries |= dict.fromkeys(("chain", "none", "shift", "twist"), "one of several")
     parts = tuple(
@@ -100,7 +100,7 @@ def test_an_unknown_plugin_is_not_confused_with_an_unknown_part() -> None:
     )
 
 
-def test_a_broken_plugin_says_why_when_it_is_asked_for() -> None:
+def test_a_part_of_a_broken_plugin_raises_with_the_reason() -> None:
     assert message(UnknownPartError, lambda: Catalog([BROKEN]).find("backbone", "farm/cow")) == (
         "the backbone 'farm/cow' cannot be used, because the plugin farm is broken: "
         "importing farm.hooks raised ImportError: no barn"
@@ -140,7 +140,7 @@ def test_a_part_is_imported_when_it_is_loaded() -> None:
         ("math:Part", "AttributeError: module 'math' has no attribute 'Part'"),
     ],
 )
-def test_a_part_that_cannot_be_imported_says_which_and_why(target: str, why: str) -> None:
+def test_a_part_that_cannot_be_imported_raises_with_name_and_reason(target: str, why: str) -> None:
     offers = (("backbone", Component("ffm", target, Plain, "a part")),)
     entry = Catalog([Plugin("zoo", "amago-zoo", "1", offers)]).find("backbone", "ffm")
     assert message(PartImportError, entry.load) == (

@@ -96,7 +96,7 @@ def unmarked() -> ModuleType:
         (unmarked(), "amago_register_backbones lacks @hookimpl"),
         (
             module(amago_register_critics=lambda: ["critic"]),
-            "amago_register_critics returned 'critic' (str), which is no Component",
+            "amago_register_critics returned 'critic' (str), which is not a Component",
         ),
         (
             module(amago_register_critics=lambda: 3),
@@ -119,8 +119,8 @@ def unmarked() -> ModuleType:
         ),
         (
             module(amago_register_actors=lambda: [component(options=dict)]),
-            "amago_register_actors returned a Component whose options <class 'dict'> are no subclass "
-            "of amago_registry.Options",
+            "amago_register_actors returned a Component whose options <class 'dict'> are not a "
+            "subclass of amago_registry.Options",
         ),
         (
             module(amago_register_actors=lambda: [component(summary="")]),
@@ -128,7 +128,7 @@ def unmarked() -> ModuleType:
         ),
     ],
 )
-def test_a_flawed_plugin_is_broken_for_a_reason(hooks: object, reason: str) -> None:
+def test_an_invalid_plugin_is_broken_with_a_reason(hooks: object, reason: str) -> None:
     assert read(hooks) == Plugin("zoo", "amago-zoo", "1.0", broken=reason)
 
 
@@ -161,7 +161,7 @@ def test_reading_hooks_calls_neither_properties_nor_lazy_exports() -> None:
     assert [kind for kind, _ in plugin.offers] == ["actor", "critic"]
 
 
-def test_a_plugin_that_cannot_even_be_read_is_broken() -> None:
+def test_a_plugin_whose_attributes_raise_is_broken() -> None:
     def unlisted() -> list[str]:
         raise KeyError("cage")
 
@@ -170,7 +170,7 @@ def test_a_plugin_that_cannot_even_be_read_is_broken() -> None:
     assert read(hooks).broken == "reading its hooks raised KeyError: 'cage'"
 
 
-def test_a_hook_that_leaves_the_program_is_broken() -> None:
+def test_a_hook_that_raises_system_exit_is_broken() -> None:
     def leave() -> Iterable[Component]:
         raise SystemExit(3)
 
@@ -178,7 +178,7 @@ def test_a_hook_that_leaves_the_program_is_broken() -> None:
     assert broken == "amago_register_actors raised SystemExit: 3"
 
 
-def test_a_method_without_its_mark_is_broken() -> None:
+def test_a_method_without_hookimpl_is_broken() -> None:
     class Hooks:
         @staticmethod
         def amago_register_actors() -> Iterable[Component]:
@@ -187,7 +187,7 @@ def test_a_method_without_its_mark_is_broken() -> None:
     assert read(Hooks()).broken == "amago_register_actors lacks @hookimpl"
 
 
-def test_a_hook_that_wants_arguments_is_broken() -> None:
+def test_a_hook_with_parameters_is_broken() -> None:
     def needy(catalog: object) -> Iterable[Component]:
         return ()
 
@@ -198,7 +198,7 @@ def test_a_hook_that_wants_arguments_is_broken() -> None:
     )
 
 
-def test_one_flaw_breaks_the_whole_plugin() -> None:
+def test_one_invalid_part_breaks_the_whole_plugin() -> None:
     good, bad = module(amago_register_actors=lambda: [component()]), unmarked()
     assert read(good, bad).offers == ()
 
@@ -221,7 +221,9 @@ def discover(monkeypatch: pytest.MonkeyPatch, *points: FakePoint) -> list[tuple[
     return [(plugin.name, plugin.broken) for plugin in discovery.discover()]
 
 
-def test_a_plugin_that_fails_to_import_breaks_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_that_cannot_be_imported_does_not_affect_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def failing() -> object:
         raise ImportError("No module named 'cage'")
 
@@ -241,7 +243,7 @@ def test_a_plugin_that_fails_to_import_breaks_nothing_else(monkeypatch: pytest.M
     ]
 
 
-def test_two_distributions_cannot_be_one_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_distributions_cannot_have_one_plugin_name(monkeypatch: pytest.MonkeyPatch) -> None:
     good = module(amago_register_actors=lambda: [component()])
     why = "the distributions amago-zoo and zoo are both called zoo"
     assert discover(

@@ -1,4 +1,4 @@
-"""What is said of a part whose plugin is one of ours and is not installed."""
+"""Install hints for parts of this project's plugins that are not installed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ STANDARD = Plugin(
 BROKEN = Plugin("popgym", "amago-popgym", "1", (), "importing amago_popgym.hooks raised OSError: no")
 
 
-def said(use: str, *plugins: Plugin, kind: str = "environment") -> str:
+def message(use: str, *plugins: Plugin, kind: str = "environment") -> str:
     with pytest.raises(UnknownPartError) as raised:
         Catalog(plugins).find(kind, use)
     return str(raised.value)
 
 
-def test_a_known_part_that_is_not_installed_says_what_to_install() -> None:
-    assert said("popgym", STANDARD) == (
+def test_the_error_of_a_part_that_is_not_installed_has_an_install_command() -> None:
+    assert message("popgym", STANDARD) == (
         "no environment is called 'popgym'. amago-popgym offers it, and is not installed: pip install "
         "./plugins/popgym in this project's repository. Installed: bandit."
     )
 
 
-def test_a_name_that_is_nearly_one_of_them_is_corrected() -> None:
-    assert said("pop-gym", STANDARD) == (
+def test_a_misspelled_part_that_is_not_installed_is_suggested() -> None:
+    assert message("pop-gym", STANDARD) == (
         "no environment is called 'pop-gym'. Did you mean 'popgym'? Installed: bandit."
     )
     popgym = Plugin("popgym", "amago-popgym", "1", (), None)
@@ -41,27 +41,27 @@ def test_a_name_that_is_nearly_one_of_them_is_corrected() -> None:
     )
 
 
-def test_so_does_its_full_name() -> None:
-    assert said("minari/minari", STANDARD, kind="dataset") == (
+def test_the_full_name_has_an_install_command_too() -> None:
+    assert message("minari/minari", STANDARD, kind="dataset") == (
         "no plugin is called 'minari', so there is no dataset 'minari/minari'. amago-minari offers it, "
         "and is not installed: pip install ./plugins/minari in this project's repository. "
         "Installed: standard."
     )
 
 
-def test_a_plugin_that_is_installed_and_broken_is_not_to_be_installed_again() -> None:
-    assert said("popgym", STANDARD, BROKEN) == (
+def test_a_broken_plugin_has_no_install_command() -> None:
+    assert message("popgym", STANDARD, BROKEN) == (
         "no environment is called 'popgym'. Installed: bandit. Broken plugins, which may offer it: "
         "popgym (importing amago_popgym.hooks raised OSError: no)."
     )
 
 
 @pytest.mark.parametrize("use", ["zoo/popgym", "popgymnastics"])
-def test_nothing_is_said_of_what_only_resembles_one(use: str) -> None:
-    assert "pip install" not in said(use, STANDARD)
+def test_a_similar_name_has_no_install_command(use: str) -> None:
+    assert "pip install" not in message(use, STANDARD)
 
 
-def test_nothing_is_said_of_another_kind() -> None:
-    assert said("popgym", STANDARD, kind="backbone") == (
+def test_a_part_of_another_kind_has_no_install_command() -> None:
+    assert message("popgym", STANDARD, kind="backbone") == (
         "no backbone is called 'popgym'. Installed: none."
     )

@@ -76,7 +76,7 @@ def tasks(draw: st.DrawFn) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarra
 
 @settings(max_examples=300, deadline=None)
 @given(tasks())
-def test_other_goals_always_give_what_a_replay_gives(task: Any) -> None:
+def test_with_goals_always_equals_a_replay(task: Any) -> None:
     trajectory, _, other = task
     before = frozen(trajectory)
     assert frozen(with_goals(trajectory, other)) == frozen(replayed(trajectory, other))
@@ -85,18 +85,18 @@ def test_other_goals_always_give_what_a_replay_gives(task: Any) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(tasks())
-def test_the_goals_that_there_were_never_change_anything(task: Any) -> None:
+def test_the_same_goals_never_change_anything(task: Any) -> None:
     trajectory, own, _ = task
     assert frozen(with_goals(trajectory, own)) == frozen(trajectory)
     assert frozen(with_goals(trajectory, trajectory[GOALS][0])) == frozen(trajectory)
 
 
 @pytest.mark.parametrize("walk", walks(), ids=["no goal", "one", "both", "one step"])
-def test_walks_are_what_their_goals_make_of_them(walk: Columns) -> None:
+def test_the_walks_of_the_laws_agree_with_their_goals(walk: Columns) -> None:
     assert frozen(with_goals(walk, walk[GOALS][0])) == frozen(walk)
 
 
-def test_what_follows_from_goals_may_be_written_to_without_touching_the_argument() -> None:
+def test_returned_goal_columns_share_no_memory_with_the_argument() -> None:
     trajectory = line(4, 5, 6)
     for column in trajectory.values():
         column.flags.writeable = False
@@ -111,7 +111,7 @@ def line(*cells: int) -> dict[str, np.ndarray]:
     return recorded(np.array(cells)[:, None], places=3)
 
 
-def test_each_goal_pays_once_and_is_no_longer_shown() -> None:
+def test_each_goal_is_rewarded_once_and_then_absent() -> None:
     columns = with_goals(line(4, 5, 6, 7, 8, 7), np.array([[6], [8]]))
     assert columns["reward"].tolist() == [0, 1, 0, 1]
     assert columns[GOALS][..., 0].tolist() == [
@@ -121,7 +121,7 @@ def test_each_goal_pays_once_and_is_no_longer_shown() -> None:
     ]
 
 
-def test_the_last_goal_ends_it() -> None:
+def test_the_last_goal_ends_the_task() -> None:
     columns = with_goals(line(4, 5, 6, 7), np.array([[5]]))
     assert {name: len(column) for name, column in columns.items()} == {
         **dict.fromkeys(("obs.obs", GOALS, ACHIEVED), 2),
@@ -130,7 +130,7 @@ def test_the_last_goal_ends_it() -> None:
     assert (columns["terminated"][-1], columns["truncated"][-1]) == (True, False)
 
 
-def test_goals_count_in_their_order_alone() -> None:
+def test_goals_count_only_in_order() -> None:
     assert with_goals(line(4, 5, 6), np.array([[6], [5]]))["reward"].tolist() == [0, 1]
 
 
@@ -142,7 +142,7 @@ def test_the_first_timestep_reaches_nothing() -> None:
     assert with_goals(line(4, 5, 4), np.array([[4]]))["reward"].tolist() == [0, 1]
 
 
-def test_what_ended_with_its_goals_only_stops_where_others_are_not_reached() -> None:
+def test_a_terminated_task_is_truncated_if_new_goals_are_not_reached() -> None:
     done = with_goals(line(4, 5, 6), np.array([[6]]))
     other = with_goals(done, np.array([[0]]))
     assert (other["terminated"].tolist(), other["truncated"].tolist()) == ([False] * 2, [False, True])
@@ -150,7 +150,7 @@ def test_what_ended_with_its_goals_only_stops_where_others_are_not_reached() -> 
 
 
 @pytest.mark.parametrize("name", ["terminated", "truncated"])
-def test_what_ended_otherwise_still_does(name: str) -> None:
+def test_other_ends_are_kept(name: str) -> None:
     trajectory = line(4, 5, 6)
     trajectory[name][-1] = True
     other = with_goals(trajectory, np.array([[0]]))
@@ -163,19 +163,19 @@ def test_a_goal_is_absent_only_in_all_coordinates() -> None:
     assert present(np.array([[-1, -1], [-1, 0], [0, -1], [2, 2]])).tolist() == [False, True, True, True]
 
 
-def test_goals_are_shown_from_the_last_place_on() -> None:
+def test_goals_fill_the_last_slots() -> None:
     assert shown(np.array([[3], [4]]), 3).tolist() == [[-1], [3], [4]]
-    with pytest.raises(ValueError, match=r"^4 goals do not fit into 3 places$"):
+    with pytest.raises(ValueError, match=r"^4 goals do not fit into 3 slots$"):
         with_goals(line(4, 5), np.arange(4)[:, None])
 
 
-def test_no_goal_cannot_be_asked_for() -> None:
-    with pytest.raises(ValueError, match=r"^there is no goal to ask for: all are absent$"):
+def test_an_empty_list_of_goals_raises() -> None:
+    with pytest.raises(ValueError, match=r"^there is no goal: all are absent$"):
         with_goals(line(4, 5), np.full((2, 1), ABSENT))
 
 
 @pytest.mark.parametrize(("dtype", "goal"), [(np.int8, 300), (np.int8, -200), (np.int16, 5.5)])
-def test_goals_that_would_become_others_are_refused(dtype: Any, goal: float) -> None:
+def test_goals_that_do_not_fit_the_dtype_raise(dtype: Any, goal: float) -> None:
     trajectory = line(4, 5, 44) | {GOALS: np.ones((3, 2, 1), dtype)}
     kept = with_goals(trajectory, np.array([[5.0], [44.0]]))[GOALS]
     assert (kept.dtype, kept[0].tolist()) == (dtype, [[5], [44]])

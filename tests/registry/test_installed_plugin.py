@@ -62,7 +62,7 @@ def test_its_part_is_explained_without_being_imported(site: Path) -> None:
         "backbone memory-zoo/fading: fast and forgetful memory\n\n"
         "  plugin  memory-zoo\n"
         "  target  zoo_fading:Fading\n\n"
-        "option  type                 default  consequence\n"
+        "option  type                 default  description\n"
         "traces  integer, at least 1  32       Memory slots; more remember more at once.\n\n"
         "In a spec:\n"
         "  agent:\n"
@@ -72,7 +72,9 @@ def test_its_part_is_explained_without_being_imported(site: Path) -> None:
     )
 
 
-def test_a_spec_that_needs_the_broken_plugin_is_told_why(site: Path, tmp_path: Path) -> None:
+def test_a_spec_with_a_part_of_the_broken_plugin_raises_with_the_reason(
+    site: Path, tmp_path: Path
+) -> None:
     spec = tmp_path / "barn.yaml"
     spec.write_text("environment: farm/barn\n")
     checked = amago(site, "check", str(spec))

@@ -1,4 +1,4 @@
-"""Each law of actors catches the actor that breaks it, and passes honest ones."""
+"""Laws of actors: each is broken by some part, and correct parts pass all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from amago_registry import Component
 from amago_registry.testing import ACTOR_LAWS
 
-HONEST = [
+CORRECT = [
     "Actor",
     "ActorThatAverages",
     "ActorWithoutReparameterisation",
@@ -52,33 +52,34 @@ BROKEN = {
     "HasNoEntropyUnderMasks": {ENTROPY},
     "HasEndlessEntropy": {ENTROPY},
 }
-SENTENCES = {
-    "TakesNothing": "it takes none of the action spaces Discrete(4), Box(-1.0, 1.0, (3,), float32), "
-    "MultiBinary(3), MultiDiscrete([3 2]), Discrete(300).",
-    "HidesItsProbabilities": "for a DiscreteDistribution it lacks probs.",
-    "Overshoots": "in Box(-1.0, 1.0, (3,), float32), it draws actions outside the space or of another "
-    "shape.",
-    "FearsTheEdges": "in Box(-1.0, 1.0, (3,), float32), log_prob of an action of the space is not "
-    "finite (N, G).",
+MESSAGES = {
+    "TakesNothing": "it supports none of the action spaces Discrete(4), Box(-1.0, 1.0, (3,), "
+    "float32), MultiBinary(3), MultiDiscrete([3 2]), Discrete(300).",
+    "HidesItsProbabilities": "it lacks probs, which the protocol DiscreteDistribution requires.",
+    "Overshoots": "in Box(-1.0, 1.0, (3,), float32), it draws actions outside the space or of the "
+    "wrong shape.",
+    "FearsTheEdges": "in Box(-1.0, 1.0, (3,), float32), log_prob of a legal action is not finite "
+    "of shape (N, G).",
     "ForgetsAFactor": "in MultiDiscrete([3 2]), the likelihoods of all actions do not sum to 1. "
-    "The largest difference is GAP; rounding explains GAP.",
-    "IgnoresTheMask": "in Discrete(4), it takes actions that are masked.",
+    "The largest difference is GAP; the tolerance is GAP.",
+    "IgnoresTheMask": "in Discrete(4), sample or mode returns masked actions.",
     "LeaksProbability": "masked actions have a probability above 0.",
-    "StandsStill": "in Discrete(4), a mask that allows nothing changes the policy. "
-    "The largest difference is GAP; rounding explains GAP.",
-    "SamplesNoWholeBits": "in MultiBinary(3), rsample draws what is no action vector of the space.",
-    "ActsAtRandom": "in Discrete(4), sample does not draw actions as often as they are likely; one was "
-    "drawn M times instead of N.",
-    "MixesTimesteps": "in Discrete(4), rsample does not draw actions as often as they are likely; one "
+    "StandsStill": "in Discrete(4), a mask that allows nothing changes the policy. The largest "
+    "difference is GAP; the tolerance is GAP.",
+    "SamplesNoWholeBits": "in MultiBinary(3), rsample returns values that are not action vectors.",
+    "ActsAtRandom": "in Discrete(4), sample does not draw actions with their probabilities; one "
     "was drawn M times instead of N.",
-    "EvaluatesTheOtherSide": "in MultiBinary(3), the mode is not the likeliest action. "
-    "The largest difference is GAP; rounding explains GAP.",
-    "InventsItsEntropy": "in Discrete(4), entropy is neither None nor finite (N, G).",
-    "CountsBits": "in Discrete(4), entropy is not -sum(p log p) of the probabilities. "
-    "The largest difference is GAP; rounding explains GAP.",
-    "HasNoEntropyUnderMasks": "in Discrete(4) under a mask, entropy is neither None nor finite (N, G).",
+    "MixesTimesteps": "in Discrete(4), rsample does not draw actions with their probabilities; one "
+    "was drawn M times instead of N.",
+    "EvaluatesTheOtherSide": "in MultiBinary(3), the mode is not the most likely action. The "
+    "largest difference is GAP; the tolerance is GAP.",
+    "InventsItsEntropy": "in Discrete(4), entropy is neither None nor finite of shape (N, G).",
+    "CountsBits": "in Discrete(4), entropy is not -sum(p log p) of the probabilities. The largest "
+    "difference is GAP; the tolerance is GAP.",
+    "HasNoEntropyUnderMasks": "in Discrete(4) with a mask, entropy is neither None nor finite of "
+    "shape (N, G).",
     "PassesAnotherGradient": "in MultiBinary(3), the gradient through rsample is not that of the "
-    "probabilities. The largest difference is GAP; rounding explains GAP.",
+    "probabilities. The largest difference is GAP; the tolerance is GAP.",
 }
 
 
@@ -87,7 +88,7 @@ def component(name: str) -> Component:
 
 
 def broken_by(name: str) -> dict[str, str]:
-    """Return what each law that an actor breaks says about it."""
+    """Return the message of each law that an actor breaks."""
     broken = {}
     for law in ACTOR_LAWS:
         try:
@@ -99,8 +100,8 @@ def broken_by(name: str) -> dict[str, str]:
     return broken
 
 
-@pytest.mark.parametrize("name", HONEST)
-def test_an_honest_actor_obeys_every_law(name: str) -> None:
+@pytest.mark.parametrize("name", CORRECT)
+def test_a_correct_actor_passes_every_law(name: str) -> None:
     assert broken_by(name) == {}
 
 
@@ -108,11 +109,11 @@ def test_an_honest_actor_obeys_every_law(name: str) -> None:
 def test_a_broken_actor_breaks_exactly_these_laws(name: str) -> None:
     broken = broken_by(name)
     assert set(broken) == BROKEN[name]
-    if name in SENTENCES:
-        assert next(iter(broken.values())) == f"{name}: {SENTENCES[name]}"
+    if name in MESSAGES:
+        assert next(iter(broken.values())) == f"{name}: {MESSAGES[name]}"
 
 
-def test_every_law_has_an_actor_that_breaks_it_and_not_all_others() -> None:
+def test_every_law_is_broken_by_an_actor_that_obeys_others() -> None:
     unusable = {"TakesNothing", "HidesItsProbabilities"}
     broken = set().union(*(BROKEN[name] for name in BROKEN.keys() - unusable))
     assert broken == EVERY - {"an_actor_offers_what_objectives_call"}

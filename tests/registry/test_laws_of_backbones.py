@@ -1,4 +1,4 @@
-"""Each law of backbones catches the backbone that breaks it, and no other."""
+"""Laws of backbones: each is broken by some part, and correct parts pass all."""
 
 from __future__ import annotations
 
@@ -57,52 +57,53 @@ BROKEN: dict[str, set[str]] = {
     "TiesItsWeights": {"safetensors_can_save_it"},
     "ComputesInHalf": {"single_precision_is_enough"},
 }
-SENTENCES = {
-    "LiesAboutItsWidth": "its vectors have the shape (4, 4), not (4, 5).",
-    "CountsInWords": "its out_dim is 4.0, no integer.",
-    "CentresOverTheSequence": "the packed forward while training lets timestep 0 see its future. "
-    "The largest difference is GAP; rounding explains GAP.",
-    "LosesTheCarryBetweenChunks": "in a pack, a sequence of 300 timesteps is not what it is alone. "
-    "The largest difference is GAP; rounding explains GAP.",
-    "StartsWhereTimeIsZero": "a slice that begins in the middle of its task is not alone what it is "
-    "in a pack. The largest difference is GAP; rounding explains GAP.",
-    "CountsRowsInsteadOfTime": "a slice that begins in the middle of its task is not stepped with its "
-    "times what it is in a pack. The largest difference is GAP; rounding explains GAP.",
-    "SqueezesOneEnvironment": "one environment, stepped alone, is not what it is among several. "
-    "The shapes are (4, 20) and (1, 20, 4).",
-    "StaysFull": "after 12 steps and a reset, an environment does not act like a new one. "
-    "The largest difference is GAP; rounding explains GAP.",
-    "KeepsWhatWasInfinite": "after 12 infinite steps and a reset, an environment does not act like a "
-    "new one. The largest difference is nan; rounding explains GAP.",
-    "TakesTheLongestTime": "stepping, with resets at each environment's own time, is not the packed "
-    "forward. The largest difference is GAP; rounding explains GAP.",
-    "CarriesANumber": "the acting state's 'steps' is of the type int, neither tensor nor dictionary.",
-    "KeepsEveryStep": "its acting state does not keep its size over 18 steps: "
-    "history from None to (2, 18).",
-    "ClaimsAConstantState": "it claims constant_state, and a context ten times as long changes its "
+MESSAGES = {
+    "LiesAboutItsWidth": "its output has the shape (4, 4) instead of (4, 5).",
+    "CountsInWords": "its out_dim is 4.0, not an integer.",
+    "CentresOverTheSequence": "the packed forward pass while training is not causal: timestep 0 "
+    "depends on later timesteps. The largest difference is GAP; the tolerance is GAP.",
+    "LosesTheCarryBetweenChunks": "in a packed stream, a sequence of 300 timesteps has other "
+    "outputs than alone. The largest difference is GAP; the tolerance is GAP.",
+    "StartsWhereTimeIsZero": "a slice that begins in the middle of its task has other outputs "
+    "alone than in a packed stream. The largest difference is GAP; the tolerance is GAP.",
+    "CountsRowsInsteadOfTime": "a slice that begins in the middle of its task has other outputs "
+    "stepped with its times than in a packed stream. The largest difference is GAP; the tolerance "
+    "is GAP.",
+    "SqueezesOneEnvironment": "one environment, stepped alone, has other outputs than among "
+    "several. The shape is (4, 20) instead of (1, 20, 4).",
+    "StaysFull": "after 12 steps and a reset, the output is not that of an initial state. The "
+    "largest difference is GAP; the tolerance is GAP.",
+    "KeepsWhatWasInfinite": "after 12 steps of infinite input and a reset, the output is not that "
+    "of an initial state. The largest difference is nan; the tolerance is GAP.",
+    "TakesTheLongestTime": "stepping, with resets at different times per environment, differs from "
+    "the packed forward pass. The largest difference is GAP; the tolerance is GAP.",
+    "CarriesANumber": "the acting state's 'steps' is of type int, neither a tensor nor a dictionary.",
+    "KeepsEveryStep": "the size of its acting state changes over 18 steps: history from None to "
+    "(2, 18).",
+    "ClaimsAConstantState": "constant_state is True, but a context ten times as long changes its "
     "acting state: ring from (2, 7, 4) to (2, 61, 4).",
     "DrawsItsOwnWeights": "built twice from one seed, it differs in per_step.",
-    "CountsItsPasses": "the same forward pass while evaluating, run twice, has other bits.",
-    "ForgetsTimeWhenCompiled": "torch.compile changes its output; mend that, or say compiles = False. "
-    "The largest difference is GAP; rounding explains GAP.",
-    "DetachesWhenCompiled": "torch.compile changes its gradient; mend that, or say compiles = False. "
-    "The largest difference is GAP; rounding explains GAP.",
+    "CountsItsPasses": "the same forward pass while evaluating gives different bits twice.",
+    "ForgetsTimeWhenCompiled": "torch.compile changes its output; fix that, or set compiles = "
+    "False. The largest difference is GAP; the tolerance is GAP.",
+    "DetachesWhenCompiled": "torch.compile changes its gradient; fix that, or set compiles = "
+    "False. The largest difference is GAP; the tolerance is GAP.",
     "TrainsInVain": "no gradient reaches unused.",
     "ExplodesAtZero": "the gradient is not finite in per_step.",
     "StopsTheGradient": "no finite gradient reaches the encoder through the backbone's input.",
-    "DoublesTheGradient": "its gradients are not those of its output, which finite differences "
-    "measure. The largest difference is GAP; rounding explains GAP.",
-    "KeepsWhatItComputedWhileActing": "after acting under torch.inference_mode it cannot be trained: "
-    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference "
-    "mode in computation tracked by autograd. To work around this, you can make a clone to get a "
-    "normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
+    "DoublesTheGradient": "its gradients differ from finite differences of its output. The largest "
+    "difference is GAP; the tolerance is GAP.",
+    "KeepsWhatItComputedWhileActing": "after acting under torch.inference_mode it cannot be "
+    "trained: Inference tensors cannot be saved for backward. Please do not use Tensors created in "
+    "inference mode in computation tracked by autograd. To work around this, you can make a clone "
+    "to get a normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
     "`torch.inference_mode()`.",
-    "KeepsItsGradientsSmallOnceItActed": "after acting under torch.inference_mode it has other "
-    "gradients. The largest difference is GAP; rounding explains GAP.",
-    "ForgetsTimeWhileTraining": "without dropout or statistics, training computes something else than "
-    "evaluating. The largest difference is GAP; rounding explains GAP.",
-    "CountsItsForwards": "a forward pass changed forwards; "
-    "propose statistics and adopt them in commit().",
+    "KeepsItsGradientsSmallOnceItActed": "after acting under torch.inference_mode its gradients "
+    "differ from a fresh backbone's. The largest difference is GAP; the tolerance is GAP.",
+    "ForgetsTimeWhileTraining": "without dropout or statistics, training mode gives another output "
+    "than evaluation mode. The largest difference is GAP; the tolerance is GAP.",
+    "CountsItsForwards": "a forward pass changed forwards; propose statistics and adopt them in "
+    "commit().",
 }
 
 
@@ -124,7 +125,7 @@ def broken_by(name: str) -> set[str]:
 
 @pytest.mark.parametrize("name", ["MovingSum", "SaysItDoesNotCompile"])
 @pytest.mark.parametrize("law", BACKBONE_LAWS, ids=lambda law: law.__name__)
-def test_an_honest_backbone_obeys(law: Law, name: str) -> None:
+def test_a_correct_backbone_passes_every_law(law: Law, name: str) -> None:
     law(component(name))
 
 
@@ -137,9 +138,9 @@ def test_every_law_has_a_backbone_that_breaks_it() -> None:
     assert set().union(*BROKEN.values()) == {law.__name__ for law in BACKBONE_LAWS}
 
 
-@pytest.mark.parametrize("name", SENTENCES)
-def test_a_broken_law_says_what_is_wrong(name: str) -> None:
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_message_of_a_broken_law(name: str) -> None:
     law = next(law for law in BACKBONE_LAWS if law.__name__ in BROKEN[name])
     with pytest.raises(AssertionError) as caught:
         law(component(name))
-    assert re.sub(r"\d\.\de[+-]\d\d", "GAP", str(caught.value)) == f"{name}: {SENTENCES[name]}"
+    assert re.sub(r"\d\.\de[+-]\d\d", "GAP", str(caught.value)) == f"{name}: {MESSAGES[name]}"

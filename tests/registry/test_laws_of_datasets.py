@@ -1,4 +1,4 @@
-"""Each law of datasets catches the part that breaks it, and passes honest ones."""
+"""Laws of datasets: each is broken by some part, and correct parts pass all."""
 
 from __future__ import annotations
 
@@ -48,33 +48,36 @@ BROKEN = {
     "Shares": {WRITTEN},
     "PassesThroughItself": {THREADS},
 }
-SENTENCES = {
-    "CannotSample": "for a Dataset it lacks sample.",
+MESSAGES = {
+    "CannotSample": "it lacks sample, which the protocol Dataset requires.",
     "SaysNothing": "describe() returned '', not one line.",
-    "Unbounded": "agents do not take actions of Box(-inf, inf, (1,), float32); use Discrete, "
+    "Unbounded": "the action space Box(-inf, inf, (1,), float32) is not supported; use Discrete, "
     "MultiDiscrete, MultiBinary or a Box with finite bounds.",
-    "StopsAtTen": "asked for 40 at update 0, it gave 10.",
-    "Dries": "asked for 1 at update 1000000000, it gave 0.",
+    "StopsAtTen": "sample(rng, 40, 0) returned 10 trajectories instead of 40.",
+    "Dries": "sample(rng, 1, 1000000000) returned 0 trajectories instead of 1.",
     "Overflows": "sample(rng, 1, 1000000000) raised OverflowError: (34, 'Numerical result out of "
     "range')",
-    "GivesColumns": "sample(rng, 1, 0) returned no sequence of trajectories.",
-    "KeepsDoubles": "of a trajectory, obs.observation is float64 (2,) per row instead of float32 (2,).",
-    "WithoutEnds": "of a trajectory, it lacks truncated; its columns are action, obs.observation, "
-    "reward, terminated.",
-    "CountsFromOne": "of a trajectory, action has values outside Discrete(3).",
-    "DividesByNothing": "of a trajectory, reward has numbers that are not finite.",
-    "ForgetsWhatWasBefore": "of a trajectory, start_time is 3, and prev_action is None.",
-    "BeginsTwice": "of a trajectory, start_time is 0, and something is said of what came before.",
-    "BeforeTheBeginning": "of a trajectory, start_time is -1.",
-    "LeadsInVectors": "of a trajectory, prev_action is float32 (3,) instead of uint8 ().",
-    "LeadsInNothing": "of a trajectory, prev_reward is not finite.",
-    "TakesTurns": "it gives other trajectories when asked again with an equal generator; keep nothing.",
-    "ShufflesOnce": "built alike twice, it gives different trajectories for equal generators.",
-    "IgnoresTheGenerator": "it gives the same trajectories for every rng.",
-    "SeedsGlobally": "it draws from a global generator, or seeds it; draw from rng.",
-    "ReusesABuffer": "what it gave changes when more is drawn; give copies, or what nobody writes to.",
-    "Shares": "who writes to what it gave changes what it gives next; give copies or read-only arrays.",
-    "PassesThroughItself": "what one thread draws depends on what others draw meanwhile.",
+    "GivesColumns": "sample(rng, 1, 0) did not return a sequence of trajectories.",
+    "KeepsDoubles": "a trajectory is invalid: obs.observation is float64 (2,) per row instead of "
+    "float32 (2,).",
+    "WithoutEnds": "a trajectory is invalid: it lacks truncated; its columns are action, "
+    "obs.observation, reward, terminated.",
+    "CountsFromOne": "a trajectory is invalid: action has values outside Discrete(3).",
+    "DividesByNothing": "a trajectory is invalid: reward has numbers that are not finite.",
+    "ForgetsWhatWasBefore": "a trajectory is invalid: start_time is 3, but prev_action is None.",
+    "BeginsTwice": "a trajectory is invalid: start_time is 0, but prev_action or prev_reward is set.",
+    "BeforeTheBeginning": "a trajectory is invalid: start_time is -1.",
+    "LeadsInVectors": "a trajectory is invalid: prev_action is float32 (3,) instead of uint8 ().",
+    "LeadsInNothing": "a trajectory is invalid: prev_reward is not finite.",
+    "TakesTurns": "called again with an equal generator, it returns other trajectories; keep no state.",
+    "ShufflesOnce": "built twice from equal options, it returns different trajectories for equal "
+    "generators.",
+    "IgnoresTheGenerator": "it returns the same trajectories for every rng.",
+    "SeedsGlobally": "it uses or seeds a global random generator; use rng.",
+    "ReusesABuffer": "later calls modify trajectories returned earlier; return copies or constant "
+    "arrays.",
+    "Shares": "writing to a returned array changes later results; return copies or read-only arrays.",
+    "PassesThroughItself": "results in one thread depend on concurrent calls in other threads.",
 }
 
 
@@ -83,18 +86,18 @@ def component(name: str) -> Component:
 
 
 def broken_by(name: str) -> dict[str, str]:
-    """Return what each broken law says about a dataset."""
-    said = {}
+    """Return the message of each law that a dataset breaks."""
+    messages = {}
     for law in DATASET_LAWS:
         try:
             law(component(name))
         except AssertionError as error:
-            said[law.__name__] = str(error)
-    return said
+            messages[law.__name__] = str(error)
+    return messages
 
 
 @pytest.mark.parametrize("name", ["Counts", "Copies", "HoldsOne", "Pieces", "WithColumns"])
-def test_an_honest_dataset_obeys_every_law(name: str) -> None:
+def test_a_correct_dataset_passes_every_law(name: str) -> None:
     assert broken_by(name) == {}
 
 
@@ -103,9 +106,9 @@ def test_a_broken_dataset_breaks_exactly_these_laws(name: str) -> None:
     assert broken_by(name).keys() == BROKEN[name]
 
 
-@pytest.mark.parametrize("name", SENTENCES)
-def test_the_first_law_that_is_broken_says_how(name: str) -> None:
-    assert next(iter(broken_by(name).values())) == f"{name}: {SENTENCES[name]}"
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_message_of_the_first_broken_law(name: str) -> None:
+    assert next(iter(broken_by(name).values())) == f"{name}: {MESSAGES[name]}"
 
 
 def test_every_law_is_broken_by_a_dataset_that_breaks_no_other() -> None:
@@ -113,7 +116,7 @@ def test_every_law_is_broken_by_a_dataset_that_breaks_no_other() -> None:
     assert set().union(*alone) == EVERY
 
 
-def test_a_dataset_is_built_with_the_context_that_its_author_gives() -> None:
+def test_laws_build_the_dataset_with_a_given_context() -> None:
     given = DatasetContext(
         context_length=7, observation_space=None, action_space=spaces.Discrete(2), build=print
     )

@@ -1,4 +1,4 @@
-"""Each law of encoders catches the encoder that breaks it, and passes honest ones."""
+"""Laws of encoders: each is broken by some part, and correct parts pass all."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ BROKEN = {
     "HidesAWeight": {"a_state_dict_restores_it"},
     "TiesItsWeights": {"safetensors_can_save_it"},
 }
-SENTENCES = {
-    "RefusesEverything": "it refuses every task of the laws. "
-    "there is no sound. there is no sound. there is no sound.",
-    "LiesAboutItsWidth": "1 rows gave the shape (1, 3), not (1, 4).",
-    "CountsInWords": "its out_dim is 3.0, no integer.",
+MESSAGES = {
+    "RefusesEverything": "it supports none of the spaces of the laws. there is no sound. there is "
+    "no sound. there is no sound.",
+    "LiesAboutItsWidth": "1 rows give the shape (1, 3) instead of (1, 4).",
+    "CountsInWords": "its out_dim is 3.0, not an integer.",
     "FreezesItself": "no gradient reaches net.weight, net.bias.",
     "AdoptsAtOnce": "a forward pass changed mean; propose statistics and adopt them in commit().",
 }
 
 
 def broken_by(name: str) -> dict[str, str]:
-    """Return what each broken law says about an encoder."""
+    """Return the message of each law that an encoder breaks."""
     component = Component(name, f"broken_encoders:{name}", broken_encoders.NoOptions, "for tests")
-    said = {}
+    messages = {}
     for law in ENCODER_LAWS:
         try:
             law(component)
         except AssertionError as error:
-            said[law.__name__] = str(error)
-    return said
+            messages[law.__name__] = str(error)
+    return messages
 
 
 @pytest.mark.parametrize("name", ["Linear", "ReadsGoalsAlone"])
-def test_an_honest_encoder_obeys_every_law(name: str) -> None:
+def test_a_correct_encoder_passes_every_law(name: str) -> None:
     assert broken_by(name) == {}
 
 
@@ -57,6 +57,6 @@ def test_every_law_is_broken_by_an_encoder_that_breaks_no_other() -> None:
     assert set().union(*alone) == EVERY
 
 
-@pytest.mark.parametrize("name", SENTENCES)
-def test_a_broken_law_says_what_is_wrong(name: str) -> None:
-    assert set(broken_by(name).values()) == {f"{name}: {SENTENCES[name]}"}
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_message_of_a_broken_law(name: str) -> None:
+    assert set(broken_by(name).values()) == {f"{name}: {MESSAGES[name]}"}

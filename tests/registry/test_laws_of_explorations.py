@@ -1,4 +1,4 @@
-"""Each law of exploration catches the part that breaks it, and passes honest ones."""
+"""Laws of explorations: each is broken by some part, and correct parts pass all."""
 
 from __future__ import annotations
 
@@ -41,58 +41,59 @@ BROKEN = {
     "HandsOutItsState": {STAYS},
     "KeepsWhatItLoads": {STAYS},
 }
-SENTENCES = {
-    "RefusesEverything": "it takes none of the action spaces Discrete(4), Box(-1.0, 1.0, (3,), "
+MESSAGES = {
+    "RefusesEverything": "it supports none of the action spaces Discrete(4), Box(-1.0, 1.0, (3,), "
     "float32), MultiBinary(3), MultiDiscrete([3 2]), Discrete(300).",
-    "NeedsFive": "in Discrete(4) with 1 environment, it raised IndexError: boolean index did not match "
-    "indexed array along axis 0; size of axis is 1 but size of corresponding boolean axis is 5.",
+    "NeedsFive": "in Discrete(4) with 1 environment, it raised IndexError: boolean index did not "
+    "match indexed array along axis 0; size of axis is 1 but size of corresponding boolean axis is "
+    "5.",
     "NeedsAHorizon": "in Discrete(4) without a horizon, it raised TypeError: unsupported operand "
     "type(s) for /: 'int' and 'NoneType'.",
     "TurnsNegativeWithTime": "in Discrete(4) beyond the horizon, it raised ValueError: scale < 0.",
     "TurnsNegativeWithSteps": "in Discrete(4) after 10000000 steps, it raised ValueError: scale < 0.",
-    "OvershootsInTheEnd": "in Discrete(4) after 10000000 steps, it takes actions outside the space.",
-    "Overshoots": "in Discrete(4), it takes actions outside the space.",
-    "ChangesTheType": "in Discrete(4), actions of int64 (5,) come back as float64 (5,).",
-    "ReturnsLists": "in Discrete(4), it returns list, no numpy array.",
-    "IgnoresTheMask": "in Discrete(4), it takes actions that are masked.",
-    "WritesToTheAction": "in Discrete(4), it writes to its argument action.",
-    "WritesToTheMask": "in Discrete(4), it writes to its argument action_mask_BA.",
-    "DrawsGlobally": "it draws from a global generator, or seeds it; draw from rng.",
-    "DrawsFromNowhere": "in Discrete(4), equal generators give different actions; draw from rng alone.",
-    "KeepsAList": "its state's 'bold' is [False, False, False, False, False], no numpy array of "
+    "OvershootsInTheEnd": "in Discrete(4) after 10000000 steps, it returns actions outside the space.",
+    "Overshoots": "in Discrete(4), it returns actions outside the space.",
+    "ChangesTheType": "in Discrete(4), it returns actions of float64 (5,) instead of int64 (5,).",
+    "ReturnsLists": "in Discrete(4), it returns list, not a numpy array.",
+    "IgnoresTheMask": "in Discrete(4), it returns masked actions.",
+    "WritesToTheAction": "in Discrete(4), it modifies its argument action.",
+    "WritesToTheMask": "in Discrete(4), it modifies its argument action_mask_BA.",
+    "DrawsGlobally": "it uses or seeds a global random generator; use rng.",
+    "DrawsFromNowhere": "in Discrete(4), equal generators give different actions; use rng alone.",
+    "KeepsAList": "its state's 'bold' is [False, False, False, False, False], not a numpy array of "
     "numbers.",
-    "KeepsAnArray": "its state is of type ndarray, no dictionary.",
-    "ForgetsWhoIsBold": "in Discrete(4), it does not go on as before with a state stored after 1 "
-    "steps.",
-    "HandsOutItsState": "going on changes the state that it returned before; return copies.",
-    "KeepsWhatItLoads": "going on changes the state that it loaded; keep copies.",
+    "KeepsAnArray": "its state is of type ndarray, not a dictionary.",
+    "ForgetsWhoIsBold": "in Discrete(4), a new part with the state stored after 1 steps returns "
+    "other actions.",
+    "HandsOutItsState": "later calls modify the state that state() returned; return copies.",
+    "KeepsWhatItLoads": "later calls modify the state that load_state was given; keep copies.",
 }
 
 
 def broken_by(name: str) -> dict[str, str]:
-    """Return what each broken law says about an exploration."""
+    """Return the message of each law that an exploration breaks."""
     target = f"broken_explorations:{name}"
     component = Component(name, target, broken_explorations.NoOptions, "for tests")
-    said = {}
+    messages = {}
     for law in EXPLORATION_LAWS:
         try:
             law(component)
         except AssertionError as error:
-            said[law.__name__] = str(error)
-    return said
+            messages[law.__name__] = str(error)
+    return messages
 
 
 @pytest.mark.parametrize("name", ["Restless", "Follower", "Specialist", "AsksForAHorizon"])
-def test_an_honest_exploration_obeys_every_law(name: str) -> None:
+def test_a_correct_exploration_passes_every_law(name: str) -> None:
     assert broken_by(name) == {}
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_exploration_breaks_exactly_these_laws(name: str) -> None:
-    said = broken_by(name)
-    assert said.keys() == BROKEN[name]
-    if name in SENTENCES:
-        assert next(iter(said.values())) == f"{name}: {SENTENCES[name]}"
+    messages = broken_by(name)
+    assert messages.keys() == BROKEN[name]
+    if name in MESSAGES:
+        assert next(iter(messages.values())) == f"{name}: {MESSAGES[name]}"
 
 
 def test_every_law_is_broken_by_an_exploration_that_breaks_no_other() -> None:

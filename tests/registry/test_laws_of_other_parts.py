@@ -1,4 +1,4 @@
-"""Each law of the other kinds catches the part that breaks it, and passes an honest one."""
+"""Laws of attention kernels and critics: each is broken by some part, and correct parts pass all."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def broken_by(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", [*LAWS, "CriticOfBoxes", "HasNoSinks"])
-def test_an_honest_part_obeys_every_law(name: str) -> None:
+def test_a_correct_part_passes_every_law(name: str) -> None:
     assert broken_by(name) == set()
 
 
@@ -115,32 +115,32 @@ def test_every_law_is_broken_by_some_part() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("HasNoScale", "for a Critic it lacks normalize."),
+        ("HasNoScale", "it lacks normalize, which the protocol Critic requires."),
         (
             "RefusesEverything",
-            "it takes none of the action spaces Discrete(4), Box(-1.0, 1.0, (3,), float32), "
+            "it supports none of the action spaces Discrete(4), Box(-1.0, 1.0, (3,), float32), "
             "MultiBinary(3), MultiDiscrete([3 2]).",
         ),
     ],
 )
-def test_what_a_part_lacks_is_named(name: str, message: str) -> None:
+def test_missing_methods_and_spaces_are_named(name: str, message: str) -> None:
     with pytest.raises(AssertionError) as caught:
         laws_of(name)[0](component(name))
     assert str(caught.value) == f"{name}: {message}"
 
 
-def test_a_kernel_that_is_wrong_in_long_sequences_is_told_the_window() -> None:
+def test_the_error_of_a_wrong_kernel_names_heads_window_and_sinks() -> None:
     with pytest.raises(AssertionError) as caught:
         a_window_limits_what_packed_rows_see(component("LosesTheBlockBefore"))
     assert str(caught.value) == (
         "LosesTheBlockBefore: packed attention with 4 key/value heads for 4 query heads, a window of "
-        "20 and 0 sinks is not the masked softmax. The largest difference is 2.9e+00; rounding "
-        "explains 2.3e-09."
+        "20 and 0 sinks differs from the masked softmax. The largest difference is 2.9e+00; the "
+        "tolerance is 2.3e-09."
     )
 
 
 def sparse_embedding(scale: float) -> nn.Embedding:
-    """Return an embedding of three words, one of which has had a gradient."""
+    """Return an embedding of three words with a sparse gradient for one of them."""
     module = nn.Embedding(3, 2, sparse=True)
     (scale * module(torch.tensor([1])).sum()).backward()
     return module
@@ -151,7 +151,7 @@ def test_a_sparse_gradient_is_a_gradient() -> None:
     assert module.weight.grad is not None
     assert module.weight.grad.is_sparse
     require_finite_gradients(module, component("Critic"))
-    # Were it taken for no gradient at all, this is what would be said.
+    # The error if a sparse gradient counted as missing.
     module.weight.grad = None
     with pytest.raises(AssertionError) as caught:
         require_finite_gradients(module, component("Critic"))
@@ -181,7 +181,7 @@ def test_with_options_changes_defaults_and_nothing_else() -> None:
     assert before.options().layers == 2
 
 
-def test_with_options_refuses_what_a_spec_could_not_say() -> None:
+def test_with_options_validates_its_values() -> None:
     with pytest.raises(ValueError, match="Input should be greater than or equal to 1"):
         with_options(Component("x", "module:X", TwoOptions, "for tests"), layers=0).options()
 

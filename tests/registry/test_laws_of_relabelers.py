@@ -1,4 +1,4 @@
-"""Each law of relabelers catches the part that breaks it, and passes honest ones."""
+"""Laws of relabelers: each is broken by some part, and correct parts pass all."""
 
 from __future__ import annotations
 
@@ -63,38 +63,40 @@ BROKEN = {
     "SeedsGlobally": {RANDOM},
     "TakesTurns": {TRACE},
 }
-SENTENCES = {
-    "CannotSay": "its identity is of type NoneType, no bool.",
-    "SaysOne": "its identity is of type int, no bool.",
-    "NeedsAnotherColumn": "given the columns ['achieved', 'action', 'obs.goals', 'obs.obs', 'reward', "
-    "'terminated', 'truncated'], it raised KeyError: 'weather'. Where it needs others, try it with "
-    "them: law(component, trajectory=columns, context=RelabelerContext(with_goals=...)).",
-    "ReturnsNothing": "what it returns is no dictionary of numpy arrays.",
-    "WritesToItsArgument": "it changes reward of the trajectory that it was given; change copies.",
-    "WritesWhatIsThere": "given arrays that cannot be written to, as the replay gives them, it raised "
-    "ValueError: assignment destination is read-only; change copies.",
-    "AddsToItsArgument": "it changes note of the trajectory that it was given; change copies.",
-    "ClaimsToKeep": "its identity is true, and it changes achieved, action, obs.goals, obs.obs, "
+MESSAGES = {
+    "CannotSay": "its identity is of type NoneType, not bool.",
+    "SaysOne": "its identity is of type int, not bool.",
+    "NeedsAnotherColumn": "given the columns ['achieved', 'action', 'obs.goals', 'obs.obs', "
+    "'reward', 'terminated', 'truncated'], it raised KeyError: 'weather'. If it needs other "
+    "columns, pass them: law(component, trajectory=columns, "
+    "context=RelabelerContext(with_goals=...)).",
+    "ReturnsNothing": "it does not return a dictionary of numpy arrays.",
+    "WritesToItsArgument": "it modifies reward of the trajectory that it is given; modify copies.",
+    "WritesWhatIsThere": "given read-only arrays, as the replay passes them, it raised ValueError: "
+    "assignment destination is read-only; modify copies.",
+    "AddsToItsArgument": "it modifies note of the trajectory that it is given; modify copies.",
+    "ClaimsToKeep": "its identity is true, but it changes achieved, action, obs.goals, obs.obs, "
     "reward, terminated, truncated.",
     "DropsAColumn": "given the columns ['achieved', 'action', 'obs.goals', 'obs.obs', 'reward', "
-    "'terminated', 'truncated'], it returns ['action', 'obs.goals', 'obs.obs', 'reward', 'terminated', "
-    "'truncated'].",
-    "Widens": "reward was float32 (), and it returns float64 ().",
-    "ForgetsTheLastTimestep": "of 3 transitions, obs.obs has 3 rows instead of 4.",
-    "LeavesNothing": "of 12 transitions it makes 0; return 1 to 12.",
-    "CutsTheBeginning": "its actions are not the first of those that were taken.",
-    "GoesOn": "terminated at the transitions [0, 1], it goes on; cut it at the first.",
-    "CutsWithoutAnEnd": "cut to 3 of 12 transitions, the last is neither terminated nor truncated.",
-    "MovesWhatWasSeen": "it changes obs.obs, which other goals would not have changed.",
-    "PaysOneLate": "it asks for [[-1], [7]], and reward is not what the environment would have made of "
-    "that; ask context.with_goals.",
-    "AsksForNothing": "it asks for [[-1], [-1]]: for no goal at all.",
-    "PaysAlways": "it asks for what had been asked for, and changes reward.",
-    "RemembersBackwards": "it changes achieved, which other goals would not have changed.",
-    "AsksForMore": "the return was 2 and is 0; leave alone what was better.",
-    "DrawsGlobally": "it draws from a global generator, or seeds it; draw from rng.",
-    "DrawsFromNowhere": "equal generators give different trajectories; draw from rng alone.",
-    "TakesTurns": "it relabels otherwise when asked again with an equal generator; keep nothing.",
+    "'terminated', 'truncated'], it returns ['action', 'obs.goals', 'obs.obs', 'reward', "
+    "'terminated', 'truncated'].",
+    "Widens": "it returns reward as float64 () instead of float32 ().",
+    "ForgetsTheLastTimestep": "with 3 transitions, obs.obs has 3 rows instead of 4.",
+    "LeavesNothing": "given 12 transitions, it returns 0; return 1 to 12.",
+    "CutsTheBeginning": "its actions are not a prefix of the recorded actions.",
+    "GoesOn": "terminated is true at the transitions [0, 1], before the last; cut at the first.",
+    "CutsWithoutAnEnd": "cut to 3 of 12 transitions, it is neither terminated nor truncated at the "
+    "last one.",
+    "MovesWhatWasSeen": "it changes obs.obs, which does not depend on the goals.",
+    "PaysOneLate": "with the goals [[-1], [7]], its reward differs from the environment's; return "
+    "the result of context.with_goals.",
+    "AsksForNothing": "its goals are [[-1], [-1]]: no goal at all.",
+    "PaysAlways": "it keeps the goals, but changes reward.",
+    "RemembersBackwards": "it changes achieved, which does not depend on the goals.",
+    "AsksForMore": "the return falls from 2 to 0; keep the better trajectory.",
+    "DrawsGlobally": "it uses or seeds a global random generator; use rng.",
+    "DrawsFromNowhere": "equal generators give different trajectories; use rng alone.",
+    "TakesTurns": "called again with an equal generator, it returns other results; keep no state.",
 }
 
 
@@ -103,27 +105,27 @@ def component(name: str) -> Component:
 
 
 def broken_by(name: str, **own: Any) -> dict[str, str]:
-    """Return what each broken law says about a relabeler."""
-    said = {}
+    """Return the message of each law that a relabeler breaks."""
+    messages = {}
     for law in RELABELER_LAWS:
         try:
             law(component(name), **own)
         except AssertionError as error:
-            said[law.__name__] = str(error)
-    return said
+            messages[law.__name__] = str(error)
+    return messages
 
 
 @pytest.mark.parametrize("name", ["Keeps", "Hindsight", "Shortens"])
-def test_an_honest_relabeler_obeys_every_law(name: str) -> None:
+def test_a_correct_relabeler_passes_every_law(name: str) -> None:
     assert broken_by(name) == {}
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_relabeler_breaks_exactly_these_laws(name: str) -> None:
-    said = broken_by(name)
-    assert said.keys() == BROKEN[name]
-    if name in SENTENCES:
-        assert next(iter(said.values())) == f"{name}: {SENTENCES[name]}"
+    messages = broken_by(name)
+    assert messages.keys() == BROKEN[name]
+    if name in MESSAGES:
+        assert next(iter(messages.values())) == f"{name}: {MESSAGES[name]}"
 
 
 def test_every_law_is_broken_by_a_relabeler_that_breaks_no_other() -> None:
@@ -131,31 +133,31 @@ def test_every_law_is_broken_by_a_relabeler_that_breaks_no_other() -> None:
     assert set().union(*alone) == EVERY - {SAID, FINITE}
 
 
-def test_what_is_not_finite_is_found_in_an_authors_trajectory() -> None:
-    said = broken_by("DividesByNothing", trajectory=walks()[0])
-    assert said == {FINITE: "DividesByNothing: it returns numbers that are not finite in reward."}
+def test_values_that_are_not_finite_are_found_in_a_given_trajectory() -> None:
+    messages = broken_by("DividesByNothing", trajectory=walks()[0])
+    assert messages == {FINITE: "DividesByNothing: it returns numbers that are not finite in reward."}
 
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [("MovesWhatWasSeen", "obs.obs"), ("PaysOneLate", "reward"), ("EditsTheAnswer", "reward")],
 )
-def test_an_authors_environment_has_the_last_word(name: str, wrong: str) -> None:
+def test_results_must_be_those_of_a_given_with_goals(name: str, wrong: str) -> None:
     own = {"trajectory": walks()[0], "context": RelabelerContext(with_goals=with_goals)}
     assert broken_by("Hindsight", **own) == broken_by("Keeps", **own) == {}
     assert broken_by(name, **own) == {
-        SAID: f"{name}: its {wrong} is neither what it was given nor what context.with_goals returned; "
-        "ask for other goals, and return the answer as it is."
+        SAID: f"{name}: its {wrong} is neither that of its argument nor that of a result of "
+        "context.with_goals; return such a result unchanged."
     }
 
 
-def test_a_relabeler_is_tried_on_the_trajectory_that_its_author_gives() -> None:
+def test_laws_run_on_a_given_trajectory() -> None:
     columns = {**walks()[0], "weather": np.ones(12)}
     for law in RELABELER_LAWS:
         law(component("NeedsAnotherColumn"), trajectory=columns)
 
 
-def test_walks_pay_for_goals_in_order_and_end_with_the_last() -> None:
+def test_walks_reward_goals_in_order_and_end_with_the_last() -> None:
     without, one, both, single = walks()
     assert (without["achieved"][:5, 0].tolist(), without["reward"].sum()) == ([4, 5, 6, 7, 6], 0)
     assert one["obs.goals"][:4, :, 0].tolist() == [[6, 0], [6, 0], [-1, 0], [-1, 0]]

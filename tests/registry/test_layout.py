@@ -23,11 +23,11 @@ def test_time_may_count_from_before_the_slice() -> None:
     assert SequenceLayout.build(LENGTHS, time_N).time_N.tolist() == time_N.tolist()
 
 
-def test_neighbours_of_one_length_are_one_run() -> None:
+def test_adjacent_sequences_of_equal_length_are_one_run() -> None:
     assert SequenceLayout.build(LENGTHS).runs == ((0, 1, 3), (3, 2, 1), (5, 1, 4))
 
 
-def test_time_major_order_takes_all_first_rows_then_all_second_rows_longest_sequences_first() -> None:
+def test_time_major_order_is_by_position_with_longest_sequences_first() -> None:
     layout = SequenceLayout.build(LENGTHS)
     assert layout.time_major_N.tolist() == [5, 0, 3, 4, 6, 1, 7, 2, 8]
     assert layout.from_time_major_N.tolist() == [1, 5, 7, 2, 3, 0, 4, 6, 8]
@@ -35,13 +35,13 @@ def test_time_major_order_takes_all_first_rows_then_all_second_rows_longest_sequ
 
 
 @pytest.mark.parametrize("lengths", [(), (3, 0, 1)])
-def test_a_sequence_without_timesteps_is_refused(lengths: tuple[int, ...]) -> None:
+def test_a_sequence_without_timesteps_raises(lengths: tuple[int, ...]) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         SequenceLayout.build(lengths)
     assert str(caught.value) == f"every sequence needs at least one timestep, not {lengths}"
 
 
-def test_a_time_for_another_number_of_rows_is_refused() -> None:
+def test_times_for_the_wrong_number_of_rows_raise() -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         SequenceLayout.build(LENGTHS, torch.arange(8))
     assert str(caught.value) == "time has shape (8,), the lengths add up to 9"
@@ -54,7 +54,7 @@ def test_layouts_are_equal_only_if_they_are_the_same() -> None:
     assert len({first, second}) == 2
 
 
-def test_a_layout_first_used_while_acting_serves_training() -> None:
+def test_a_layout_first_used_in_inference_mode_works_in_training() -> None:
     layout = SequenceLayout.build([2, 3])
     with torch.inference_mode():
         assert not layout.time_major_N.is_inference()

@@ -1,5 +1,6 @@
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 from pydantic import ValidationError, create_model
@@ -38,25 +39,25 @@ CATALOG = Catalog(
 )
 
 
-def read(model: type[Options], said: dict[str, Any]) -> Any:
-    return model.model_validate(said, context={"catalog": CATALOG})
+def read(model: type[Options], value: dict[str, Any]) -> Any:
+    return model.model_validate(value, context={"catalog": CATALOG})
 
 
-def complaints(model: type[Options], said: dict[str, Any]) -> list[tuple[tuple[int | str, ...], str]]:
+def errors(model: type[Options], value: dict[str, Any]) -> list[tuple[tuple[int | str, ...], str]]:
     with pytest.raises(ValidationError) as raised:
-        read(model, said)
+        read(model, value)
     return [(error["loc"], error["msg"]) for error in raised.value.errors()]
 
 
 @pytest.mark.parametrize(
-    "said", ["auto", "standard/auto", {"use": "auto"}, {"use": "auto", "window": None}]
+    "value", ["auto", "standard/auto", {"use": "auto"}, {"use": "auto", "window": None}]
 )
-def test_a_nested_part_is_a_name_or_a_mapping(said: Any) -> None:
-    part = read(Memory, {"kernel": said}).kernel
+def test_a_nested_part_is_a_name_or_a_mapping(value: Any) -> None:
+    part = read(Memory, {"kernel": value}).kernel
     assert (part.kind, part.use, part.options) == ("attention", "standard/auto", Kernel())
 
 
-def test_a_nested_part_has_a_default_that_options_alone_refine() -> None:
+def test_options_without_use_apply_to_the_default_part() -> None:
     assert read(Memory, {}).kernel.use == "standard/auto"
     refined = read(Memory, {"kernel": {"window": 3}}).kernel
     assert (refined.use, refined.options.window) == ("standard/auto", 3)
@@ -71,12 +72,12 @@ def test_nested_parts_may_be_absent_or_many() -> None:
     assert read(Mixture, {}).others[0].use == "standard/memory"
 
 
-def test_errors_of_nested_parts_keep_their_whole_location() -> None:
-    said = {
+def test_errors_of_nested_parts_have_their_full_path() -> None:
+    value = {
         "first": {"use": "memory", "kernel": {"window": 0}},
         "others": [{"use": "memory", "layrs": 1}],
     }
-    assert complaints(Mixture, said) == [
+    assert errors(Mixture, value) == [
         (("first", "kernel", "window"), "Input should be greater than or equal to 1"),
         (("others", 0, "layrs"), "Extra inputs are not permitted"),
     ]
@@ -87,25 +88,25 @@ def test_a_part_must_be_named() -> None:
         "names no backbone. Write 'some-name' or '{use: some-name, ...}'; "
         "`amago components backbone` lists them"
     )
-    for said in (3, {}, {"layers": 3}, {"use": 3}):
-        assert complaints(Mixture, {"first": said}) == [(("first",), expected)]
+    for value in (3, {}, {"layers": 3}, {"use": 3}):
+        assert errors(Mixture, {"first": value}) == [(("first",), expected)]
 
 
 def test_a_finished_part_must_be_of_the_right_kind() -> None:
     kernel = read(Memory, {}).kernel
     assert read(Memory, {"kernel": kernel}).kernel is kernel
-    assert complaints(Mixture, {"first": kernel}) == [
+    assert errors(Mixture, {"first": kernel}) == [
         (("first",), "standard/auto is of the kind attention, not backbone")
     ]
 
 
-def test_an_unknown_part_is_explained_by_the_catalog() -> None:
-    assert complaints(Memory, {"kernel": "spda"}) == [
+def test_an_unknown_part_has_the_error_of_the_catalog() -> None:
+    assert errors(Memory, {"kernel": "spda"}) == [
         (("kernel",), "no attention is called 'spda'. Did you mean 'sdpa'? Installed: auto, sdpa.")
     ]
 
 
-def test_dumped_options_can_be_read_again() -> None:
+def test_dumped_options_can_be_validated_again() -> None:
     options = read(Mixture, {"first": {"use": "memory", "kernel": {"use": "sdpa", "window": 2}}})
     dumped = options.model_dump()
     assert dumped["first"]["kernel"] == {"use": "standard/sdpa", "window": 2}
@@ -127,13 +128,30 @@ def test_the_kind_is_read_from_the_annotation() -> None:
 
 
 @pytest.mark.parametrize("annotation", [Part[Any], Part[Literal["atention"]], Part[Literal[3]]])  # type: ignore[misc]
-def test_a_part_of_no_kind_is_refused_when_the_options_are_defined(annotation: Any) -> None:
+def test_a_part_without_a_kind_raises_when_the_options_are_defined(annotation: Any) -> None:
     with pytest.raises(TypeError) as raised:
         create_model("Careless", __base__=Options, part=(annotation, ...))
     assert str(raised.value) == (
         f'annotate a nested part with its kind, as in Part[Literal["attention"]], not {annotation!r}; '
         f"the kinds are {', '.join(KINDS)}"
     )
+
+
+class Renamed(Options):
+    renamed_keys: ClassVar[Mapping[str, str]] = {"size": "width"}
+    width: int = 8
+
+
+def test_no_option_is_renamed_by_default() -> None:
+    assert Options.renamed_keys == Kernel.renamed_keys == {}
+
+
+def test_renamed_keys_are_not_a_field() -> None:
+    assert list(Renamed.model_fields) == ["width"]
+    assert Renamed(width=3).model_dump() == {"width": 3}
+    assert Renamed.renamed_keys == {"size": "width"}
+    with pytest.raises(ValidationError):
+        Renamed.model_validate({"renamed_keys": {}})
 
 
 class Strict(Options):
@@ -145,7 +163,7 @@ class Strict(Options):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "value",
     [
         {"count": 1.0},
         {"count": "1"},
@@ -160,9 +178,9 @@ class Strict(Options):
         {"count": True},
     ],
 )
-def test_options_are_strict(said: dict[str, Any]) -> None:
+def test_options_are_strict(value: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Strict.model_validate(said)
+        Strict.model_validate(value)
 
 
 def test_lists_become_tuples_and_integers_numbers() -> None:
@@ -171,7 +189,7 @@ def test_lists_become_tuples_and_integers_numbers() -> None:
     assert (options.rates, options.share) == ((1.0,), 1.0)
 
 
-def test_a_default_out_of_range_is_refused() -> None:
+def test_a_default_out_of_range_raises() -> None:
     class Wrong(Options):
         count: int = Field(0, ge=1)
 

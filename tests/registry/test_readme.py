@@ -1,4 +1,4 @@
-"""The plugin of the README is examples/memory-zoo, word for word, and what it says of laws is so."""
+"""The README's plugin is examples/memory-zoo, word for word; its statements about laws are true."""
 
 from __future__ import annotations
 
@@ -40,12 +40,10 @@ def test_there_are_five_steps() -> None:
 @pytest.mark.parametrize("file", STEPS)
 def test_each_step_shows_its_file_in_order(file: str) -> None:
     text = (ROOT / "examples" / "memory-zoo" / file).read_text("utf-8")
-    for piece in STEPS[file].split("...\n"):
-        assert piece.strip()
-        _, found, text = text.partition(piece)
-        assert found, (
-            f"{file} does not say, after what is shown before:\n{textwrap.indent(piece, '  ')}"
-        )
+    for excerpt in STEPS[file].split("...\n"):
+        assert excerpt.strip()
+        _, found, text = text.partition(excerpt)
+        assert found, f"{file} lacks, after the previous excerpt:\n{textwrap.indent(excerpt, '  ')}"
 
 
 def test_the_last_step_runs_every_law_on_every_backbone() -> None:
@@ -72,7 +70,7 @@ def test_laws_take_what_a_part_needs_as_the_readme_says() -> None:
     parts = {c.name: c for c in [*amago_register_environments(), *amago_register_relabelers()]}
     obeyed: list[Any] = []
 
-    def noted(law: Any) -> Any:
+    def counted(law: Any) -> Any:
         def check(*args: Any, **settings: Any) -> None:
             law(*args, **settings)
             obeyed.append(law)
@@ -81,38 +79,38 @@ def test_laws_take_what_a_part_needs_as_the_readme_says() -> None:
 
     for law in testing.ENVIRONMENT_LAWS:
         names = {"with_options": testing.with_options, "component": parts["gymnasium"]}
-        exec(environment, names | {"law": noted(law)})
+        exec(environment, names | {"law": counted(law)})
     for law in testing.RELABELER_LAWS:
         names = {"component": parts["none"], "columns": walks()[0]}
-        exec(relabeler, names | {"law": noted(law)})
+        exec(relabeler, names | {"law": counted(law)})
     assert obeyed == [*testing.ENVIRONMENT_LAWS, *testing.RELABELER_LAWS]
 
 
 def relabeler_blocks() -> list[str]:
-    """Return the code of the relabeler section: goals in a row, a relabeler, its environment's word."""
+    """Return the code of the relabeler section: an environment, a relabeler, a ``with_goals``."""
     section = README.partition("### `amago_register_relabelers()")[2].partition("\n### ")[0]
     return re.findall(r"^```python\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
 
 
-def own_relabeler() -> dict[str, Any]:
-    """Return what the relabeler section defines for goals of another form."""
-    _, relabeler, word = relabeler_blocks()
-    names: dict[str, Any] = {"__name__": "own_relabeler", "lines": relabeler.count("\n")}
+def readme_relabeler() -> dict[str, Any]:
+    """Return the names that the relabeler section defines for goals of another form."""
+    _, relabeler, method = relabeler_blocks()
+    names: dict[str, Any] = {"__name__": "readme_relabeler", "lines": relabeler.count("\n")}
     exec(relabeler, names)
-    exec(word, names)
+    exec(method, names)
     return names
 
 
-def test_the_line_of_the_readme_obeys_the_laws_and_is_learned_from_in_hindsight(
+def test_the_line_of_the_readme_obeys_the_laws_and_hindsight_trains_on_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    names: dict[str, Any] = {"__name__": "own_line"}
+    names: dict[str, Any] = {"__name__": "readme_line"}
     exec(relabeler_blocks()[0], names)
     offer = {"make": lambda self: names["Line"](), "with_goals": staticmethod(names["with_goals"])}
     part = type("Part", (), {"__init__": lambda self, context, options: None, **offer})
-    monkeypatch.setitem(sys.modules, "own_line", SimpleNamespace(Part=part))
+    monkeypatch.setitem(sys.modules, "readme_line", SimpleNamespace(Part=part))
     for law in testing.ENVIRONMENT_LAWS:
-        law(Component("line", "own_line:Part", Options, "for tests"))
+        law(Component("line", "readme_line:Part", Options, "for tests"))
     spec = yaml.safe_load((ROOT / "examples" / "maze-runner.yaml").read_text("utf-8"))
     del spec["environment"]
     (tmp_path / "line.yaml").write_text(json.dumps(spec))
@@ -125,7 +123,7 @@ def test_the_line_of_the_readme_obeys_the_laws_and_is_learned_from_in_hindsight(
 
 
 def run(*places: float) -> dict[str, np.ndarray]:
-    """A run along an axis that was sent elsewhere and gave up."""
+    """Return a truncated trajectory along an axis that does not reach its goal."""
     length = len(places) - 1
     position = np.array([[place, 0.0] for place in places])
     return {
@@ -139,22 +137,22 @@ def run(*places: float) -> dict[str, np.ndarray]:
     }
 
 
-def test_a_relabeler_of_ones_own_takes_thirty_lines_and_obeys_the_laws(
+def test_the_readme_relabeler_has_thirty_lines_and_obeys_the_laws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = own_relabeler()
-    monkeypatch.setitem(sys.modules, "own_relabeler", SimpleNamespace(**names))
+    names = readme_relabeler()
+    monkeypatch.setitem(sys.modules, "readme_relabeler", SimpleNamespace(**names))
     assert names["lines"] <= 30
     (law_line,) = re.findall(r"^`(law\(component, trajectory=columns, context=.*\))`\.$", README, re.M)
     part = type("Part", (), {"with_goals": names["with_goals"]})()
-    component = Component("place", "own_relabeler:Place", names["PlaceOptions"], "for tests")
+    component = Component("place", "readme_relabeler:Place", names["PlaceOptions"], "for tests")
     for law in testing.RELABELER_LAWS:
         known = {"law": law, "component": component, "columns": run(0, 1, 2, 3, 2)}
         exec(law_line, known | {"part": part, "RelabelerContext": RelabelerContext})
 
 
 class Meadow(gymnasium.Env[Any, Any]):
-    """The environment that belongs to it, and its part in one: 12 steps of 1 along two axes."""
+    """The relabeler's environment, and its part: 12 steps of length 1 along two axes."""
 
     observation_space = spaces.Dict(
         observation=spaces.Box(-12, 12, (2,), np.float32), goal=spaces.Box(-12, 12, (2,), np.float32)
@@ -186,12 +184,12 @@ class Meadow(gymnasium.Env[Any, Any]):
         return {"observation": self.place.astype(np.float32), "goal": self.goal.astype(np.float32)}
 
 
-def test_the_environment_of_the_readme_obeys_the_laws_and_says_what_a_replay_records(
+def test_with_goals_of_the_readme_equals_a_replay_and_obeys_the_laws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    part = type("Part", (Meadow,), {"with_goals": own_relabeler()["with_goals"]})
-    monkeypatch.setitem(sys.modules, "own_environment", SimpleNamespace(Part=part))
-    component = Component("meadow", "own_environment:Part", Options, "for tests")
+    part = type("Part", (Meadow,), {"with_goals": readme_relabeler()["with_goals"]})
+    monkeypatch.setitem(sys.modules, "readme_environment", SimpleNamespace(Part=part))
+    component = Component("meadow", "readme_environment:Part", Options, "for tests")
     for law in testing.ENVIRONMENT_LAWS:
         law(component)
     reached = 0
@@ -206,8 +204,8 @@ def test_the_environment_of_the_readme_obeys_the_laws_and_says_what_a_replay_rec
     assert reached > 5
 
 
-def test_the_relabeler_of_the_readme_is_paid_by_its_environment() -> None:
-    names = own_relabeler()
+def test_the_readme_relabeler_returns_the_rewards_of_its_environment() -> None:
+    names = readme_relabeler()
     part = type("Part", (), {"with_goals": names["with_goals"]})()
     context = RelabelerContext(with_goals=part.with_goals)
     place = names["Place"](context, names["PlaceOptions"](probability=1.0))

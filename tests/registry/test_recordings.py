@@ -1,4 +1,4 @@
-"""From what somebody recorded to trajectories."""
+"""Recordings as trajectories, and validation of trajectories."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def recording(**changes: Any) -> dict[str, Any]:
     return given | changes
 
 
-def test_a_recording_becomes_what_the_replay_would_have_stored() -> None:
+def test_a_recording_becomes_a_trajectory_in_the_format_of_the_replay() -> None:
     trajectory = recorded_trajectory(**recording(), seed=5, task="reach", success=0.5)
     columns = {name: (c.dtype.name, c.shape) for name, c in trajectory.columns.items()}
     assert columns == {
@@ -88,8 +88,8 @@ def test_a_recording_is_copied() -> None:
         ),
         (
             {"terminated": [True, True]},
-            "this recording cannot be learned from: terminated at the transitions [0] of 2, it goes "
-            "on.",
+            "this recording cannot be learned from: terminated is true at the transitions [0] of 2, "
+            "before the last.",
         ),
         (
             {"truncated": [0.0, 0.5]},
@@ -113,7 +113,7 @@ def test_a_recording_is_copied() -> None:
         ),
         (
             {"rewards": 1.0},
-            "this recording cannot be learned from: reward is no array with rows.",
+            "this recording cannot be learned from: reward is not an array with rows.",
         ),
     ],
     ids=[
@@ -129,13 +129,15 @@ def test_a_recording_is_copied() -> None:
         "one",
     ],
 )
-def test_what_does_not_fit_is_said(changes: dict[str, Any], message: str) -> None:
+def test_a_recording_that_does_not_match_its_spaces_raises(
+    changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(RecordingError) as caught:
         recorded_trajectory(**recording(**changes))
     assert str(caught.value) == message
 
 
-def test_observations_that_are_no_arrays_are_refused() -> None:
+def test_observations_that_are_not_arrays_raise() -> None:
     with pytest.raises(UnsupportedSpaceError) as caught:
         recorded_trajectory(**recording(observation_space=spaces.Sequence(spaces.Discrete(2))))
     assert str(caught.value) == (
@@ -144,14 +146,14 @@ def test_observations_that_are_no_arrays_are_refused() -> None:
     )
 
 
-def test_a_recording_without_a_transition_is_refused() -> None:
+def test_a_recording_without_a_transition_raises() -> None:
     empty = {"actions": np.zeros((0, 2)), "rewards": [], "terminated": [], "truncated": []}
     with pytest.raises(RecordingError) as caught:
         recorded_trajectory(**recording(**empty))
     assert str(caught.value) == "this recording cannot be learned from: it has no transition."
 
 
-def test_an_image_whose_numbers_are_no_bytes_is_refused() -> None:
+def test_an_image_with_values_that_do_not_fit_uint8_raises() -> None:
     given = recording()
     given["observations"]["eye"]["image"] = np.full((3, 2, 2), 0.5)
     with pytest.raises(RecordingError) as caught:
@@ -171,7 +173,7 @@ def with_column(name: str, change: Callable[[np.ndarray], Any]) -> Trajectory:
 FORMS = {
     "type": ("reward", lambda x: x.astype(float), "reward is float64 () per row instead of float32 ()"),
     "shape": ("action", lambda x: x[:, :1], "action is float32 (1,) per row instead of float32 (2,)"),
-    "list": ("terminated", list, "terminated is no array with rows"),
+    "list": ("terminated", list, "terminated is not an array with rows"),
     "rows": ("goal", lambda x: x[:1], "goal has 1 rows instead of 2 or 3"),
     "word": ("goal", lambda x: np.array(["a", "b"]), "goal is <U1, which the replay cannot store"),
     "pair": ("goal", lambda x: x * 1j, "goal is complex64, which the replay cannot store"),
@@ -179,15 +181,15 @@ FORMS = {
 
 
 @pytest.mark.parametrize(("name", "change", "fault"), FORMS.values(), ids=FORMS)
-def test_a_column_of_another_form_is_named(name: str, change: Any, fault: str) -> None:
+def test_a_column_of_the_wrong_form_is_named(name: str, change: Any, fault: str) -> None:
     assert form_fault(with_column(name, change), SEEN, ACTED) == fault
 
 
-def test_a_column_that_nothing_asks_for_is_allowed() -> None:
+def test_an_additional_column_is_allowed() -> None:
     assert form_fault(with_column("goal", lambda reward: reward.astype(np.int16)), SEEN, ACTED) is None
 
 
-def test_an_observation_outside_its_box_is_learned_from_and_an_index_that_is_none_is_not() -> None:
+def test_an_observation_may_lie_outside_its_box_but_an_index_may_not() -> None:
     far = with_column("obs.limbs/0", lambda seen: seen + 5)
     assert number_fault(far, SEEN, ACTED) is None
     none = with_column("obs.limbs/1", lambda seen: seen - 1)
@@ -198,8 +200,8 @@ def test_an_observation_outside_its_box_is_learned_from_and_an_index_that_is_non
     )
 
 
-def test_an_end_at_the_end_is_none_before_it() -> None:
+def test_only_a_transition_before_the_last_is_an_early_end() -> None:
     assert end_fault(with_column("truncated", lambda truncated: ~truncated)) == (
-        "truncated at the transitions [0] of 2, it goes on"
+        "truncated is true at the transitions [0] of 2, before the last"
     )
     assert end_fault(recorded_trajectory(**recording())) is None

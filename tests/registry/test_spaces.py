@@ -42,7 +42,7 @@ NESTED = spaces.Dict(
 )
 
 
-def test_what_is_nested_gets_a_key_with_slashes_and_what_is_in_a_tuple_a_number() -> None:
+def test_nested_keys_are_joined_by_slashes_and_tuples_are_numbered() -> None:
     flat = canonical_observation(NESTED)
     assert list(flat.spaces) == ["arms/0", "arms/1", "goal/kind", "goal/place"]
     assert flat["goal/place"] is NESTED["goal"]["place"]
@@ -70,7 +70,7 @@ def test_observations_and_their_space_always_flatten_to_the_same_keys(space: Any
     check_observation(space)
 
 
-def test_an_observation_that_is_built_otherwise_has_other_keys() -> None:
+def test_an_observation_of_another_structure_has_other_keys() -> None:
     pair = spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)])
     assert flat_observation((0, 1, 1), pair) == {"0": 0, "1": 1, "2": 1}
     assert flat_observation({"goal": {"place": 1}, "legs": 2}, NESTED) == {"goal/place": 1, "legs": 2}
@@ -94,7 +94,7 @@ def test_an_observation_that_is_built_otherwise_has_other_keys() -> None:
         (spaces.Tuple([]), "the observation Tuple() is empty; show at least one number."),
     ],
 )
-def test_observations_that_are_no_arrays_are_refused(space: spaces.Space[Any], message: str) -> None:
+def test_observations_that_are_not_arrays_raise(space: spaces.Space[Any], message: str) -> None:
     with pytest.raises(UnsupportedSpaceError) as caught:
         check_observation(space)
     assert str(caught.value) == message
@@ -127,7 +127,7 @@ def test_actions_are_an_index_from_zero_or_a_flat_vector(
         (spaces.Box(0, np.inf, (1,)), "Box(0.0, inf, (1,), float32)"),
     ],
 )
-def test_other_actions_are_refused(space: spaces.Space[Any], text: str) -> None:
+def test_unsupported_actions_raise(space: spaces.Space[Any], text: str) -> None:
     with pytest.raises(UnsupportedSpaceError) as caught:
         canonical_action(space)
     assert str(caught.value) == (
@@ -149,7 +149,7 @@ ENVIRONMENTS = [
 
 @settings(max_examples=10, deadline=None)
 @given(st.sampled_from(ENVIRONMENTS), st.integers(0, 999))
-def test_every_stored_action_is_one_that_the_environment_knows(space: Any, seed: int) -> None:
+def test_every_stored_action_converts_to_one_in_the_space(space: Any, seed: int) -> None:
     """Also when it was stored in the smallest type that holds it."""
     canonical = canonical_action(space)
     canonical.seed(seed)
@@ -161,18 +161,18 @@ def test_every_stored_action_is_one_that_the_environment_knows(space: Any, seed:
         assert np.array_equal(action_to_environment(small, space), given_)
 
 
-def test_indices_are_put_back_into_shape_and_to_where_they_start() -> None:
+def test_indices_are_reshaped_and_shifted_to_their_start() -> None:
     space = spaces.MultiDiscrete([[3, 3], [3, 3]], start=[[0, 10], [20, -30]])
     moved = action_to_environment(np.array([[0, 1, 2, 0], [2, 2, 2, 2]], np.uint8), space)
     assert moved.tolist() == [[[0, 11], [22, -30]], [[2, 12], [22, -28]]]
 
 
-def test_an_index_is_moved_to_where_the_environment_starts_counting() -> None:
+def test_an_index_is_shifted_to_the_start_of_the_space() -> None:
     moved = action_to_environment(np.array([0, 3]), spaces.Discrete(4, start=-1))
     assert moved.tolist() == [-1, 2]
 
 
-def test_a_vector_is_stretched_to_the_bounds_of_each_dimension() -> None:
+def test_a_vector_is_rescaled_to_the_bounds_of_each_dimension() -> None:
     space = spaces.Box(np.array([[0, -2]], f32), np.array([[10, 2]], f32))
     action = np.array([[-1, -1], [0, 0.5], [1, 1]], f32)
     assert action_to_environment(action, space).tolist() == [[[0, -2]], [[5, 1]], [[10, 2]]]
@@ -197,7 +197,7 @@ def test_an_action_never_leaves_its_box(bounds: list[float], action: float, dtyp
     assert space.contains(inner)
 
 
-def test_actions_are_stored_as_indices_from_0_and_numbers_between_minus_1_and_1() -> None:
+def test_actions_are_stored_as_indices_from_0_or_numbers_in_minus_1_to_1() -> None:
     discrete = stored_action(np.array([5, 7]), spaces.Discrete(3, start=5))
     assert (discrete.tolist(), discrete.dtype) == ([0, 2], np.uint8)
     grid = spaces.MultiDiscrete([[3], [300]], start=[[1], [-1]])
@@ -210,7 +210,7 @@ def test_actions_are_stored_as_indices_from_0_and_numbers_between_minus_1_and_1(
     assert (numbers.tolist(), numbers.dtype) == ([[0, 1, 0], [-1, -0.5, 0]], f32)
 
 
-def test_what_rounding_put_outside_its_box_becomes_the_bound() -> None:
+def test_actions_outside_their_box_by_rounding_are_clipped() -> None:
     space = spaces.Box(-10, 30, (1,), np.float64)
     assert stored_action([[30.04], [-10.04]], space).tolist() == [[1], [-1]]
 
@@ -239,7 +239,7 @@ def test_what_rounding_put_outside_its_box_becomes_the_bound() -> None:
     ],
     ids=["much", "half", "nan", "factor", "bit", "out", "far", "nothing", "fixed", "shape", "words"],
 )  # fmt: skip
-def test_an_action_that_is_none_of_its_space_is_refused(
+def test_an_action_outside_its_space_raises(
     action: Any, space: spaces.Space[Any], message: str
 ) -> None:
     with pytest.raises(RecordingError) as caught:
@@ -247,7 +247,7 @@ def test_an_action_that_is_none_of_its_space_is_refused(
     assert str(caught.value) == message
 
 
-def test_actions_that_no_agent_takes_are_not_stored() -> None:
+def test_actions_of_unsupported_spaces_raise() -> None:
     with pytest.raises(UnsupportedSpaceError):
         stored_action(np.zeros((1, 1)), spaces.Box(-np.inf, np.inf, (1,)))
 
@@ -301,7 +301,7 @@ def test_the_widest_box_there_is_does_not_overflow() -> None:
     assert stored_action([[most], [0.0], [-most]], space).tolist() == [[1], [0], [-1]]
 
 
-def test_doubles_are_stored_as_half_as_much_and_indices_as_little_as_possible() -> None:
+def test_float64_is_stored_as_float32_and_indices_as_the_smallest_type() -> None:
     assert stored_observation_dtype(spaces.Box(0, 1, dtype=np.float64)) == f32
     assert stored_observation_dtype(spaces.Box(0, 1, dtype=np.uint8)) == np.uint8
     sizes = (256, 257, 2**15 + 1, 2**31 + 1)

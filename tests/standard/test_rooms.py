@@ -1,4 +1,4 @@
-"""What the rooms export, and what the README says is in them."""
+"""Public names of the rooms, and the README's table of components."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program that trains on an environment of its own which breaks after a while, if told so."""
+"""A program that trains on an environment that returns NaN after a given number of steps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Meter(gymnasium.Env[Any, Any]):
 
 
 def main(spec: str, run: str, breaks_at: str, *words: str) -> None:
-    """Train; a fault ends the program with its message."""
+    """Train; an environment fault ends the program with its message."""
 
     def meter() -> Meter:
         return Meter(int(breaks_at))

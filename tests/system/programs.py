@@ -1,4 +1,4 @@
-"""Runs of the command line in processes of their own, and what they leave behind."""
+"""Runs of the command line in subprocesses, and readers of their run folders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SMALL = {
     "checkpoints": {"every": 3},
     "running": {"threads": 1, "device": "cpu"},
 }  # fmt: skip
-"""Trajectories of 30 steps straddle rounds of 25; replay and checkpoints are evicted on the way."""
+"""Trajectories of 30 steps straddle rounds of 25; trajectories and checkpoints are evicted."""
 
 
 def write_spec(folder: Path, **changes: Any) -> Path:
@@ -49,7 +49,7 @@ def amago(*words: object, cwd: Path | None = None) -> subprocess.CompletedProces
 
 
 def start(*words: object) -> subprocess.Popen[str]:
-    """Start a command whose standard error can be read as it goes."""
+    """Start a command whose standard error can be read while it runs."""
     return subprocess.Popen(command(words), env=environment(), stderr=subprocess.PIPE, text=True)
 
 

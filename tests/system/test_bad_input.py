@@ -1,4 +1,4 @@
-"""A user's mistake: exit code 2, one message, nothing written."""
+"""A user's error: exit code 2, one message, nothing written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BACKBONES = ", ".join(entry.component.name for entry in installed().entries("bac
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty working directory; what commands say about threads is forgotten afterwards."""
+    """Return an empty working directory; thread variables that commands set are restored afterwards."""
     monkeypatch.chdir(tmp_path)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
@@ -70,14 +70,14 @@ def train(*words: str) -> Result:
         (["--run=small.yaml/run"], "small.yaml/run cannot be made: Not a directory."),
         (
             ["init_from=small.yaml"],
-            "init_from is small.yaml, which is no run (it holds no spec.yaml) and no checkpoint (it "
-            "holds no state.json).",
+            "init_from is small.yaml, which is neither a run (it holds no spec.yaml) nor a checkpoint "
+            "(it holds no state.json).",
         ),
-        (["--run=nothing", "--resume"], "nothing is no run: it does not exist."),
+        (["--run=nothing", "--resume"], "nothing is not a run: it does not exist."),
     ],
     ids=["spec", "sizes", "id", "arguments", "held-out", "folder", "init_from", "resume"],
 )
-def test_a_mistake_in_training_is_one_message(folder: Path, words: list[str], message: str) -> None:
+def test_a_users_error_in_training_is_one_message(folder: Path, words: list[str], message: str) -> None:
     write_spec(folder)
     done = train("small.yaml", *words)
     assert done.stderr == f"Error: {message}\n"
@@ -100,7 +100,7 @@ def test_a_folder_that_exists_is_one_message_of_the_installed_command(tmp_path: 
     assert done.stderr == (
         "Error: taken exists. Add --resume to continue that run (from Python, "
         "train(..., resume=True)), "
-        "or --run OTHER/FOLDER to begin another one.\n"
+        "or --run OTHER/FOLDER to start another one.\n"
     )
     assert done.stdout == ""
     assert done.returncode == 2

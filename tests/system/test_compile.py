@@ -1,4 +1,4 @@
-"""A compiled update is the update, and one graph serves every length."""
+"""A compiled update equals the eager one, and one graph serves every length."""
 
 from __future__ import annotations
 

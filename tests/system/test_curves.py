@@ -1,4 +1,4 @@
-"""Evaluations of several runs in one picture and one table."""
+"""``examples/curves.py``: evaluations of several runs in one plot and one table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def curves(tmp_path: Path, *runs: Path, by: str = "relabeler.use") -> subprocess
 
 
 def stored(folder: Path, relabeler: str, *returns: float | None) -> Path:
-    """Write what the script reads of a run; the last line is still being written."""
+    """Write the files of a run that the script reads; the last line of metrics is incomplete."""
     folder.mkdir()
     spec = {
         "seed": len(folder.name),
@@ -44,7 +44,7 @@ def stored(folder: Path, relabeler: str, *returns: float | None) -> Path:
     return folder
 
 
-def test_the_table_has_the_last_evaluation_and_all_that_it_took(tmp_path: Path) -> None:
+def test_the_table_has_the_last_evaluation_and_its_cost(tmp_path: Path) -> None:
     runs = stored(tmp_path / "bb", "none", 1.0, None), stored(tmp_path / "a", "hindsight", 2.0, 4.0)
     made = curves(tmp_path, *runs)
     assert made.stdout.splitlines() == [

@@ -1,4 +1,4 @@
-"""A run that is killed and goes on ends with the bits of one that was never interrupted."""
+"""A run that is killed and resumed ends with the bits of one that was never interrupted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def kill_after(spec: Path, run: Path, moment: float, *words: str) -> bool:
-    """Train, and kill -9 so many seconds after the run's next checkpoint; say whether that hit."""
+    """Train, and kill -9 ``moment`` seconds after its next checkpoint; return whether it still ran."""
     process = start("train", spec, f"--run={run}", *words)
     before = newest_checkpoint(run)
     wait_while(process, lambda: newest_checkpoint(run) == before)
@@ -38,7 +38,7 @@ def kill_after(spec: Path, run: Path, moment: float, *words: str) -> bool:
 
 
 def killed(process: subprocess.Popen[str]) -> bool:
-    """Kill -9 a run; return False if it had reached its end before."""
+    """Kill -9 a run; return False if it had ended before."""
     process.kill()
     _, errors = process.communicate()
     assert process.returncode in (0, -signal.SIGKILL), errors
@@ -46,44 +46,46 @@ def killed(process: subprocess.Popen[str]) -> bool:
 
 
 @pytest.mark.parametrize("case", ["cart-pole"])
-def test_a_run_killed_twice_ends_with_the_bits_of_one_in_one_go(case: str, tmp_path: Path) -> None:
+def test_a_run_killed_twice_ends_with_the_bits_of_an_uninterrupted_one(
+    case: str, tmp_path: Path
+) -> None:
     spec = write_spec(tmp_path, **CASES[case])
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     done = amago("train", spec, f"--run={whole}")
     assert done.returncode == 0, done.stderr
     chance = random.Random(case)
     moments = [chance.uniform(0.0, 0.2), chance.uniform(0.0, 0.2)]
-    hits = [kill_after(spec, parts, moments[0]), kill_after(spec, parts, moments[1], "--resume")]
+    hits = [kill_after(spec, resumed, moments[0]), kill_after(spec, resumed, moments[1], "--resume")]
     assert any(hits), "both runs ended before they could be killed: nothing was tried"
-    again = amago("train", spec, f"--run={parts}", "--resume")
+    again = amago("train", spec, f"--run={resumed}", "--resume")
     assert again.returncode == 0, again.stderr
     assert "resuming after round" in again.stderr
-    assert learned(parts) == learned(whole)
-    assert rounds(parts) == rounds(whole) == list(range(1, 21))
+    assert learned(resumed) == learned(whole)
+    assert rounds(resumed) == rounds(whole) == list(range(1, 21))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_killed_again_and_again_ends_with_the_same_bits(case: str, tmp_path: Path) -> None:
-    """Two hundred updates; killed after rounds drawn over the whole run, and as it sets out."""
+def test_a_run_killed_repeatedly_ends_with_the_same_bits(case: str, tmp_path: Path) -> None:
+    """Two hundred updates; killed after random rounds of the whole run, and as it starts."""
     training = {**CASES[case].get("training", SMALL["training"]), "updates_per_round": 10}
     spec = write_spec(tmp_path, **{**CASES[case], "training": training})
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     assert amago("train", spec, f"--run={whole}").returncode == 0
     chance = random.Random(case)
     hits = []
     for reached in [1, *sorted(chance.sample(range(2, 18), 2))]:
-        hits += kill_twice(spec, parts, reached, chance)
+        hits += kill_twice(spec, resumed, reached, chance)
     assert any(hits), "every run ended before it could be killed: nothing was tried"
-    again = amago("train", spec, f"--run={parts}", "--resume")
+    again = amago("train", spec, f"--run={resumed}", "--resume")
     assert again.returncode == 0, again.stderr
     assert "resuming after round" in again.stderr
-    assert learned(parts) == learned(whole)
-    assert rounds(parts) == list(range(1, 21))
+    assert learned(resumed) == learned(whole)
+    assert rounds(resumed) == list(range(1, 21))
 
 
 def kill_twice(spec: Path, run: Path, reached: int, chance: random.Random) -> list[bool]:
-    """Kill a run that has recorded so many rounds, and again as soon as it puts itself in order."""
+    """Kill a run that has recorded ``reached`` rounds, and again while it restores its checkpoint."""
     process = start("train", spec, f"--run={run}", *(["--resume"] * run.exists()))
     wait_while(process, lambda: recorded(run) < reached)
     time.sleep(chance.uniform(0.0, 0.1))
@@ -96,7 +98,7 @@ def kill_twice(spec: Path, run: Path, reached: int, chance: random.Random) -> li
 
 
 def wait_while(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    """Wait for a run that is at work, or until it has ended."""
+    """Wait while the condition holds and the run has not ended."""
     while process.poll() is None and condition():
         time.sleep(0.002)
 
@@ -108,9 +110,9 @@ def recorded(run: Path) -> int:
 
 
 def sizes(run: Path) -> dict[Path, int]:
-    """Return the sizes of a run's files: they change as soon as it is put in order again."""
+    """Return the sizes of a run's files, which change as soon as it restores its checkpoint."""
     found = {}
-    for folder, _, names in os.walk(run):  # It passes over folders that are removed meanwhile.
+    for folder, _, names in os.walk(run):  # os.walk skips folders that are removed meanwhile.
         for path in (Path(folder, name) for name in names):
             with suppress(FileNotFoundError):
                 found[path] = path.stat().st_size

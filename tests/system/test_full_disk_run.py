@@ -1,4 +1,4 @@
-"""A run whose disk fills up stops in one sentence, and goes on once there is room."""
+"""A run on a full disk stops with one message, and resumes once there is room."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Give a real file system of so many KiB; call again to change its size."""
+    """Mount a real file system of so many KiB; call again to change its size."""
     path = tmp_path / "disk"
     path.mkdir()
 
@@ -27,7 +27,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         try:
             done = subprocess.run(command, capture_output=True, check=False)
         except OSError:
-            pytest.skip("there is no mount here")
+            pytest.skip("mount is not available")
         if done.returncode:
             pytest.skip("this user cannot mount a small disk")
         return path
@@ -38,7 +38,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 @pytest.mark.parametrize("kilobytes", [500, 600, 700, 800])
-def test_a_run_stops_where_the_disk_is_full_and_goes_on_where_there_is_room(
+def test_a_run_stops_on_a_full_disk_and_resumes_once_there_is_room(
     tmp_path: Path, disk: Callable[[int], Path], kilobytes: int
 ) -> None:
     spec = write_spec(tmp_path, checkpoints={"every": 1}, replay={"capacity": 20_000})

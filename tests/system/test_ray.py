@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from programs import amago, command, environment, rounds, write_spec
-from test_async import ASYNC, check_pace, records, wait_for_none
+from test_async import ASYNC, check_lag, records, wait_for_none
 
 from amago_core.replay import Replay
 
@@ -29,8 +29,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without a CPU for collectors."""
-    # Not tmp_path: the paths of sockets may have 107 characters. Nothing is sent to Ray's makers.
+    """A cluster whose head node has no CPU for collectors."""
+    # Not tmp_path: paths of sockets are limited to 107 characters. Usage statistics are off.
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
@@ -64,7 +64,7 @@ Launch = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def launch() -> Iterator[Launch]:
-    """Start a program; whatever fails, it does not live on."""
+    """Start a program; kill it at the end of the test."""
     launched: list[subprocess.Popen[str]] = []
 
     def start(*words: object) -> subprocess.Popen[str]:
@@ -94,7 +94,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def collectors(run: Path) -> list[dict[str, Any]]:
-    """Return what the collectors say of themselves."""
+    """Return the progress of the collectors."""
     return [
         json.loads(path.read_text()) for path in sorted((run / "exchange").glob("collector_*.json"))
     ]
@@ -113,13 +113,13 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_a_run_spans_machines_goes_on_when_one_is_lost_and_resumes(
+def test_a_run_spans_machines_survives_the_loss_of_one_and_resumes(
     tmp_path: Path, cluster: Any, nodes: list[Any], spec: Path, launch: Launch
 ) -> None:
     run = tmp_path / "run"
     process = launch(*command(["train", spec, f"--run={run}", "training.rounds=20000"]))
     assert process.stderr is not None
-    said = [next(process.stderr), next(process.stderr)]  # Training has begun, round 1 is done.
+    lines = [next(process.stderr), next(process.stderr)]  # Training has begun, round 1 is done.
     until(lambda: len(collectors(run)) == 2)
     first = collectors(run)
     homes = {node.all_processes["raylet"][0].process.pid: number for number, node in enumerate(nodes)}
@@ -134,10 +134,10 @@ def test_a_run_spans_machines_goes_on_when_one_is_lost_and_resumes(
     assert state(collectors(run)[lost]["pid"])[1] == nodes[1].all_processes["raylet"][0].process.pid
 
     os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to all processes of the group.
-    said += process.communicate(timeout=120)[1].splitlines(keepends=True)
-    assert process.returncode == 130, said
-    assert f"the collector {lost} was lost; it is started again (1 of at most 3 times)\n" in said
-    assert said[-1] == "Stopped after saving. The same command with --resume continues the run.\n"
+    lines += process.communicate(timeout=120)[1].splitlines(keepends=True)
+    assert process.returncode == 130, lines
+    assert f"the collector {lost} was lost; restarting it (restart 1 of at most 3)\n" in lines
+    assert lines[-1] == "Stopped after saving. The same command with --resume continues the run.\n"
     check(run)
 
     stopped = rounds(run)[-1]
@@ -152,10 +152,10 @@ def test_a_run_spans_machines_goes_on_when_one_is_lost_and_resumes(
 
 
 def check(run: Path) -> None:
-    """Nothing is missing, nothing is damaged, and nobody is left."""
+    """Check that nothing is missing or damaged, and that no process is left."""
     until(lambda: all(gone(each["pid"]) for each in collectors(run)))
     wait_for_none(run)
-    check_pace(run, max_lag=1.0, collectors=2)
+    check_lag(run, max_lag=1.0, collectors=2)
     ended = sum(each["totals"][""]["ended"] for each in collectors(run))
     stored = Replay(run / "replay", 10_000).stored
     assert stored == ended >= records(run)[-1]["trajectories"]
@@ -172,7 +172,7 @@ def test_actors_end_with_the_process_that_trains(tmp_path: Path, spec: Path, lau
     wait_for_none(run)
 
 
-def test_a_fault_of_an_environment_on_another_machine_stops_the_run_and_saves_it(
+def test_an_environment_fault_on_another_machine_stops_and_saves_the_run(
     tmp_path: Path, spec: Path, launch: Launch
 ) -> None:
     run, program = tmp_path / "run", Path(__file__).with_name("faulty.py")
@@ -180,10 +180,10 @@ def test_a_fault_of_an_environment_on_another_machine_stops_the_run_and_saves_it
     written["training"]["rounds"] = 20_000
     spec.write_text(json.dumps({**written, "environment": None}))
     process = launch(sys.executable, program, spec, run, 1013)
-    said = process.communicate(timeout=120)[1].splitlines()
-    assert process.returncode == 1, said
-    assert said[-2:] == [
-        f"what was trained so far is saved in {run}",
+    lines = process.communicate(timeout=120)[1].splitlines()
+    assert process.returncode == 1, lines
+    assert lines[-2:] == [
+        f"a checkpoint of the training so far is saved in {run}",
         "environment meter, step 4 of its task: observation 'observation' is not finite: [nan].",
     ]
     wait_for_none(run)

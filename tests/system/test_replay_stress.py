@@ -1,4 +1,4 @@
-"""Several writers, a reader at full speed and eviction, all at once on one folder."""
+"""Concurrent writers, a reader at full speed and eviction on one replay folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ rng = np.random.default_rng(number)
 writer = ReplayWriter(folder, f"w{number}")
 identity = count(number << 21)
 while not stop.exists():
-    update = int(10 * time.time()) % 10**9  # Others may be faster: then this shard comes late.
+    update = int(10 * time.time()) % 10**9  # Other writers may be faster: then this shard is late.
     for _ in range(rng.integers(1, 5)):
         mine, length = next(identity), int(rng.integers(1, 300))
         reward = np.zeros(length, np.float32)
@@ -81,16 +81,16 @@ print(json.dumps({"read": read, "gone": gone, "notes": notes}))
 """
 
 
-class Said:
-    """What a writer said last: how much it has stored."""
+class StoredCount:
+    """The count of stored trajectories that a writer has printed last."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.stored = 0
         self._lines = process.stdout
-        self.thread = Thread(target=self._listen)
+        self.thread = Thread(target=self._read)
         self.thread.start()
 
-    def _listen(self) -> None:
+    def _read(self) -> None:
         assert self._lines is not None
         for line in self._lines:
             self.stored = int(line)
@@ -111,37 +111,37 @@ def stress(folder: Path, seconds: float) -> None:
     with ExitStack() as stack:
         writers = [stack.enter_context(running(WRITE, replay_folder, n, stop)) for n in range(WRITERS)]
         reader = stack.enter_context(running(READ, replay_folder, CAPACITY, stop))
-        said = [Said(process) for process in writers]
+        counts = [StoredCount(process) for process in writers]
         replay = Replay(replay_folder, CAPACITY)
         until = math.inf
-        while any(one.thread.is_alive() for one in said):
-            promised = [one.stored for one in said]
-            if all(promised):  # The processes need their time to begin.
+        while any(one.thread.is_alive() for one in counts):
+            before = [one.stored for one in counts]
+            if all(before):  # All writers have started.
                 until = min(until, time.time() + seconds)
             if time.time() >= until:
                 stop.touch()
-            assert replay.refresh() >= sum(promised)
+            assert replay.refresh() >= sum(before)
             assert replay.missing(replay.stored) == 0
             replay.evict(before=replay.visible().start)
             time.sleep(0.01)
-        assert replay.refresh() == sum(one.stored for one in said)
+        assert replay.refresh() == sum(one.stored for one in counts)
         assert reader.stdout is not None
         summary = json.loads(reader.stdout.read())
         assert [process.wait() for process in (*writers, reader)] == [0] * (WRITERS + 1)
-    # Whatever came late, each writer's trajectories are in their order.
+    # Late shards or not, each writer's trajectories are in order.
     view, last = replay.view(), [-1] * WRITERS
     for position in range(len(view)):
         writer, number = divmod(view.trajectory(position).seed, 1 << 21)
-        assert last[writer] < number < said[writer].stored
+        assert last[writer] < number < counts[writer].stored
         last[writer] = number
     assert summary["read"] > 0
     assert (summary["notes"], replay.quarantined, verify(replay_folder).problems) == ([], 0, ())
 
 
-def test_nothing_that_several_writers_store_is_missed_and_nothing_read_is_wrong(tmp_path: Path) -> None:
+def test_concurrent_writers_lose_nothing_and_readers_read_nothing_wrong(tmp_path: Path) -> None:
     stress(tmp_path, 3.0)
 
 
 @pytest.mark.slow
-def test_writers_and_readers_get_along_for_a_minute(tmp_path: Path) -> None:
+def test_concurrent_writers_and_readers_stay_consistent_for_a_minute(tmp_path: Path) -> None:
     stress(tmp_path, SECONDS)

@@ -1,4 +1,4 @@
-"""Two processes that torchrun starts, and that learn together."""
+"""Data-parallel training: two ranks that torchrun starts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from programs import SMALL, command, environment, newest_checkpoint, rounds, wri
 
 PROGRAM = Path(__file__).with_name("two_ranks.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-# Nothing is drawn in an update, so that a share of a batch adds up to the whole.
-DRAWN = {
+# No random draws in an update, so that the shares of a batch sum to the whole.
+WITHOUT_DRAWS = {
     "backbone": {"use": "gru", "layers": 1, "width": 16},
     "objective": {"use": "amago", "target_members": 4},
 }
 
 
-def two(words: list[Any], cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_two_ranks(words: list[Any], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*TORCHRUN, *map(str, words)],
         cwd=cwd,
@@ -34,20 +34,20 @@ def two(words: list[Any], cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def small(folder: Path, **changes: Any) -> Path:
-    agent = {**SMALL["agent"], **DRAWN}  # type: ignore[dict-item]
+    agent = {**SMALL["agent"], **WITHOUT_DRAWS}  # type: ignore[dict-item]
     training = {**SMALL["training"], "rounds": 4, "steps_per_round": 40}  # type: ignore[dict-item]
     return write_spec(folder, agent=agent, training=training, **changes)
 
 
 @pytest.mark.slow
-def test_two_ranks_take_the_updates_of_one_and_stay_the_same(tmp_path: Path) -> None:
+def test_two_ranks_take_the_updates_of_one_and_keep_equal_weights(tmp_path: Path) -> None:
     spec = small(tmp_path)
     alone = subprocess.run(
         [sys.executable, PROGRAM, spec, "one", "training.rounds=1"],
         cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert alone.returncode == 0, alone.stderr
-    done = two([PROGRAM, spec, "both"], tmp_path)
+    done = run_two_ranks([PROGRAM, spec, "both"], tmp_path)
     assert done.returncode == 0, done.stderr
     one = json.loads((tmp_path / "one-alone.json").read_text())
     first, second = (json.loads((tmp_path / f"both-{rank}.json").read_text()) for rank in (0, 1))
@@ -56,7 +56,7 @@ def test_two_ranks_take_the_updates_of_one_and_stay_the_same(tmp_path: Path) -> 
     for mine, wanted in zip(first[:5], one, strict=True):
         assert mine[:2] == pytest.approx(wanted[:2], rel=1e-4)
     assert rounds(tmp_path / "both") == [1, 2, 3, 4]
-    more = two([PROGRAM, spec, "both", "training.rounds=6", "resume"], tmp_path)
+    more = run_two_ranks([PROGRAM, spec, "both", "training.rounds=6", "resume"], tmp_path)
     assert more.returncode == 0, more.stderr
     assert rounds(tmp_path / "both") == [1, 2, 3, 4, 5, 6]
     first, second = (json.loads((tmp_path / f"both-{rank}.json").read_text()) for rank in (0, 1))
@@ -76,9 +76,9 @@ def test_the_command_line_reports_once_and_stops_when_asked(tmp_path: Path) -> N
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, said = process.communicate(timeout=120)
-    assert said.count("training small (run), round 0 of 10000 done\n") == 1
-    assert said.count("stopping after this round; what was learned is saved.") == 1
+    out, errors = process.communicate(timeout=120)
+    assert errors.count("training small (run), round 0 of 10000 done\n") == 1
+    assert errors.count("stopping after this round and saving a checkpoint;") == 1
     assert out.count("experience") == 1
     newest = newest_checkpoint(tmp_path / "run")
     assert newest is not None
@@ -87,7 +87,7 @@ def test_the_command_line_reports_once_and_stops_when_asked(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_async_is_refused_under_torchrun(tmp_path: Path) -> None:
-    done = two(["-m", "amago_core", "train", small(tmp_path), "running.mode=async"], tmp_path)
+    done = run_two_ranks(["-m", "amago_core", "train", small(tmp_path), "running.mode=async"], tmp_path)
     assert (
         "Error: torchrun has started 2 processes, and running.mode is async, which starts its own. "
         "Leave torchrun out, or write running.mode=interleaved.\n" in done.stderr

@@ -24,7 +24,7 @@ from amago_core.compose.networks import compose_agent, compose_objective
 from amago_core.environments import make_environments
 from amago_core.learning.batch import PackedBatch, pack
 from amago_core.learning.learner import Learner
-from amago_core.replay.checks import stored_copy
+from amago_core.replay.trajectory_checks import stored_copy
 from amago_core.spec import RunSpec, load_spec
 from amago_registry.protocols import Critic
 from amago_registry.trajectories import Trajectory
@@ -34,7 +34,7 @@ UPDATES = 500
 
 
 class TwoStates(gymnasium.Env[Any, Any]):
-    """A, then B, then A again, whatever is done: 1 for leaving A, 2 for leaving B."""
+    """A, then B, then A again, for any action: reward 1 for leaving A, 2 for leaving B."""
 
     def __init__(self, *, ends_after_b: bool) -> None:
         self.ends_after_b = ends_after_b
@@ -71,7 +71,7 @@ def exact(ending: str, discount: float) -> list[float]:
     """Return the values of A and B in closed form."""
     if ending == "a termination":
         return [1 + 2 * discount, 2.0]
-    # V(A) = 1 + discount V(B) and V(B) = 2 + discount V(A), for ever.
+    # V(A) = 1 + discount V(B) and V(B) = 2 + discount V(A), without end.
     return [(1 + 2 * discount) / (1 - discount**2), (2 + discount) / (1 - discount**2)]
 
 
@@ -80,7 +80,7 @@ def written(critic: dict[str, Any], n_step: int) -> RunSpec:
         "context_length": 8,
         "discount": DISCOUNTS[-1],
         "auxiliary_discounts": DISCOUNTS[:-1],
-        # What is seen is the state and nothing but the state, or the A after a cut were another one.
+        # The observation is the whole state; with more, A after a truncation would be another state.
         "encoder": {
             "use": "mlp", "hidden_dims": [], "out_dim": 16, "hide_action": True, "hide_reward": True,
         },
@@ -136,6 +136,6 @@ def test_a_termination_stops_bootstrapping_and_a_time_limit_does_not(
     value_NCG = learned_values(agent, batch)
     exact_2G = torch.tensor([exact(ending, discount) for discount in DISCOUNTS]).T
     exact_NCG = exact_2G[batch.obs["observation"][:, 1].long()][:, None].expand_as(value_NCG)
-    # The timestep after a termination is worth nothing, and nobody asks.
-    asked = batch.rows_M if ending == "a termination" else slice(None)
-    torch.testing.assert_close(value_NCG[asked], exact_NCG[asked], rtol=0.01, atol=0.0)
+    # The timestep after a termination has no value to compare.
+    compared = batch.rows_M if ending == "a termination" else slice(None)
+    torch.testing.assert_close(value_NCG[compared], exact_NCG[compared], rtol=0.01, atol=0.0)

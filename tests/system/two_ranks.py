@@ -1,4 +1,4 @@
-"""A program that trains, and writes what every update of this process has led to."""
+"""A program that trains, and writes gradient norm, batch size and weight checksum of every update."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import amago_core
 from amago_core.learning.learner import Learner
 
 norms: list[tuple[float, float, int]] = []
-honest = Learner.update
+original = Learner.update
 
 
 def update(learner: Learner, *batches: Any) -> Any:
-    metrics = honest(learner, *batches)
+    metrics = original(learner, *batches)
     weights = torch.cat([parameter.detach().flatten() for parameter in learner.agent.parameters()])
     bits = zlib.crc32(weights.numpy().tobytes())
     norms.append((float(metrics["gradient_norm"]), float(metrics["valid_timesteps"]), bits))

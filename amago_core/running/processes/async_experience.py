@@ -1,4 +1,4 @@
-"""Experience that other processes collect while the learner learns."""
+"""Asynchronous experience: collected by other processes while the learner learns."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _POLL_SECONDS = 0.005
 
 
 class AsyncExperience:
-    """The learner's view of collector processes: their files in the shared, and the replay.
+    """The learner's side of the collectors: the shared files, the rate limiter and the replay.
 
     Args:
         spec: The resolved spec.
-        folder: Of the run.
-        parts: The composed parts; the agent's weights are what is published.
+        folder: The run's folder.
+        parts: The composed parts; the agent's weights are published to the collectors.
         note: Shows one sentence to the user.
-        commands: Says when to end.
+        commands: The supervisor's commands, checked while waiting.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class AsyncExperience:
         self._spec, self._folder, self._agent = spec, folder, parts.agent
         self._has_dataset = parts.dataset is not None
         self._note, self._commands = note, commands
-        self._limiter, self._shared = RateLimiter.of(spec), SharedFiles(folder.shared_files)
+        self._limiter, self._shared_files = RateLimiter.of(spec), SharedFiles(folder.shared_files)
         self.limit: int | None = None
-        self._known: dict[str, CollectorProgress] = {}
-        self._counted = EpisodeTotals()
-        self._told_idle = not spec.training.updates_per_round
+        self._progress: dict[str, CollectorProgress] = {}
+        self._reported = EpisodeTotals()
+        self._idle_noted = not spec.training.updates_per_round
 
     @property
     def env_steps(self) -> int:
@@ -59,7 +59,7 @@ class AsyncExperience:
 
     @property
     def _steps(self) -> int:
-        return sum(each.steps for each in self._known.values())
+        return sum(each.steps for each in self._progress.values())
 
     @property
     def stored(self) -> int:
@@ -69,90 +69,92 @@ class AsyncExperience:
     @property
     def cpu_seconds(self) -> float:
         """Processor time of all collectors."""
-        return sum(each.cpu_seconds for each in self._known.values())
+        return sum(each.cpu_seconds for each in self._progress.values())
 
     def begin(self) -> None:
-        """Open the replay; what is stored there already is learned from, for nothing stored is lost."""
-        self._shared.folder.mkdir(exist_ok=True)
+        """Open the replay; trajectories that are already stored there are kept and sampled."""
+        self._shared_files.folder.mkdir(exist_ok=True)
         self._folder.replay.mkdir(exist_ok=True)
         self.replay: Replay = open_replay(self._spec, self._folder, self._note)
-        self._look()
+        self._refresh()
 
     def state(self, *, acting: bool) -> tuple[TensorTree | None, dict[str, Any]]:
-        """Return what the collectors have done, and what of it the metrics have told."""
-        known = {name: vars(each) for name, each in self._known.items()}
-        return None, {"collectors": known, "counted": self._counted.totals}
+        """Return the collectors' progress, and the totals that metrics have reported."""
+        progress = {name: vars(each) for name, each in self._progress.items()}
+        return None, {"collectors": progress, "counted": self._reported.totals}
 
     def restore(self, acting: Mapping[str, Any] | None, facts: Mapping[str, Any]) -> None:
-        """Open the replay; bring back what the files of collectors have lost in a power cut."""
+        """Open the replay; restore progress that the shared files have lost in a power cut."""
         self.begin()
         for name, stored in facts["collectors"].items():
             before = CollectorProgress.of(stored)
-            if name not in self._known or self._known[name].steps < before.steps:
-                self._shared.write_progress(name, before)
-        self._look()
-        self._counted = EpisodeTotals(facts["counted"])
+            if name not in self._progress or self._progress[name].steps < before.steps:
+                self._shared_files.write_progress(name, before)
+        self._refresh()
+        self._reported = EpisodeTotals(facts["counted"])
 
     def collect(self, tick: Tick) -> None:
-        """Others collect all the time."""
+        """Nothing to do: other processes collect all the time."""
 
-    def fault(self) -> None:
-        """Others store what they have."""
+    def after_fault(self) -> None:
+        """Nothing to do: the collectors store their own trajectories."""
 
     def wait_for_data(self, rounds: int, slots: int, update: int) -> bool:
-        """Wait for the collectors as long as the learner is too far ahead of them.
+        """Wait for the collectors while the rate limiter says that the learner is too far ahead.
 
         Raises:
-            OrphanedError: If the process that started this one is gone.
-            HaltedError: If this process is to end at once.
+            OrphanedError: If the supervisor is gone.
+            HaltedError: If the supervisor has commanded to stop at once.
         """
-        learned, looked = self._limiter.learned(rounds, slots), False
+        learned, refreshed = self._limiter.rounds_learned(rounds, slots), False
         while True:
             self._commands.check()
-            something = self._has_dataset or bool(len(self.replay.view()))
-            may_proceed = self._limiter.may_update if something else self._limiter.may_skip
-            if may_proceed(learned, self._limiter.collected(self._steps)) and (something or looked):
-                if rounds and not something:
-                    self._tell_idle()
-                return something
-            if looked:
-                self._shared.write_learned(learned, update)
+            has_data = self._has_dataset or bool(len(self.replay.view()))
+            may_proceed = self._limiter.may_update if has_data else self._limiter.may_skip
+            if may_proceed(learned, self._limiter.rounds_collected(self._steps)) and (
+                has_data or refreshed
+            ):
+                if rounds and not has_data:
+                    self._note_idle()
+                return has_data
+            if refreshed:
+                self._shared_files.write_rounds_learned(learned, update)
                 time.sleep(_POLL_SECONDS)
-            self._look()
-            looked = True
+            self._refresh()
+            refreshed = True
 
-    def _tell_idle(self) -> None:
-        """Say once that a whole round has passed with nothing to learn from."""
-        if not self._told_idle:
-            self._told_idle = True
+    def _note_idle(self) -> None:
+        """Note once that a whole round has passed without a stored trajectory."""
+        if not self._idle_noted:
+            self._idle_noted = True
             self._note(
                 f"no trajectory is stored after {self.env_steps:,} steps of all environments together: "
                 "there is nothing to learn from until a task ends"
             )
 
-    def _look(self) -> None:
-        """Look what the collectors have done: first how far they are, so that it is stored by then."""
-        self._known = self._shared.collectors()
+    def _refresh(self) -> None:
+        """Read the progress, then the replay: what the progress counts is stored by then."""
+        self._progress = self._shared_files.read_all_progress()
         self.replay.refresh()
 
     def after_update(self, rounds: int, slots: int, update: int) -> None:
-        """Publish the weights and say how far the learner is, each now and then."""
-        last = slots == self._limiter.slots
+        """Publish the weights and write the learner's progress, each every few update slots."""
+        last = slots == self._limiter.update_slots
         if slots == 0 or last or slots % self._limiter.updates_per_publishing == 0:
-            self._shared.publish(self._agent, update)
+            self._shared_files.publish(self._agent, update)
             self.replay.refresh()
         if slots == 0 or last or slots % self._limiter.slots_per_report == 0:
-            self._shared.write_learned(self._limiter.learned(rounds, slots), update)
+            self._shared_files.write_rounds_learned(self._limiter.rounds_learned(rounds, slots), update)
 
     def metrics(self) -> Metrics:
-        """Return how the trajectories went that ended since last asked."""
-        self._look()
+        """Return metrics of the trajectories that ended since the last call."""
+        self._refresh()
         total = EpisodeTotals()
-        for each in self._known.values():
+        for each in self._progress.values():
             total.merge(EpisodeTotals(each.totals))
-        since, self._counted = total.since(self._counted), total
-        dropped = sum(each.dropped for each in self._known.values())
-        restarts = sum(each.restarts for each in self._known.values())
+        since, self._reported = total.since(self._reported), total
+        dropped = sum(each.dropped for each in self._progress.values())
+        restarts = sum(each.restarts for each in self._progress.values())
         return {
             **since.metrics(),
             "dropped": dropped,
@@ -161,11 +163,11 @@ class AsyncExperience:
         }
 
     def evict(self, oldest: int) -> None:
-        """Remove what is no longer visible; a learner that goes back samples what is there then."""
+        """Delete trajectories beyond the capacity; a resumed learner samples what is there then."""
         self.replay.evict(before=self.replay.visible().start)
 
     def close(self) -> None:
-        """Environments are in other processes."""
+        """Nothing to close: the environments are in other processes."""
 
 
 if TYPE_CHECKING:

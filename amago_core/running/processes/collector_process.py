@@ -1,4 +1,4 @@
-"""A collector process: acts with the weights that are published, and writes what it saw."""
+"""The collector process of an asynchronous run: acts with published weights, writes trajectories."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from amago_core.acting.episode_stats import EpisodeTotals
 from amago_core.acting.task import Task
 from amago_core.acting.task_seeds import TaskSeeds
 from amago_core.compose.build import compose_exploration
-from amago_core.compose.collector import make_collector
+from amago_core.compose.make_collector import make_collector
 from amago_core.compose.networks import compose_agent, device_of
 from amago_core.compose.tasks import compose_task
 from amago_core.run_folder.lock import join_run
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 
 COLLECTOR_STREAMS = 1000
-"""Task streams of collectors begin here; those below are evaluation's and interleaved training's."""
+"""Collectors use task streams from here on; evaluation and interleaved training use lower ones."""
 
 _POLL_SECONDS = 0.005
 
 
 def run_collector(commands: CommandPipe, events: EventPipe) -> None:
-    """Collect until told to stop."""
+    """Collect until a command to stop comes."""
     job = commands.job
     torch.set_num_threads(1)
     spec = load_spec(job.spec, local_environment=True)
@@ -59,21 +59,21 @@ def run_collector(commands: CommandPipe, events: EventPipe) -> None:
         process.close()
 
 
-class CollectorLife:
-    """One life of a collector, wherever it runs.
+class ResumableCollector:
+    """A collector that resumes its counters after a restart, in a local process or a Ray actor.
 
-    What it knows outlives it, as its `progress`. A new life goes on with those counters; what was under
-    way is lost, and counted.
+    Its :meth:`progress` is stored elsewhere. A restart continues from that progress; trajectories that
+    were unfinished or not yet stored are lost, and counted as dropped.
 
     Args:
         spec: The resolved spec.
-        task: Where to act.
-        number: Which collector it is.
-        before: What it did in its lives before; None if this is the first.
+        task: The environment to act in.
+        number: Number of the collector.
+        before: Its progress before the restart; None at the first start.
         note: Shows one sentence to the user.
 
     Attributes:
-        agent: Acts; its weights are for others to replace.
+        agent: The agent that acts; its weights are replaced from outside.
     """
 
     def __init__(
@@ -85,51 +85,51 @@ class CollectorLife:
         note: Callable[[str], None],
     ) -> None:
         self.limiter = RateLimiter.of(spec)
-        known = self._known = before or CollectorProgress()
-        known.dropped += known.started
-        known.life += 1
-        seeds = [spec.seed, COLLECTOR_STREAMS + number, known.life]
+        progress = self._progress = before or CollectorProgress()
+        progress.dropped += progress.started
+        progress.life += 1
+        seeds = [spec.seed, COLLECTOR_STREAMS + number, progress.life]
         torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
         self.agent = compose_agent(spec.agent, task).to(device_of(spec))
         count = spec.collector.environments
-        # Tasks that began after the last time it was said how many: never to be begun again, whatever
-        # the limiter was then.
-        begun = known.begun + (LONGEST_CHUNK + 1) * count * (known.life > 1)
+        # Skip the tasks that may have begun after the progress was last written: none is repeated,
+        # whatever the rate limiter was then.
+        begun = progress.begun + (LONGEST_CHUNK + 1) * count * (progress.life > 1)
         tasks = TaskSeeds(spec.seed, COLLECTOR_STREAMS + number, np.zeros(count, np.int64), begun)
         exploration = compose_exploration(spec, task)
         self.collector = make_collector(spec, task, self.agent, exploration, tasks, seeds, note)
-        self.collector.steps = known.steps
-        self._tally = EpisodeTotals(known.totals)
-        self._cpu_before = known.cpu_seconds
-        self._dropped_before, self._restarts_before = known.dropped, known.restarts
+        self.collector.steps = progress.steps
+        self._totals = EpisodeTotals(progress.totals)
+        self._cpu_before = progress.cpu_seconds
+        self._dropped_before, self._restarts_before = progress.dropped, progress.restarts
 
     def collect_chunk(self, sink: Sink) -> None:
         """Take the next chunk of steps."""
-        outcomes: list[EpisodeStats] = []
-        self.collector.run(self.limiter.chunk, sink, outcomes)
-        for outcome in outcomes:
-            self._tally.add(outcome)
+        episodes: list[EpisodeStats] = []
+        self.collector.run(self.limiter.chunk, sink, episodes)
+        for episode in episodes:
+            self._totals.add(episode)
 
     def progress(self) -> CollectorProgress:
-        """Return what the collector has done in all of its lives."""
-        known, collector = self._known, self.collector
-        known.pid, known.steps, known.begun = os.getpid(), collector.steps, collector.tasks.begun
-        known.cpu_seconds = self._cpu_before + time.process_time()
-        known.totals = self._tally.totals
-        known.started = collector.started
-        known.dropped = self._dropped_before + collector.dropped
-        known.restarts = self._restarts_before + collector.restarts
-        return known
+        """Return the collector's progress since the run began, over all restarts."""
+        progress, collector = self._progress, self.collector
+        progress.pid, progress.steps = os.getpid(), collector.steps
+        progress.begun, progress.started = collector.tasks.begun, collector.started
+        progress.cpu_seconds = self._cpu_before + time.process_time()
+        progress.totals = self._totals.totals
+        progress.dropped = self._dropped_before + collector.dropped
+        progress.restarts = self._restarts_before + collector.restarts
+        return progress
 
 
 class CollectorProcess:
-    """A collector that meets the learner in the run's folder.
+    """A collector on the learner's machine; they communicate through files in the run's folder.
 
     Args:
         spec: The resolved spec.
         folder: The run's folder.
-        task: Where to act.
-        number: Which collector it is.
+        task: The environment to act in.
+        number: Number of the collector.
         note: Shows one sentence to the user.
     """
 
@@ -142,40 +142,42 @@ class CollectorProcess:
         note: Callable[[str], None],
     ) -> None:
         self.name = f"collector_{number}"
-        self.shared = SharedFiles(folder.shared_files)
-        self._life = CollectorLife(spec, task, number, self.shared.collector(self.name), note)
-        self.limiter, self.collector = self._life.limiter, self._life.collector
-        self._follower = WeightFollower(self.shared, self._life.agent)
-        self._follower.follow()
+        self._shared_files = SharedFiles(folder.shared_files)
+        self._resumable = ResumableCollector(
+            spec, task, number, self._shared_files.read_progress(self.name), note
+        )
+        self.limiter, self.collector = self._resumable.limiter, self._resumable.collector
+        self._follower = WeightFollower(self._shared_files, self._resumable.agent)
+        self._follower.refresh()
         self._buffer = ShardBuffer(folder.replay, self.name, self.limiter, self.collector.steps)
         self.collector.start()
-        self._tell()
+        self._write_progress()
 
     def collect_chunk(self) -> bool:
-        """Take the next chunk of steps; return False if the learner is too far behind for it."""
-        known = self.shared.collectors()
-        collected = self.limiter.collected(sum(each.steps for each in known.values()))
-        if not self.limiter.may_collect(self.shared.learned(), collected):
-            if self._buffer.waiting:  # Perhaps what the learner is waiting for.
+        """Take the next chunk of steps; return False if it must wait for the learner."""
+        collectors = self._shared_files.read_all_progress().values()
+        collected = self.limiter.rounds_collected(sum(each.steps for each in collectors))
+        if not self.limiter.may_collect(self._shared_files.rounds_learned(), collected):
+            if self._buffer.waiting:  # The learner may be waiting for these.
                 self._buffer.flush(self._follower.update)
-                self._tell()
+                self._write_progress()
             return False
-        self._follower.follow()
-        self._life.collect_chunk(self._buffer.append)
+        self._follower.refresh()
+        self._resumable.collect_chunk(self._buffer.append)
         self._buffer.advance(self.collector.steps, self._follower.update)
-        self._tell()
+        self._write_progress()
         return True
 
-    def _tell(self) -> None:
-        """Say what was done; only after it is stored, for what is not said is done again."""
-        known = self._life.progress()
-        known.started += self._buffer.waiting
-        self.shared.write_progress(self.name, known)
+    def _write_progress(self) -> None:
+        """Write the progress once trajectories are stored; unwritten steps are retaken on a restart."""
+        progress = self._resumable.progress()
+        progress.started += self._buffer.waiting
+        self._shared_files.write_progress(self.name, progress)
 
     def close(self) -> None:
-        """Store what is finished and close the environments."""
+        """Store the trajectories that have ended, and close the environments."""
         try:
             self._buffer.flush(self._follower.update)
-            self._tell()
+            self._write_progress()
         finally:
             self.collector.environments.close()

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def run_learner(commands: CommandPipe, events: EventPipe) -> None:
-    """Learn from what collectors collect, until the spec says stop."""
+    """Run the training loop on the experience of collector processes."""
     job, reporter = commands.job, EventReporter(events)
     spec, folder = load_spec(job.spec, local_environment=True), RunDir(Path(job.folder))
-    threads = thread_count(spec.running.threads)  # Set by the process that started this one.
+    threads = thread_count(spec.running.threads)  # ``auto``: the supervisor has set OMP_NUM_THREADS.
     parts, transfer = compose_run(spec, folder, commands.environment(), job.resume, threads)
-    commands.check()  # Composing takes seconds; an orphan must not begin a run.
+    commands.check()  # Composing takes seconds; an orphan must not create a run.
     if not job.resume:
         folder.create(spec, parts.task)
     join_run(folder)
@@ -34,13 +34,13 @@ def run_learner(commands: CommandPipe, events: EventPipe) -> None:
     try:
         loop.prepare(job.resume)
         events.send("ready")
-        result = loop.go(job.resume, lambda _: PipeStopRequest(commands))
+        result = loop.run(job.resume, lambda _: PipeStopRequest(commands))
         events.send("result", **_as_event(result))
     finally:
         loop.close()
 
 
 def _as_event(result: Result) -> dict[str, object]:
-    """Return a result as JSON holds it; the folder is known, and the evaluation lies in it."""
+    """Return a result for JSON, without the run's folder; the evaluation is a file in that folder."""
     fields = {name: value for name, value in vars(result).items() if name != "run"}
     return {**fields, "evaluation": result.evaluation is not None}

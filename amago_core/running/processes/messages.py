@@ -1,7 +1,7 @@
-"""What a process of a run and the one that started it tell each other, over two pipes.
+"""Messages between the supervisor and a learner or collector process, over two pipes.
 
-Towards the process: its job, then single words. The pipe closes with the process at its other end,
-which is how an orphan knows that it is one. Back: events, one line of JSON each.
+To the process: its job, then commands of one word. The pipe closes when the supervisor ends, which is
+how a process notices that it is an orphan. From the process: events, one line of JSON each.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 STOP, HALT = "stop", "halt"
+"""Commands: stop after the round, and stop at once."""
 
 _ORPHAN_TIMEOUT_S = 20.0
 
@@ -33,43 +34,43 @@ _TICK_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class ProcessJob:
-    """What a process of a run is to do.
+    """The job of a learner or collector process.
 
     Args:
         name: ``learner``, or ``collector_`` and a number.
         folder: The run's folder.
         spec: The resolved spec, as plain mappings.
-        resume: Whether there is a run to go on with.
-        path: Where Python looks for modules.
-        local: Length of the pickled function that makes environments; 0 without one.
+        resume: Whether there is a run to resume.
+        sys_path: Where Python looks for modules.
+        pickled_length: Bytes of the pickled function that makes environments; 0 without one.
     """
 
     name: str
     folder: str
     spec: dict[str, Any]
     resume: bool
-    path: tuple[str, ...]
-    local: int
+    sys_path: tuple[str, ...]
+    pickled_length: int
 
     @property
     def number(self) -> int:
-        """Which collector it is."""
+        """Number of the collector; 0 for the learner."""
         return int(self.name.partition("_")[2] or 0)
 
-    def encode(self, local: bytes) -> bytes:
-        """Return the job as it goes over the pipe."""
-        return json.dumps(asdict(self)).encode() + b"\n" + local
+    def encode(self, environment: bytes) -> bytes:
+        """Return the job as bytes for the pipe; ``environment`` is the pickled function."""
+        return json.dumps(asdict(self)).encode() + b"\n" + environment
 
 
 class CommandPipe:
-    """The pipe from the process that started this one.
+    """The pipe of commands from the supervisor, read by a thread.
 
-    A thread reads it. Where the rest of this process does not notice in time that it has become an
-    orphan, because it waits for something else, the thread ends it.
+    If this process becomes an orphan and does not end by itself in time, for instance because it is
+    blocked, the thread ends it.
 
     Args:
         file: The pipe.
-        grace: Seconds that an orphan is given to end by itself.
+        grace: Seconds that an orphan has to end by itself.
     """
 
     def __init__(self, file: IO[bytes], grace: float = _ORPHAN_TIMEOUT_S) -> None:
@@ -79,29 +80,29 @@ class CommandPipe:
         if not line:
             raise OrphanedError
         stored = json.loads(line)
-        self.job = ProcessJob(**{**stored, "path": tuple(stored["path"])})
-        self._local = file.read(self.job.local)
+        self.job = ProcessJob(**{**stored, "sys_path": tuple(stored["sys_path"])})
+        self._environment = file.read(self.job.pickled_length)
 
     def watch(self) -> None:
-        """Begin to read what comes after the job."""
-        threading.Thread(target=self._read, name="lifeline", daemon=True).start()
+        """Start to read the commands that follow the job."""
+        threading.Thread(target=self._read, name="commands", daemon=True).start()
 
     def environment(self) -> MakeEnvironment | None:
-        """Return the function that makes environments, if the training was given one."""
-        if not self._local:
+        """Return the function that makes environments; None if the spec names the environment."""
+        if not self._environment:
             return None
         import cloudpickle
 
-        # From the process that started this one, over a pipe of its own; nothing of it is on the disk.
-        make: MakeEnvironment = cloudpickle.loads(self._local)
+        # Trusted: the supervisor sent it over a pipe; it is never read from the disk.
+        make: MakeEnvironment = cloudpickle.loads(self._environment)
         return make
 
     def check(self) -> None:
-        """Notice what this process was told.
+        """Raise if this process has to end.
 
         Raises:
-            OrphanedError: If the process that started this one is gone.
-            HaltedError: If this process is to end at once.
+            OrphanedError: If the supervisor is gone.
+            HaltedError: If the command ``halt`` has come.
         """
         if self.orphaned:
             raise OrphanedError
@@ -110,19 +111,19 @@ class CommandPipe:
 
     def _read(self) -> None:
         for line in self._file:
-            word = line.decode().strip()
-            self.stopping |= word == STOP
-            self.halting |= word == HALT
+            command = line.decode().strip()
+            self.stopping |= command == STOP
+            self.halting |= command == HALT
         self.orphaned = True
         time.sleep(self._grace)
         os._exit(1)
 
 
 class PipeStopRequest:
-    """A request to stop after the round, when it comes over the commands; see :class:`Interruption`.
+    """A request to stop after the round that comes as a command; see :class:`StopRequests`.
 
     Args:
-        commands: Where it comes from.
+        commands: The pipe of commands.
     """
 
     def __init__(self, commands: CommandPipe) -> None:
@@ -130,7 +131,7 @@ class PipeStopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether it came."""
+        """Whether the command ``stop`` has come."""
         return self._commands.stopping
 
     def __enter__(self) -> PipeStopRequest:
@@ -146,7 +147,7 @@ class PipeStopRequest:
 
 
 class EventPipe:
-    """The pipe back to the process that started this one.
+    """The pipe of events to the supervisor.
 
     Args:
         file: The pipe, unbuffered.
@@ -159,7 +160,7 @@ class EventPipe:
         """Send one event.
 
         Raises:
-            OrphanedError: If nobody is there to read it.
+            OrphanedError: If the supervisor is gone.
         """
         line = json.dumps({"event": event, **fields}, default=float).encode() + b"\n"
         try:
@@ -170,48 +171,48 @@ class EventPipe:
 
 
 class EventReporter:
-    """A reporter at the other end of the events; see :class:`amago_core.running.progress.Reporter`.
+    """Sends progress to the supervisor's reporter; see :class:`amago_core.running.progress.Reporter`.
 
     Args:
-        events: Where it is told of.
+        events: The pipe of events.
         clock: Monotonic seconds.
     """
 
     def __init__(self, events: EventPipe, clock: Callable[[], float] = time.monotonic) -> None:
         self._events, self._clock = events, clock
-        self._ticked = -1.0
+        self._last_tick = -1.0
 
     def start(self, title: str, rounds: int, done: int) -> None:
-        """Tell of the beginning."""
+        """Send the start of training."""
         self._events.send("start", title=title, rounds=rounds, done=done)
 
     def tick(self, phase: str, done: int, total: int) -> None:
-        """Tell of a step within a round, where the last one told of is not just past."""
+        """Send progress within a round, at most once in ``_TICK_SECONDS`` and at the end of a phase."""
         now = self._clock()
-        if now - self._ticked >= _TICK_SECONDS or done == total:
-            self._ticked = now
+        if now - self._last_tick >= _TICK_SECONDS or done == total:
+            self._last_tick = now
             self._events.send("tick", phase=phase, done=done, total=total)
 
     def round(self, metrics: Mapping[str, Any]) -> None:
-        """Tell of a round."""
+        """Send the metrics of a round."""
         self._events.send("round", metrics=dict(metrics))
 
     def note(self, text: str) -> None:
-        """Tell a sentence."""
+        """Send a note for the user."""
         self._events.send("note", text=text)
 
     def finish(self) -> None:
-        """The other end knows by itself."""
+        """Nothing to send: the supervisor calls its own reporter's ``finish``."""
 
 
 def error_to_event(error: AmagoError) -> dict[str, Any]:
-    """Return an error as JSON holds it; see `error_from_event`."""
+    """Serialize an error so that another process can raise it; see :func:`error_from_event`."""
     kind, text, notes = type(error), str(error), notes_of(error)
     return {"module": kind.__module__, "kind": kind.__qualname__, "text": text, "notes": notes}
 
 
 def error_from_event(event: dict[str, Any]) -> AmagoError:
-    """Return the error that another process has raised, of its own class where that can be found."""
+    """Return the error of :func:`error_to_event`, of its own class if that can be imported."""
     try:
         kind = getattr(import_module(event["module"]), event["kind"])
         error = kind(event["text"])

@@ -1,4 +1,4 @@
-"""A process of a run, as the one that started it sees it."""
+"""A learner or collector process of a run, as its supervisor starts, reads and stops it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _RUN = "from amago_core.running.processes.process_main import main; main()"
 
 
 class RunProcess:
-    """One process, over all of its lives.
+    """A learner or collector process, over all of its restarts.
 
     Args:
         name: ``learner``, or ``collector_`` and a number.
-        threads: It computes with.
+        threads: Number of threads it computes with.
     """
 
     def __init__(self, name: str, threads: int) -> None:
         self.name, self._threads = name, threads
-        self.title = name.replace("_", " ")
+        self.display_name = name.replace("_", " ")
         self.starts = 0
         self.last_output = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,28 +42,31 @@ class RunProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it was started and is not buried yet."""
+        """Whether it was started and not reaped since."""
         return self._process is not None
 
     @property
     def output(self) -> int:
-        """The pipe on which events arrive."""
+        """File descriptor of the pipe of events."""
         return cast(Any, self._process).stdout.fileno()  # type: ignore[no-any-return]
 
-    def start(self, job: ProcessJob, local: bytes) -> None:
-        """Start it, with the threads said before it imports torch; lists of processes show its folder.
+    def start(self, job: ProcessJob, environment: bytes) -> None:
+        """Start the process.
+
+        Thread counts are set as variables, before it imports torch. Its name and folder are arguments,
+        so that ``ps`` shows them.
 
         Args:
-            job: What it is to do.
-            local: The pickled function that makes environments; empty without one.
+            job: Its job.
+            environment: The pickled function that makes environments; empty without one.
         """
         self.starts += 1
         self.last_output, self._received = "", b""
-        with signals_blocked(signal.SIGINT, signal.SIGTERM):  # See child.py.
+        with signals_blocked(signal.SIGINT, signal.SIGTERM):  # See process_main.py.
             process = self._process = subprocess.Popen(
                 [
                     sys.executable,
-                    "-P",  # Nothing that happens to lie in the working directory is taken for a module.
+                    "-P",  # Import no module from the working directory.
                     "-c",
                     _MAIN.format(run=_RUN),
                     json.dumps(sys.path),
@@ -74,40 +77,40 @@ class RunProcess:
                 stdout=subprocess.PIPE,
                 env={**os.environ, **thread_variables(self._threads)},
             )
-        with suppress(BrokenPipeError):  # It has died already, which its end will say.
+        with suppress(BrokenPipeError):  # It has ended already; its exit code is read in reap.
             assert process.stdin is not None
-            process.stdin.write(job.encode(local))
+            process.stdin.write(job.encode(environment))
             process.stdin.flush()
 
-    def tell(self, word: str) -> None:
-        """Send it one word, if it lives."""
+    def send(self, command: str) -> None:
+        """Send a command, if the process is alive."""
         if self._process is not None:
             with suppress(BrokenPipeError):
                 assert self._process.stdin is not None
-                self._process.stdin.write(f"{word}\n".encode())
+                self._process.stdin.write(f"{command}\n".encode())
                 self._process.stdin.flush()
 
-    def events(self) -> list[dict[str, Any]]:
+    def read_events(self) -> list[dict[str, Any]]:
         """Return the events that have arrived, without waiting for any."""
         while self.alive and select.select([self.output], [], [], 0)[0]:
-            piece = os.read(self.output, 2**16)
-            if not piece:
+            data = os.read(self.output, 2**16)
+            if not data:
                 break
-            self._received += piece
+            self._received += data
         *lines, self._received = self._received.split(b"\n")
         return [json.loads(line) for line in lines]
 
     def wait_for_events(self, seconds: float) -> list[dict[str, Any]]:
-        """Return the events that have arrived, after waiting for some."""
+        """Return the events that have arrived, after waiting up to ``seconds`` for some."""
         select.select([self.output], [], [], seconds)
-        return self.events()
+        return self.read_events()
 
     def ended(self) -> bool:
         """Whether the process has ended."""
         return self._process is None or self._process.poll() is not None
 
     def reap(self) -> str:
-        """Close what was left of it; return how it ended."""
+        """Wait for its exit code and close its pipes; return how it ended, in words."""
         process = cast("subprocess.Popen[bytes]", self._process)
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
@@ -118,11 +121,11 @@ class RunProcess:
         return describe_exit(code)
 
     def end(self, deadline: float) -> None:
-        """Wait for its end; at the deadline, in monotonic seconds, kill it."""
+        """Wait for its end; kill it at the deadline (monotonic seconds)."""
         if self._process is None:
             return
         while not self.ended() and time.monotonic() < deadline:
-            self.wait_for_events(0.05)  # Or a full pipe would keep it.
+            self.wait_for_events(0.05)  # Empty the pipe: the process may be blocked on it.
         if not self.ended():
             self._process.kill()
         self.reap()

@@ -1,4 +1,4 @@
-"""What runs in a process of its own: connected first, and torch imported only by its role."""
+"""Entry point of a learner or collector process; torch is imported after the pipes are connected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import traceback
-from typing import Any
 
 from amago_core.running.processes.messages import CommandPipe, EventPipe, error_to_event
 from amago_core.system.stopping import HaltedError, OrphanedError
@@ -17,33 +16,33 @@ USER_ERROR, CRASH = 2, 1
 
 
 def main() -> None:
-    """Do the job that comes over standard input; say over standard output what happens."""
+    """Read the job from standard input, run it, and send events to standard output."""
     _ignore_signals()
     try:
         commands, events = _connect()
-        sys.path[:] = commands.job.path
-        code = _work(commands, events)
+        sys.path[:] = commands.job.sys_path
+        code = _run_job(commands, events)
     except OrphanedError:
         code = CRASH
     sys.stderr.flush()
-    # Threads that wait for a pipe, and what an environment left running, must not keep the process.
+    # Not sys.exit: threads that read a pipe, or that an environment left, would keep the process.
     os._exit(code)
 
 
 def _ignore_signals() -> None:
-    """Ctrl-C reaches every process of a terminal; what to do about it, one of them decides.
+    """Ignore Ctrl-C, which reaches every process of a terminal: only the supervisor handles it.
 
-    A handler and not SIG_IGN, because processes that are started from here would inherit that.
+    A handler and not SIG_IGN, which child processes would inherit.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    # Blocked by the parent, so that none could arrive before this.
+    # The parent blocked them, so that none arrived before the handler was set.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     faulthandler.enable()
 
 
 def _connect() -> tuple[CommandPipe, EventPipe]:
-    """Take both pipes; whatever else reads or prints in this process gets nothing, and stderr."""
+    """Take both pipes; other readers of standard input get nothing, and ``print`` goes to stderr."""
     source = os.fdopen(os.dup(0), "rb")
     target = os.fdopen(os.dup(1), "wb", buffering=0)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -53,16 +52,16 @@ def _connect() -> tuple[CommandPipe, EventPipe]:
     return CommandPipe(source), EventPipe(target)
 
 
-def _work(commands: CommandPipe, events: EventPipe) -> int:
+def _run_job(commands: CommandPipe, events: EventPipe) -> int:
     commands.watch()
     try:
-        _role(commands, events)
+        _run_role(commands, events)
     except OrphanedError:
         raise
     except HaltedError:
         return 0
     except AmagoError as error:
-        events.send("mistake", **error_to_event(error))
+        events.send("error", **error_to_event(error))
         return USER_ERROR
     except BaseException:
         events.send("crash", text=traceback.format_exc())
@@ -70,7 +69,7 @@ def _work(commands: CommandPipe, events: EventPipe) -> int:
     return 0
 
 
-def _role(commands: CommandPipe, events: EventPipe) -> Any:
+def _run_role(commands: CommandPipe, events: EventPipe) -> None:
     if commands.job.name == "learner":
         from amago_core.running.processes.learner_process import run_learner
 

@@ -1,12 +1,15 @@
-"""How far a learner and its collectors may get from each other.
+"""Rate limiter of an asynchronous run: bounds the lag between the learner and its collectors.
 
-Both are counted in rounds. A round of learning is ``updates_per_round`` updates. A round of collecting
-is what one round of an interleaved run collects, however many collectors share the work: with two of
-them, each environment takes half of ``steps_per_round``. So the updates per environment-step, the
-number of rounds and every schedule are those of an interleaved run of the same spec.
+Reverb (Cassirer et al., 2021, arXiv:2102.04736) has the same idea under the same name: it bounds the
+ratio of sampled to inserted items. Here, updates and environment steps are compared, in rounds.
 
-Only steps and updates are counted, never time. Steps count when they are taken, not when the
-trajectory they belong to is stored: otherwise a trajectory longer than the lag would stop both sides.
+A round of learning is ``updates_per_round`` updates. A round of collecting is what one round of an
+interleaved run collects, however many collectors share the work: with two of them, each environment
+takes half of ``steps_per_round``. So the updates per environment step, the number of rounds and every
+schedule are those of an interleaved run of the same spec.
+
+Only steps and updates are counted, never time. Steps count when they are taken, not when their
+trajectory is stored: otherwise a trajectory longer than the allowed lag would block both sides.
 """
 
 from __future__ import annotations
@@ -20,21 +23,21 @@ if TYPE_CHECKING:
 
 
 LONGEST_CHUNK = 32
-"""Most steps that a collector takes before it says how far it is."""
+"""Most steps that a collector takes between two writes of its progress."""
 
 
 @dataclass(frozen=True)
 class RateLimiter:
-    """The rules by which each side waits for the other; one of them can always go on.
+    """Decides which side waits, learner or collectors; the two never wait for each other.
 
-    A round has as many slots as updates, and at least one. A slot is an update or, as long as there is
-    nothing to learn from, is passed without one, like an interleaved round before any trajectory ended.
+    A round has as many update slots as updates, and at least one. The learner uses a slot for an update
+    or, as long as no trajectory is stored, skips it, as an interleaved run skips a round's updates.
 
     Args:
         steps_per_round: Steps of each environment in an interleaved round, at least 1.
         updates_per_round: Updates in a round.
-        collectors: Processes that share the steps of a round.
-        max_lag: Rounds by which either side may be ahead.
+        collectors: Collectors, which share the steps of a round.
+        max_lag: Rounds by which either side may be ahead of the other.
     """
 
     steps_per_round: int
@@ -44,26 +47,26 @@ class RateLimiter:
 
     @classmethod
     def of(cls, spec: RunSpec) -> RateLimiter:
-        """Return the limiter of a spec."""
+        """Return the rate limiter of a spec."""
         training, running = spec.training, spec.running
         return cls(
             training.steps_per_round, training.updates_per_round, running.collectors, running.max_lag
         )
 
     @property
-    def slots(self) -> int:
-        """Slots of a round."""
+    def update_slots(self) -> int:
+        """Update slots of a round."""
         return max(1, self.updates_per_round)
 
-    def learned(self, rounds: int, slots: int) -> float:
-        """Return how far the learner is, in rounds."""
-        return rounds + slots / self.slots
+    def rounds_learned(self, rounds: int, slots: int) -> float:
+        """Return the learner's progress in rounds: those done, and a fraction of the present one."""
+        return rounds + slots / self.update_slots
 
-    def collected(self, steps: int) -> float:
-        """Return how far the collectors are, in rounds.
+    def rounds_collected(self, steps: int) -> float:
+        """Return the collectors' progress in rounds.
 
         Args:
-            steps: Steps that one environment of each collector took, added up over the collectors.
+            steps: Steps of one environment of each collector, summed over the collectors.
         """
         return steps / self.steps_per_round
 
@@ -72,8 +75,8 @@ class RateLimiter:
         return learned < collected + self.max_lag
 
     def may_skip(self, learned: float, collected: float) -> bool:
-        """Whether the learner may pass its next slot, because nothing is stored yet."""
-        return collected >= learned + min(self.max_lag, 1 / self.slots)
+        """Whether the learner, with no trajectory stored yet, may skip its next update slot."""
+        return collected >= learned + min(self.max_lag, 1 / self.update_slots)
 
     def may_collect(self, learned: float, collected: float) -> bool:
         """Whether collectors may take their next chunk of steps."""
@@ -81,12 +84,12 @@ class RateLimiter:
 
     @property
     def chunk(self) -> int:
-        """Steps between two looks at the learner; all collectors together overshoot by little."""
+        """Steps between two checks of the learner's progress: few, to overshoot the lag by little."""
         return max(1, min(LONGEST_CHUNK, int(self.max_lag * self._share / 4)))
 
     @property
     def steps_per_shard(self) -> int:
-        """Steps of a collector between two shards: four shards a round are few files and fresh data."""
+        """Steps of a collector between two shards: four a round are few files, and data stays fresh."""
         return max(self.chunk, int(self._share / 4))
 
     @property
@@ -96,14 +99,14 @@ class RateLimiter:
 
     @property
     def slots_per_report(self) -> int:
-        """Slots after which the learner says how far it is."""
-        return max(1, int(min(self.max_lag, 1.0) * self.slots / 8))
+        """Update slots after which the learner writes its progress."""
+        return max(1, int(min(self.max_lag, 1.0) * self.update_slots / 8))
 
     @property
     def updates_per_publishing(self) -> int:
         """Updates after which the weights are published: ten times a round.
 
-        Interleaved, weights act that are up to a whole round old. Writing them takes about as long as
-        one update does at the most, so this is at most a few percent once a round has 200 updates.
+        In an interleaved run, the agent acts with weights up to a round old. Writing weights takes at
+        most about as long as an update: a few percent of the time once a round has 200 updates.
         """
-        return ceil(self.slots / 10)
+        return ceil(self.update_slots / 10)

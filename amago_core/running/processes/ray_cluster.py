@@ -1,4 +1,4 @@
-"""A Ray cluster that collectors work on; the one module that imports Ray."""
+"""The Ray cluster that collectors run on; the only module that imports Ray."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ _POLL_SECONDS = 0.2
 
 
 class LostActorError(Exception):
-    """An actor whose process or machine is gone."""
+    """The process or the machine of a Ray actor is gone."""
 
 
 class RayActorHandle:
-    """A collector somewhere in the cluster.
+    """Handle of a collector's Ray actor, on some machine of the cluster.
 
     Args:
         ray: The module.
-        handle: Ray's.
+        handle: Ray's own handle of the actor.
     """
 
     def __init__(self, ray: Any, handle: Any) -> None:
         self._ray, self._handle = ray, handle
 
-    def ask(self, method: str, *values: Any, check: Callable[[], None]) -> Any:
-        """Call a method of it and return the answer.
+    def call(self, method: str, *values: Any, check: Callable[[], None]) -> Any:
+        """Call a method of the actor and return its result.
 
         Args:
-            method: Its name.
-            values: What it is called with.
-            check: Called now and then while there is no answer; may raise.
+            method: Name of the method.
+            values: Its arguments.
+            check: Called every ``_POLL_SECONDS`` until the result is there; may raise.
 
         Raises:
-            LostActorError: If there will be none.
+            LostActorError: If the actor is gone.
         """
-        answer = getattr(self._handle, method).remote(*values)
+        result = getattr(self._handle, method).remote(*values)
         try:
-            while not self._ray.wait([answer], timeout=_POLL_SECONDS)[0]:
+            while not self._ray.wait([result], timeout=_POLL_SECONDS)[0]:
                 check()
-            return self._ray.get(answer)
+            return self._ray.get(result)
         except self._ray.exceptions.RayTaskError:
-            raise  # It lives, and has met an error of ours.
+            raise  # The actor is alive, and its method raised an error.
         except self._ray.exceptions.RayError as error:
             raise LostActorError(str(error)) from error
 
     def kill(self) -> None:
-        """End it, if it has not ended yet."""
+        """Kill the actor, if it has not ended yet."""
         with suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.kill(self._handle)
 
 
 class Cluster:
-    """A cluster that this process has joined.
+    """A Ray cluster that this process has joined.
 
     Args:
         ray: The module.
@@ -66,28 +66,29 @@ class Cluster:
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
-        # SPREAD: on as many machines as there are. An actor lives no longer than this process.
+        # SPREAD: over as many machines as possible. Ray ends the actors when this process ends.
         spread = ray.remote(num_cpus=1, num_gpus=0, scheduling_strategy="SPREAD", max_restarts=0)
-        self._kind = spread(RemoteCollector)
+        self._actor_class = spread(RemoteCollector)
 
     @property
     def machines(self) -> int:
-        """How many machines the cluster has, at least 1."""
+        """Number of machines in the cluster, at least 1."""
         return max(1, len([node for node in self._ray.nodes() if node["Alive"]]))
 
     def put(self, value: Any) -> Any:
-        """Put a value into the cluster's object store; return what refers to it."""
+        """Put a value into the cluster's object store; return a reference to it."""
         return self._ray.put(value)
 
-    def collector(self, job: ProcessJob, local: bytes) -> RayActorHandle:
-        """Start a collector where a CPU is free, or as soon as one is."""
+    def start_collector(self, job: ProcessJob, environment: bytes) -> RayActorHandle:
+        """Start a collector where a CPU is free; Ray queues it until one is."""
         version = metadata.version("amago-core")
-        return RayActorHandle(self._ray, self._kind.remote(job.number, job.spec, local, version))
+        actor = self._actor_class.remote(job.number, job.spec, environment, version)
+        return RayActorHandle(self._ray, actor)
 
 
 @contextmanager
 def join_cluster(address: str | None) -> Iterator[Cluster]:
-    """Join a Ray cluster, and leave it in the end; one that the program has joined is not left.
+    """Join a Ray cluster, and leave it at the end unless the program had joined it before.
 
     Args:
         address: See ``running.ray_address``.
@@ -109,7 +110,7 @@ def join_cluster(address: str | None) -> Iterator[Cluster]:
         ray.init(
             address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
         )
-    except Exception as error:  # Of many classes, and none of them ours.
+    except Exception as error:  # Ray raises many classes of exceptions here.
         raise ClusterError(
             f"running.ray_address={address or 'null'}: this Ray cluster cannot be joined "
             f"({type(error).__name__}: {error}). Start one with `ray start --head`, or write "

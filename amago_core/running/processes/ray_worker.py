@@ -1,4 +1,4 @@
-"""A collector in a cluster, as the process sees it that started it."""
+"""The supervisor's side of a Ray collector: drives the actor, stores its trajectories and progress."""
 
 from __future__ import annotations
 
@@ -36,138 +36,138 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.01
 
 _SLOW_START = 30.0
-"""Seconds after which the user learns that a collector waits for a machine."""
+"""Seconds after which a note says that a collector still waits for a machine."""
 
 
 class RayProcess:
-    """One collector, over all of its lives; a thread here tells the actor what to do.
+    """One Ray collector, over all of its restarts; a thread calls the actor and stores what it returns.
 
     Args:
         name: ``collector_`` and a number.
-        hub: Where it meets the learner.
-        cluster: Where the actor is.
+        hub: Progress and weights, shared with the other collectors.
+        cluster: The cluster that the actor runs on.
     """
 
     def __init__(self, name: str, hub: RayHub, cluster: Cluster) -> None:
         self.name, self._hub, self._cluster = name, hub, cluster
-        self.title = name.replace("_", " ")
+        self.display_name = name.replace("_", " ")
         self.starts = 0
         self.last_output = ""
         self._thread: threading.Thread | None = None
 
     @property
     def alive(self) -> bool:
-        """Whether it was started and is not buried yet."""
+        """Whether it was started and not reaped since."""
         return self._thread is not None
 
     @property
     def output(self) -> int:
-        """The end of a pipe that can be read when events have arrived."""
-        return self._bell[0]
+        """File descriptor of a pipe that becomes readable when events have arrived."""
+        return self._wakeup[0]
 
-    def start(self, job: ProcessJob, local: bytes) -> None:
-        """Begin a life; ``local`` is the pickled function that makes environments, or empty."""
+    def start(self, job: ProcessJob, environment: bytes) -> None:
+        """Start the collector; ``environment`` is the pickled function that makes it, or empty."""
         self.starts += 1
-        self.last_output, self._how, self._update = "", "ended", 0
+        self.last_output, self._exit_text, self._update = "", "ended", 0
         self._stopping, self._halting = threading.Event(), threading.Event()
         self._events: deque[dict[str, Any]] = deque()
-        self._bell = os.pipe()
+        self._wakeup = os.pipe()
         self._thread = threading.Thread(
-            target=self._live, args=(job, local), name=self.name, daemon=True
+            target=self._run, args=(job, environment), name=self.name, daemon=True
         )
         self._thread.start()
 
-    def tell(self, word: str) -> None:
-        """Send it one word, if it lives."""
-        if self._thread is not None and word in (STOP, HALT):
+    def send(self, command: str) -> None:
+        """Send a command, if the collector is alive."""
+        if self._thread is not None and command in (STOP, HALT):
             self._stopping.set()
-            if word == HALT:
+            if command == HALT:
                 self._halting.set()
 
-    def events(self) -> list[dict[str, Any]]:
+    def read_events(self) -> list[dict[str, Any]]:
         """Return the events that have arrived, without waiting for any."""
-        found = [self._events.popleft() for _ in range(len(self._events))]
-        for _ in found:
-            os.read(self._bell[0], 1)
-        return found
+        events = [self._events.popleft() for _ in range(len(self._events))]
+        for _ in events:
+            os.read(self._wakeup[0], 1)
+        return events
 
     def ended(self) -> bool:
-        """Whether this life has ended."""
+        """Whether the collector has ended."""
         return self._thread is None or not self._thread.is_alive()
 
     def reap(self) -> str:
-        """Close what was left of it; return how it ended."""
+        """Join the thread and close the pipe; return how the collector ended, in words."""
         assert self._thread is not None
         self._thread.join()
         self._thread = None
-        for end in self._bell:
-            os.close(end)
-        return self._how
+        for descriptor in self._wakeup:
+            os.close(descriptor)
+        return self._exit_text
 
     def end(self, deadline: float) -> None:
-        """Wait for its end; at the deadline, in monotonic seconds, force it."""
+        """Wait for its end; force it at the deadline (monotonic seconds)."""
         if self._thread is None:
             return
         self._thread.join(max(0.0, deadline - time.monotonic()))
         self._halting.set()
         self.reap()
 
-    def _live(self, job: ProcessJob, local: bytes) -> None:
+    def _run(self, job: ProcessJob, environment: bytes) -> None:
         try:
-            self._collect(job, local)
+            self._collect(job, environment)
         except HaltedError:
             pass
         except LostActorError as error:
-            self._how = "was lost"
-            self._say("crash", text=f"{error}\n")
+            self._exit_text = "was lost"
+            self._send_event("crash", text=f"{error}\n")
         except AmagoError as error:
-            self._say("mistake", **error_to_event(error))
+            self._send_event("error", **error_to_event(error))
         except BaseException:
-            self._how = "ended with an error"
-            self._say("crash", text=traceback.format_exc())
+            self._exit_text = "ended with an error"
+            self._send_event("crash", text=traceback.format_exc())
 
-    def _collect(self, job: ProcessJob, local: bytes) -> None:
+    def _collect(self, job: ProcessJob, environment: bytes) -> None:
         before, buffer = self._hub.open(self.name)
-        actor = self._cluster.collector(job, local)
+        actor = self._cluster.start_collector(job, environment)
         try:
             version = self._hub.version()
-            report = actor.ask("begin", version.weights, before, check=self._waiting())
-            self._take(report, buffer)
+            report = actor.call("begin", version.weights, before, check=self._check_start())
+            self._store(report, buffer)
             while not self._stopping.is_set():
                 if not self._hub.may_collect():
-                    buffer.flush(self._update)  # Whatever the learner may be waiting for.
+                    buffer.flush(self._update)  # The learner may be waiting for these.
                     self._stopping.wait(_POLL_SECONDS)
                     continue
                 newest = self._hub.version()
                 weights = None if newest is version else newest.weights
-                self._take(actor.ask("collect_chunk", weights, check=self._check), buffer)
+                self._store(actor.call("collect_chunk", weights, check=self._check), buffer)
                 version = newest
-            actor.ask("close", check=self._check)
+            actor.call("close", check=self._check)
         finally:
             try:
                 buffer.flush(self._update)
             finally:
                 actor.kill()
 
-    def _take(self, report: Report, buffer: ShardBuffer) -> None:
-        """Store what has ended, and only then say what was done: what is not said is done again."""
+    def _store(self, report: Report, buffer: ShardBuffer) -> None:
+        """Store the trajectories, then write the progress; unwritten steps are retaken on a restart."""
         self._update = report.update
         for trajectory in report.trajectories:
             buffer.append(trajectory)
         for text in report.notes:
-            self._say("note", text=f"{self.title}: {text}")
+            self._send_event("note", text=f"{self.display_name}: {text}")
         if report.progress is not None:
             buffer.advance(report.progress.steps, report.update)
-            self._hub.tell(self.name, report.progress)
-        if report.mistake is not None:
-            raise error_from_event(report.mistake)
+            self._hub.write_progress(self.name, report.progress)
+        if report.error is not None:
+            raise error_from_event(report.error)
 
     def _check(self) -> None:
         if self._halting.is_set():
             raise HaltedError
 
-    def _waiting(self) -> Callable[[], None]:
-        """Return what is checked until the collector has begun, for which there may be no CPU yet."""
+    def _check_start(self) -> Callable[[], None]:
+        """Return the check while the collector starts: it notes once if no CPU seems to be free."""
         late = time.monotonic() + _SLOW_START
 
         def check() -> None:
@@ -176,25 +176,25 @@ class RayProcess:
                 raise HaltedError
             if time.monotonic() > late:
                 late = float("inf")
-                self._say(
+                self._send_event(
                     "note",
-                    text=f"the {self.title} has not begun after {_SLOW_START:g} s; perhaps no CPU of "
-                    "the Ray cluster is free (`ray status` shows them)",
+                    text=f"the {self.display_name} has not started after {_SLOW_START:g} s; perhaps no "
+                    "CPU of the Ray cluster is free (`ray status` shows them)",
                 )
 
         return check
 
-    def _say(self, event: str, **fields: Any) -> None:
+    def _send_event(self, event: str, **fields: Any) -> None:
         self._events.append({"event": event, **fields})
-        os.write(self._bell[1], b".")
+        os.write(self._wakeup[1], b".")
 
 
 class WeightVersion(NamedTuple):
-    """Published weights in the cluster's object store.
+    """A version of the published weights, in the cluster's object store.
 
     Args:
-        number: Tells it from the ones before.
-        weights: Refers to their bytes.
+        number: Counts the versions.
+        weights: Reference to their bytes.
     """
 
     number: int
@@ -202,7 +202,7 @@ class WeightVersion(NamedTuple):
 
 
 class RayHub:
-    """Progress and weights, shared by the threads that collectors have here.
+    """Progress and weights, shared by the threads that drive the Ray collectors.
 
     Args:
         spec: The resolved spec.
@@ -211,39 +211,41 @@ class RayHub:
     """
 
     def __init__(self, spec: RunSpec, folder: RunDir, cluster: Cluster) -> None:
-        self._replay, self._shared = folder.replay, SharedFiles(folder.shared_files)
+        self._replay, self._shared_files = folder.replay, SharedFiles(folder.shared_files)
         self._limiter, self._cluster = RateLimiter.of(spec), cluster
-        self._published = PublishedWeights(self._shared)
+        self._published = PublishedWeights(self._shared_files)
         self._lock = threading.Lock()
-        self._known: dict[str, CollectorProgress] = {}
+        self._progress: dict[str, CollectorProgress] = {}
         self._version = WeightVersion(0, None)
 
     def open(self, name: str) -> tuple[CollectorProgress | None, ShardBuffer]:
-        """Return what a collector has done in its lives before, and where its trajectories go."""
+        """Return a collector's progress before a restart, and a buffer for its trajectories."""
         with self._lock:
-            if not self._known:  # Those of an earlier training are here before the first one begins.
-                self._known = self._shared.collectors()
-            before = self._known.get(name)
+            if not self._progress:  # The first to start reads that of earlier trainings in the folder.
+                self._progress = self._shared_files.read_all_progress()
+            before = self._progress.get(name)
         return before, ShardBuffer(self._replay, name, self._limiter, before.steps if before else 0)
 
-    def tell(self, name: str, collected: CollectorProgress) -> None:
-        """Replace what is known of a collector; to be called once that is stored."""
+    def write_progress(self, name: str, progress: CollectorProgress) -> None:
+        """Replace a collector's progress; call it after its trajectories are stored."""
         with self._lock:
-            self._known[name] = collected
-        self._shared.write_progress(name, collected)
+            self._progress[name] = progress
+        self._shared_files.write_progress(name, progress)
 
     def may_collect(self) -> bool:
         """Whether collectors may take their next chunk of steps."""
         with self._lock:
-            steps = sum(each.steps for each in self._known.values())
-        return self._limiter.may_collect(self._shared.learned(), self._limiter.collected(steps))
+            steps = sum(each.steps for each in self._progress.values())
+        return self._limiter.may_collect(
+            self._shared_files.rounds_learned(), self._limiter.rounds_collected(steps)
+        )
 
     def version(self) -> WeightVersion:
-        """Return the weights that were published last."""
+        """Return the latest published weights."""
         with self._lock:
-            news = self._published.news()
-            if news is not None:
+            data = self._published.read_if_new()
+            if data is not None:
                 # An array, because Ray puts arrays into its store without pickling them.
-                weights = self._cluster.put(np.frombuffer(news, np.uint8))
+                weights = self._cluster.put(np.frombuffer(data, np.uint8))
                 self._version = WeightVersion(self._version.number + 1, weights)
             return self._version

@@ -1,4 +1,4 @@
-"""When a collector's trajectories become shards."""
+"""Write the trajectories of a collector as shards, several at a time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from amago_registry.trajectories import Trajectory
 
 
 class ShardBuffer:
-    """Stores what one collector collects, a shard now and then.
+    """Buffers the trajectories of one collector and writes them to the replay as shards.
 
     Args:
         replay: Folder of the replay.
-        name: The collector's.
-        limiter: Says how many steps lie between two shards.
-        steps: That each of its environments has taken before.
+        name: The collector's name, which its shards bear.
+        limiter: Decides how many steps lie between two shards.
+        steps: Steps that each of its environments has taken before.
     """
 
     def __init__(self, replay: Path, name: str, limiter: RateLimiter, steps: int) -> None:
@@ -25,19 +25,19 @@ class ShardBuffer:
 
     @property
     def waiting(self) -> int:
-        """Trajectories that have ended and are not stored yet."""
+        """Number of buffered trajectories: ended, and not stored yet."""
         return self._writer.pending
 
     def append(self, trajectory: Trajectory) -> None:
-        """Take a copy of a trajectory that has ended."""
+        """Buffer a copy of a trajectory that has ended."""
         self._writer.append(trajectory)
 
     def advance(self, steps: int, update: int) -> None:
-        """Store what has ended if that is due, and the very first at once.
+        """Write a shard if one is due; the first trajectories are written at once.
 
         Args:
-            steps: That each of the collector's environments has taken by now.
-            update: After which the weights that act were published.
+            steps: Steps that each of the collector's environments has taken by now.
+            update: Updates after which the acting weights were published; it names the shard.
         """
         self._steps = steps
         due = steps - self._flushed_at >= self._limiter.steps_per_shard
@@ -45,6 +45,6 @@ class ShardBuffer:
             self.flush(update)
 
     def flush(self, update: int) -> None:
-        """Store all that has ended."""
+        """Write all buffered trajectories as a shard."""
         self._writer.flush(update)
         self._flushed_at = self._steps

@@ -1,7 +1,11 @@
-"""Where a learner and its collectors meet, beside the replay: small files in the run's folder.
+"""Files that a learner and its collectors share: published weights, and the progress of each process.
 
-Each file has one writer and is replaced as a whole, so a reader sees the old state or the new one. None
-is forced to the disk: after a power cut, what a file has lost comes back from the last checkpoint.
+Weights reach a collector here: the learner's :meth:`SharedFiles.publish` replaces
+``weights.safetensors``, and the collector's :class:`WeightFollower` loads it before a chunk of steps.
+Trajectories take the other way, as shards in the replay.
+
+Each file has one writer and is replaced atomically, so a reader sees the old state or the new one. They
+are not synced to the disk: progress that a power cut loses is restored from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -28,18 +32,18 @@ _COLLECTOR = re.compile(r"collector_[0-9]+")
 
 @dataclass
 class CollectorProgress:
-    """What one collector has done since the run began, over all of its lives.
+    """Progress of one collector since the run began, over all of its restarts.
 
     Args:
         pid: Process that wrote this.
-        life: How many times the collector was started.
+        life: How many times the collector was started, restarts included.
         steps: Steps that each of its environments took.
         begun: Tasks begun.
-        started: Trajectories that were under way, or ended and not yet stored, when this was written.
-        dropped: Such trajectories that were lost, with their process or with their environment.
-        restarts: How often environments were started anew.
+        started: Trajectories that were unfinished, or ended and not yet stored, when this was written.
+        dropped: Such trajectories that were lost when their process or environment ended.
+        restarts: Restarts of its environments.
         cpu_seconds: Processor time.
-        totals: How its trajectories went; see :class:`amago_core.acting.episode_stats.EpisodeTotals`.
+        totals: Sums over its trajectories; see :class:`amago_core.acting.episode_stats.EpisodeTotals`.
     """
 
     pid: int = 0
@@ -54,35 +58,35 @@ class CollectorProgress:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> CollectorProgress:
-        """Return what was stored, by this version or by anybody.
+        """Return the progress in stored JSON, which may be of another version or damaged.
 
         Raises:
-            ValueError: If it is something else.
+            ValueError: If it is not a collector's progress.
         """
         try:
-            told = cls(**stored)
-            EpisodeTotals(told.totals).metrics()
+            progress = cls(**stored)
+            EpisodeTotals(progress.totals).metrics()
         except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"it says nothing of a collector: {reason(error)}") from None
+            raise ValueError(f"it is not the progress of a collector: {reason(error)}") from None
         counts = (
-            told.pid,
-            told.life,
-            told.steps,
-            told.begun,
-            told.started,
-            told.dropped,
-            told.restarts,
+            progress.pid,
+            progress.life,
+            progress.steps,
+            progress.begun,
+            progress.started,
+            progress.dropped,
+            progress.restarts,
         )
-        if not all(map(is_count, counts)) or not isinstance(told.cpu_seconds, int | float):
-            raise ValueError("it says nothing of a collector: what should be a number is none")
-        return told
+        if not all(map(is_count, counts)) or not isinstance(progress.cpu_seconds, int | float):
+            raise ValueError("it is not the progress of a collector: a count is not a whole number")
+        return progress
 
 
 class SharedFiles:
-    """The files of a run in which processes tell each other how far they are.
+    """The shared files of a run: published weights, and the progress of learner and collectors.
 
     Args:
-        folder: Where they lie; made by the learner.
+        folder: Their folder, ``exchange/`` in the run's; made by the learner.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -90,42 +94,42 @@ class SharedFiles:
         self.weights = folder / "weights.safetensors"
         self._learner = folder / "learner.json"
 
-    def collector(self, name: str) -> CollectorProgress | None:
-        """Return what a collector has done; None if nothing is known of it."""
+    def read_progress(self, name: str) -> CollectorProgress | None:
+        """Return a collector's progress; None if its file is missing or damaged."""
         stored = _read(self.folder / f"{name}.json")
         try:
             return None if stored is None else CollectorProgress.of(stored)
         except ValueError:
             return None
 
-    def collectors(self) -> dict[str, CollectorProgress]:
-        """Return what each collector has done, those of earlier trainings in this folder included."""
+    def read_all_progress(self) -> dict[str, CollectorProgress]:
+        """Return the progress of every collector, also of earlier trainings in this folder."""
         names = (path.stem for path in self.folder.iterdir() if path.suffix == ".json")
-        found = {name: self.collector(name) for name in names if _COLLECTOR.fullmatch(name)}
-        return {name: known for name, known in sorted(found.items()) if known is not None}
+        found = {name: self.read_progress(name) for name in names if _COLLECTOR.fullmatch(name)}
+        return {name: progress for name, progress in sorted(found.items()) if progress is not None}
 
-    def write_progress(self, name: str, collected: CollectorProgress) -> None:
-        """Replace what a collector says.
+    def write_progress(self, name: str, progress: CollectorProgress) -> None:
+        """Replace the progress of a collector.
 
         Raises:
-            ValueError: If no collector has such a name; it may come from a checkpoint.
+            ValueError: If it is not the name of a collector; names may come from a damaged checkpoint.
         """
         if not _COLLECTOR.fullmatch(name):
-            raise ValueError(f"{name!r:.60} is no name of a collector")
-        _replace(self.folder / f"{name}.json", json.dumps(asdict(collected)).encode())
+            raise ValueError(f"{name!r:.60} is not the name of a collector")
+        _replace(self.folder / f"{name}.json", json.dumps(asdict(progress)).encode())
 
-    def learned(self) -> float:
-        """Return how far the learner is, in rounds."""
+    def rounds_learned(self) -> float:
+        """Return the learner's progress, in rounds."""
         stored = _read(self._learner)
         return 0.0 if stored is None else float(stored["learned"])
 
-    def write_learned(self, learned: float, update: int) -> None:
-        """Replace what the learner says."""
-        told = {"pid": os.getpid(), "learned": learned, "update": update}
-        _replace(self._learner, json.dumps(told).encode())
+    def write_rounds_learned(self, learned: float, update: int) -> None:
+        """Replace the learner's progress: rounds, and updates."""
+        progress = {"pid": os.getpid(), "learned": learned, "update": update}
+        _replace(self._learner, json.dumps(progress).encode())
 
     def publish(self, agent: Agent, update: int) -> None:
-        """Replace the weights that collectors act with."""
+        """Replace the weights that collectors act with: ``weights.safetensors``, atomically."""
         import torch
 
         from amago_core.system.tensor_tree import encode_tree
@@ -135,52 +139,55 @@ class SharedFiles:
 
 
 class PublishedWeights:
-    """The weights that are published, as bytes.
+    """Reads the published weights, as bytes.
 
     Args:
-        shared: Where.
+        shared: The shared files.
     """
 
     def __init__(self, shared: SharedFiles) -> None:
         self._path = shared.weights
-        self._seen: tuple[int, int, int] | None = None
+        self._last_read: tuple[int, int, int] | None = None
 
-    def news(self) -> bytes | None:
-        """Return the weights; None if they are those that were returned last.
+    def read_if_new(self) -> bytes | None:
+        """Return the weights; None if they are those that the last call returned.
 
-        Which file it is decides, not its update: a learner that was killed goes back to an earlier one.
+        The file's identity is compared, not its update: a restarted learner repeats earlier updates.
         """
-        found = self._path.stat()
-        seen = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if seen == self._seen:
+        stat = self._path.stat()
+        identity = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if identity == self._last_read:
             return None
         data = self._path.read_bytes()
-        self._seen = seen
+        self._last_read = identity
         return data
 
 
 class WeightFollower:
-    """Keeps an agent's weights those that were published last.
+    """Loads the latest published weights into a collector's agent.
 
     Args:
-        shared: Where they are published.
-        agent: Whose weights are replaced, in place.
+        shared: The shared files.
+        agent: Its weights are replaced in place.
+
+    Attributes:
+        update: Updates after which the loaded weights were published.
     """
 
     def __init__(self, shared: SharedFiles, agent: Agent) -> None:
         self._published, self._agent = PublishedWeights(shared), agent
         self.update = 0
 
-    def follow(self) -> bool:
-        """Take over the published weights if they are not those taken over last."""
-        news = self._published.news()
-        if news is not None:
-            self.update = load_published(self._agent, news)
-        return news is not None
+    def refresh(self) -> bool:
+        """Load the published weights if they are new; return whether they were."""
+        data = self._published.read_if_new()
+        if data is not None:
+            self.update = load_published(self._agent, data)
+        return data is not None
 
 
 def load_published(agent: Agent, data: bytes) -> int:
-    """Replace an agent's weights by published ones; return after which update they were published."""
+    """Load published weights into an agent; return after how many updates they were published."""
     from amago_core.system.tensor_tree import decode_tree
 
     tree: dict[str, Any] = decode_tree(data)

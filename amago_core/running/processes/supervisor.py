@@ -1,4 +1,4 @@
-"""A learner and collectors side by side: started, watched, and started again when they die."""
+"""The supervisor of an asynchronous run: starts the learner and the collectors, and restarts them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.1
 
 STOP_TIMEOUT_S = 20.0
-"""Seconds that processes are given to end when they are told to."""
+"""Seconds that processes have to end after a command to stop."""
 
 
 def supervise(
@@ -43,8 +43,8 @@ def supervise(
     reporter: Reporter,
     resume: bool,
 ) -> Result:
-    """Train with a learner and collectors in processes of their own; this one only watches them."""
-    supervisor = Supervisor(spec, folder, pickled(environment), reporter)
+    """Train with a learner process and collector processes; this process supervises them."""
+    supervisor = Supervisor(spec, folder, pickle_environment(environment), reporter)
     try:
         if resume:
             supervisor.lock()
@@ -55,18 +55,18 @@ def supervise(
         supervisor.close()
 
 
-def pickled(environment: MakeEnvironment | None) -> bytes:
-    """Return a function that makes environments, as bytes for another process.
+def pickle_environment(environment: MakeEnvironment | None) -> bytes:
+    """Pickle a function that makes environments; return no bytes for None.
 
     Raises:
-        EnvironmentFault: If it holds something that cannot leave this process.
+        EnvironmentFault: If it holds something that cannot be pickled.
     """
     if environment is None:
         return b""
     import cloudpickle
 
     try:
-        made: bytes = cloudpickle.dumps(environment)
+        pickled: bytes = cloudpickle.dumps(environment)
     except Exception as error:
         name = getattr(environment, "__name__", "local")
         raise EnvironmentFault(
@@ -75,15 +75,15 @@ def pickled(environment: MakeEnvironment | None) -> bytes:
             "itself whatever cannot be copied, such as open files, connections and locks, or write "
             "running.mode=interleaved."
         ) from error
-    return made
+    return pickled
 
 
 class Supervisor:
-    """The processes of one asynchronous training.
+    """Supervises the processes of an asynchronous run.
 
     Args:
         spec: The resolved spec.
-        folder: Of the run.
+        folder: The run's folder.
         environment: A pickled function that makes environments; empty without one.
         reporter: Shows progress.
     """
@@ -91,67 +91,69 @@ class Supervisor:
     def __init__(self, spec: RunSpec, folder: RunDir, environment: bytes, reporter: Reporter) -> None:
         self.spec, self.folder, self.reporter = spec, folder, reporter
         self._environment = environment
-        self._held = ExitStack()
-        self._locked = self._shown = self._stopping = False
+        self._resources = ExitStack()
+        self._locked = self._reporter_started = self._stopping = False
         self._result: dict[str, Any] | None = None
-        self._mistake: AmagoError | None = None
-        group = self._held.enter_context(open_collectors(spec, folder))
-        self._learner = RunProcess("learner", thread_count(spec.running.threads, reserved=group.beside))
+        self._error: AmagoError | None = None
+        group = self._resources.enter_context(open_collectors(spec, folder))
+        self._learner = RunProcess(
+            "learner", thread_count(spec.running.threads, reserved=group.on_this_machine)
+        )
         self._collectors = group.collectors
 
     @property
-    def _workers(self) -> list[ProcessHandle]:
+    def _processes(self) -> list[ProcessHandle]:
         return [self._learner, *self._collectors]
 
     def lock(self, *, orphans: bool = True) -> None:
-        """Hold the folder for this training alone.
+        """Lock the folder for this training.
 
         Args:
-            orphans: Whether processes of an earlier training may still have to end.
+            orphans: Whether to wait for orphaned processes of an earlier training.
         """
         lock = FolderLock(self.folder, orphans=orphans)
-        self._held.callback(lock.close)
+        self._resources.callback(lock.close)
         self._locked = True
 
     def run(self, resume: bool) -> Result:
-        """Watch the processes until the learner is done.
+        """Start the learner and supervise all processes until it has returned its result.
 
         Raises:
-            AmagoError: What a process has found wrong, or that one has died too often.
+            AmagoError: An error that a process has sent, or that one has ended too often.
         """
         with Interruption(self._announce_stop) as interruption:
             self._start(self._learner, resume)
             while self._result is None or self._learner.alive:
                 if interruption.requested and not self._stopping:
                     self._stopping = True
-                    self._learner.tell(STOP)
-                self._watch()
-        return self._conclude()
+                    self._learner.send(STOP)
+                self._poll()
+        return self._make_result()
 
     def _announce_stop(self) -> None:
         self.reporter.note(
-            "stopping after this round; what was learned is saved. Again to stop at once."
+            "stopping after this round and saving a checkpoint; press Ctrl-C again to stop at once"
         )
 
-    def _watch(self) -> None:
-        """Hear what the processes say for a moment, and notice who has died."""
+    def _poll(self) -> None:
+        """Handle the events of a moment, and reap the processes that have ended."""
         with DefaultSelector() as selector:
-            for worker in self._workers:
-                if worker.alive:
-                    selector.register(worker.output, EVENT_READ, worker)
+            for process in self._processes:
+                if process.alive:
+                    selector.register(process.output, EVENT_READ, process)
             ready = [key.data for key, _ in selector.select(_POLL_SECONDS)]
-        for worker in ready:
-            self._handle_events(worker)
-        for worker in self._workers:
-            if worker.alive and worker.ended():
-                self._handle_events(worker)
-                self._reap(worker)
+        for process in ready:
+            self._handle_events(process)
+        for process in self._processes:
+            if process.alive and process.ended():
+                self._handle_events(process)
+                self._reap(process)
 
-    def _handle_events(self, worker: ProcessHandle) -> None:
-        for event in worker.events():
-            self._handle_event(worker, event)
+    def _handle_events(self, process: ProcessHandle) -> None:
+        for event in process.read_events():
+            self._handle_event(process, event)
 
-    def _handle_event(self, worker: ProcessHandle, event: dict[str, Any]) -> None:
+    def _handle_event(self, process: ProcessHandle, event: dict[str, Any]) -> None:
         match event.pop("event"):
             case "tick":
                 self.reporter.tick(**event)
@@ -159,111 +161,112 @@ class Supervisor:
                 self.reporter.round(event["metrics"])
             case "note":
                 self.reporter.note(event["text"])
-            case "start" if not self._shown:
-                self._shown = True
+            case "start" if not self._reporter_started:
+                self._reporter_started = True
                 self.reporter.start(**event)
             case "ready":
-                self._learner_is_ready()
+                self._start_collectors()
             case "result":
                 self._result = event
-            case "mistake":
-                self._mistake = self._mistake or error_from_event(event)
+            case "error":
+                self._error = self._error or error_from_event(event)
             case "crash":
-                worker.last_output = event["text"]
+                process.last_output = event["text"]
 
-    def _learner_is_ready(self) -> None:
+    def _start_collectors(self) -> None:
         if not self._locked:
-            self.lock(orphans=False)  # The learner, a member itself, has just made the folder.
-        for worker in self._collectors:
-            if not worker.alive:
-                self._start(worker, resume=True)
+            self.lock(orphans=False)  # The learner, which has joined the run, has just made the folder.
+        for process in self._collectors:
+            if not process.alive:
+                self._start(process, resume=True)
 
-    def _start(self, worker: ProcessHandle, resume: bool) -> None:
+    def _start(self, process: ProcessHandle, resume: bool) -> None:
         job = ProcessJob(
-            name=worker.name,
+            name=process.name,
             folder=str(self.folder.path),
             spec=dump_spec(self.spec),
             resume=resume,
-            path=tuple(sys.path),
-            local=len(self._environment),
+            sys_path=tuple(sys.path),
+            pickled_length=len(self._environment),
         )
-        worker.start(job, self._environment)
+        process.start(job, self._environment)
 
-    def _reap(self, worker: ProcessHandle) -> None:
-        """Decide what the end of a process means."""
-        how = worker.reap()
-        if self._mistake is not None:
-            self._give_up(self._mistake)
-        if worker is self._learner and self._result is not None:
+    def _reap(self, process: ProcessHandle) -> None:
+        """Handle the end of a process: finish, restart it, or raise."""
+        name, exit_text = process.display_name, process.reap()
+        if self._error is not None:
+            self._halt_and_raise(self._error)
+        if process is self._learner and self._result is not None:
             return
-        self._write_last_output(worker, how)
-        if self._stopping and worker is self._learner:
-            self._give_up(
+        self._write_last_output(process, exit_text)
+        if self._stopping and process is self._learner:
+            self._halt_and_raise(
                 LostProcessError(
-                    f"the learner {how} before it could save; --resume continues from the last "
-                    f"checkpoint in {self.folder.path}.{_quoted(worker)}"
+                    f"the learner {exit_text} before it could save; --resume continues from the last "
+                    f"checkpoint in {self.folder.path}.{_quote_last_output(process)}"
                 )
             )
         most = self.spec.running.max_restarts
-        if worker.starts > most:
-            self._give_up(
+        if process.starts > most:
+            self._halt_and_raise(
                 LostProcessError(
-                    f"the {worker.title} {how}, and running.max_restarts={most} is used up. "
+                    f"the {name} {exit_text}, and running.max_restarts={most} is used up. "
                     f"What was saved is in {self.folder.path}; --resume continues from there."
-                    f"{_quoted(worker)}"
+                    f"{_quote_last_output(process)}"
                 )
             )
-        since = " from the last checkpoint" if worker is self._learner else ""
+        what = "it from the last checkpoint" if process is self._learner else "it"
         self.reporter.note(
-            f"the {worker.title} {how}; it is started again{since} ({worker.starts} of at most {most} "
-            "times)"
+            f"the {name} {exit_text}; restarting {what} (restart {process.starts} of at most {most})"
         )
-        self._start(worker, resume=self.folder.spec.is_file())
+        self._start(process, resume=self.folder.spec.is_file())
 
-    def _give_up(self, error: AmagoError) -> None:
-        """Let the learner save what it can, then raise."""
+    def _halt_and_raise(self, error: AmagoError) -> None:
+        """Stop the learner, which saves a checkpoint if it can; then raise."""
         if self._learner.alive:
-            self._learner.tell(HALT)
+            self._learner.send(HALT)
             deadline = time.monotonic() + STOP_TIMEOUT_S
             while not self._learner.ended() and time.monotonic() < deadline:
                 for event in self._learner.wait_for_events(_POLL_SECONDS):
                     self._handle_event(self._learner, event)
-            self._handle_events(self._learner)  # What it said last.
+            self._handle_events(self._learner)  # Its last events.
         raise error
 
-    def _write_last_output(self, worker: ProcessHandle, how: str) -> None:
+    def _write_last_output(self, process: ProcessHandle, exit_text: str) -> None:
         if self.folder.spec.is_file():
             self.folder.errors.mkdir(exist_ok=True)
-            with (self.folder.errors / f"{worker.name}.txt").open("a", encoding="utf-8") as file:
-                moment = time.strftime("%Y-%m-%d %H:%M:%S")
-                file.write(f"{moment}: the {worker.title} {how}\n{worker.last_output}")
+            with (self.folder.errors / f"{process.name}.txt").open("a", encoding="utf-8") as file:
+                timestamp = time.strftime("%Y-%m-%d %H:%M:%S")
+                file.write(
+                    f"{timestamp}: the {process.display_name} {exit_text}\n{process.last_output}"
+                )
 
-    def _conclude(self) -> Result:
+    def _make_result(self) -> Result:
         assert self._result is not None
         evaluated = self._result.pop("evaluation")
         evaluation = self.folder.read_evaluation() if evaluated else None
         return Result(run=self.folder.path, evaluation=evaluation, **self._result)
 
     def close(self) -> None:
-        """End all processes, and let go of the folder."""
+        """Stop all processes, and unlock the folder."""
         try:
-            for worker in self._workers:
-                worker.tell(STOP if worker is not self._learner else HALT)
+            for process in self._processes:
+                process.send(STOP if process is not self._learner else HALT)
             deadline = time.monotonic() + STOP_TIMEOUT_S
-            for worker in self._workers:
-                worker.end(deadline)
+            for process in self._processes:
+                process.end(deadline)
         finally:
-            self._held.close()
-            if self._shown:
+            self._resources.close()
+            if self._reporter_started:
                 self.reporter.finish()
 
 
-def _quoted(worker: ProcessHandle) -> str:
-    return f" Its last error:\n{worker.last_output.rstrip()}" if worker.last_output else ""
+def _quote_last_output(process: ProcessHandle) -> str:
+    return f" Its last error:\n{process.last_output.rstrip()}" if process.last_output else ""
 
 
 ProcessHandle: TypeAlias = "RunProcess | RayProcess"
-"""A learner or collector, over all of its lives, as the supervisor sees it."""
+"""A learner or collector, over all of its restarts: a local process or a Ray actor."""
 
 
 @dataclass(frozen=True)
@@ -272,23 +275,23 @@ class CollectorGroup:
 
     Args:
         collectors: In the order of their numbers.
-        beside: How many of them take a core of the learner's machine.
+        on_this_machine: How many of them run on the learner's machine, where each takes a core.
     """
 
     collectors: Sequence[ProcessHandle]
-    beside: int
+    on_this_machine: int
 
 
 @contextmanager
 def open_collectors(spec: RunSpec, folder: RunDir) -> Iterator[CollectorGroup]:
-    """Give the collectors that a spec asks for; none is started yet.
+    """Make the handles of the collectors of a spec; none is started yet.
 
     Raises:
-        ClusterError: If they are to be Ray actors, and there is no Ray or no cluster.
+        ClusterError: If ``running.engine`` is ray, and there is no Ray or no cluster.
     """
     names = [f"collector_{number}" for number in range(spec.running.collectors)]
     if spec.running.engine == "local":
-        yield CollectorGroup([RunProcess(name, 1) for name in names], beside=len(names))
+        yield CollectorGroup([RunProcess(name, 1) for name in names], on_this_machine=len(names))
         return
     from amago_core.running.processes.ray_cluster import join_cluster
     from amago_core.running.processes.ray_worker import RayHub, RayProcess
@@ -296,4 +299,4 @@ def open_collectors(spec: RunSpec, folder: RunDir) -> Iterator[CollectorGroup]:
     with join_cluster(spec.running.ray_address) as cluster:
         hub = RayHub(spec, folder, cluster)
         collectors = [RayProcess(name, hub, cluster) for name in names]
-        yield CollectorGroup(collectors, beside=-(-len(names) // cluster.machines))
+        yield CollectorGroup(collectors, on_this_machine=-(-len(names) // cluster.machines))

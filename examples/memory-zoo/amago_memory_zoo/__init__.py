@@ -1,1 +1,1 @@
-"""Backbones that are not in amago-standard."""
+"""Example plugin: a backbone that is not in amago-standard."""

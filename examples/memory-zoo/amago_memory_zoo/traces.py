@@ -1,4 +1,4 @@
-"""Leaky traces of the past.
+"""Backbone of leaky traces: exponential averages of the past at several time scales.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, D = features in, E = features out,
 K = traces, W = features per trace, S = sequences of one run, L = their common length.
@@ -17,9 +17,9 @@ from amago_registry.protocols import State
 
 
 class Traces(nn.Module):
-    """K exponential averages of the input, each with its own time constant, and the input itself.
+    """Leaky-trace backbone: K exponential averages of the input, each with its own time constant.
 
-    Nothing is gated and nothing is learned about time, so it remembers roughly and cheaply: constant
+    No gates and no learned decay, so it remembers roughly and cheaply: constant
     state, constant cost per step. Training takes L x L products per sequence of length L.
 
     Args:

@@ -1,4 +1,4 @@
-"""The emulator: ale-py, asked for a game, a frame, a screen.
+"""Wrapper of the Arcade Learning Environment's emulator (ale-py).
 
 Shape suffixes: Y, X = rows and columns of a screen, C = channels.
 """
@@ -16,10 +16,10 @@ ALE_PY = "ale-py>=0.12.1,<0.13"
 
 
 class Emulator:
-    """One Atari 2600.
+    """Atari 2600 emulator.
 
     Args:
-        games: What it will be asked to play.
+        games: Games that it can start.
         sticky: Probability that a frame repeats the action of the frame before.
         grayscale: Whether screens have one channel, not three.
 
@@ -30,7 +30,7 @@ class Emulator:
     def __init__(self, games: tuple[str, ...], sticky: float, grayscale: bool) -> None:
         ale_py, roms = _ale_py(games)
         self._files = {game: roms.get_rom_path(game) for game in games}
-        # Before there is one: it greets.
+        # Before the interface exists, because its constructor prints a greeting.
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
         self._ale = ale_py.ALEInterface()
         self._ale.setFloat("repeat_action_probability", sticky)
@@ -40,7 +40,7 @@ class Emulator:
 
     def start(self, game: str, seed: int) -> None:
         """Begin a game; the seed decides which frames repeat an action. Takes about 0.1 seconds."""
-        # It is read when a game is loaded, and only then.
+        # The seed is read only when a game is loaded.
         self._ale.setInt("random_seed", seed)
         self._ale.loadROM(self._files[game])
         self._ale.reset_game()
@@ -55,14 +55,14 @@ class Emulator:
         return height, width, self._channels
 
     def act(self, action: Any) -> float:
-        """Play one frame, and return the points won in it; an action that no game reads is none."""
+        """Play one frame, and return its points; an action that the game does not read does nothing."""
         return float(self._ale.act(action))
 
-    def look(self, screen_YXC: NDArray[np.uint8]) -> None:
+    def read_screen(self, screen_YXC: NDArray[np.uint8]) -> None:
         """Write the present screen into an array."""
         self._read(screen_YXC[..., 0] if self._channels == 1 else screen_YXC)
 
-    def colours(self) -> NDArray[np.uint8]:
+    def color_screen(self) -> NDArray[np.uint8]:
         """Return the present screen in colour."""
         screen: NDArray[np.uint8] = self._ale.getScreenRGB()
         return screen
@@ -79,7 +79,7 @@ class Emulator:
 
 
 def _ale_py(games: tuple[str, ...]) -> tuple[Any, Any]:
-    """Return ale-py, and what finds its games.
+    """Return ale-py, and its module that finds ROMs.
 
     Raises:
         UnavailableError: If they cannot be imported, with what to install.

@@ -1,4 +1,4 @@
-"""What amago-atari offers. Imported by every ``amago`` command: nothing heavy here."""
+"""Components of amago-atari. Imported by every ``amago`` command: nothing heavy here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of the games, without importing ale-py."""
+"""Names of the Atari games, without importing ale-py."""
 
 from __future__ import annotations
 
@@ -110,14 +110,14 @@ GAMES = (
     "yars_revenge",
     "zaxxon",
 )
-"""All games that one can play alone, by the names that ale-py gives them."""
+"""All single-player games, by their names in ale-py."""
 
 FOR_TWO = ("combat", "joust", "maze_craze", "warlords")
 """The other games of ale-py, which need two players."""
 
 
-def unknown(name: str) -> str:
-    """Return what to say of a game that is not here: why, what is close, or where all are listed."""
+def unknown_message(name: str) -> str:
+    """Return the error message for an unknown game: the reason, a close name, or where to find all."""
     if _plain(name) in map(_plain, FOR_TWO):
         return f"'{name}' needs two players, and this environment has one"
     plain = {_plain(game): game for game in GAMES}
@@ -131,7 +131,7 @@ def unknown(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return a name as it would be typed in a hurry, so that its id in gymnasium is close too."""
+    """Return a name in a normal form for matching: also gymnasium's ids become close."""
     plain = name.lower().removeprefix("ale/").rpartition("-v")[0] or name.lower()
     letters = "".join(filter(str.isalnum, plain.removeprefix("ale/")))
     return letters.removesuffix("noframeskip").removesuffix("deterministic")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from amago_atari.ids import GAMES, unknown
+from amago_atari.ids import GAMES, unknown_message
 from amago_registry import Field, Options
 
 Games = Annotated[tuple[str, ...], Field(strict=False)]
@@ -67,7 +67,7 @@ class AtariOptions(Options):
     @field_validator("games")
     @classmethod
     def _are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        sentences = [unknown(name) for name in value if name not in GAMES]
+        sentences = [unknown_message(name) for name in value if name not in GAMES]
         twice = sorted({name for name in value if value.count(name) > 1})
         sentences += [f"'{name}' is there twice: name it once" for name in twice]
         if not sentences:

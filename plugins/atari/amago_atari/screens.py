@@ -1,4 +1,4 @@
-"""From the screens of a game to the picture that is seen.
+"""Downscaling of Atari screens to square observations.
 
 Shape suffixes: Y, X = rows and columns of a screen, C = channels, S = rows or columns of the picture.
 """
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Picture:
-    """Shrinks screens to a square, each pixel the mean of the area that it covers.
+    """Downscales screens to a square by area averaging: each pixel is the mean of what it covers.
 
     Games have screens of unlike heights; all become the same square.
 

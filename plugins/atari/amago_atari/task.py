@@ -1,4 +1,4 @@
-"""Atari 2600 games in the form that agents learn from: one picture in, one choice out.
+"""Atari 2600 environment: one image observation, discrete actions.
 
 Shape suffixes: Y, X = rows and columns of a screen, C = channels, S = rows or columns of the picture.
 """
@@ -24,17 +24,16 @@ FRAMES_PER_SECOND = 60
 
 
 class AtariTask(gymnasium.Env[NDArray[np.uint8], np.int64]):
-    """A game of Atari per trajectory, of several games one that is drawn (Bellemare et al., 2013).
+    """Atari environment (ALE; Bellemare et al., 2013): one game, or one of several, per trajectory.
 
-    An action is held for ``frame_skip`` frames. What is seen is the brighter of the last two, pixel
-    by pixel, for consoles draw some things in every other frame only; shrunk to a square. There is
-    no stack of frames: to remember is the agent's part. Sticky actions are those of Machado et al.
-    (2018, arXiv:1709.06009).
+    An action is held for ``frame_skip`` frames. The observation is the pixelwise maximum of the last
+    two frames, because the console draws some objects in every other frame only, downscaled to a
+    square. Frames are not stacked: the backbone is the memory. Sticky actions are those of Machado et
+    al. (2018, arXiv:1709.06009).
 
-    The info of a reset says which game it is: ``info["task"]``. A seed decides the game and all
-    that is drawn in it. A game that is over, or a lost life with ``life_loss_terminates``, ends the
-    trajectory as ``terminated``; having played ``max_frames`` as ``truncated``. Every reset begins
-    a new game.
+    The info of a reset names the game: ``info["task"]``. The seed determines the game and all of its
+    randomness. A game that is over, or a lost life with ``life_loss_terminates``, ends the trajectory
+    as ``terminated``; reaching ``max_frames`` as ``truncated``. Every reset begins a new game.
 
     Args:
         games: Their names in ale-py.
@@ -95,7 +94,7 @@ class AtariTask(gymnasium.Env[NDArray[np.uint8], np.int64]):
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Draw a game and begin it: from ``seed``, or without one the next of the generator."""
         super().reset(seed=seed)
-        # First, so that a game goes as it goes alone.
+        # Drawn first, so that a game plays the same with other games beside it.
         inner_seed = int(self.np_random.integers(1, 2**31))
         game = self.games[int(self.np_random.integers(len(self.games)))]
         self._start(game, inner_seed)
@@ -109,7 +108,7 @@ class AtariTask(gymnasium.Env[NDArray[np.uint8], np.int64]):
         for frame in range(self._frame_skip):
             points += self._emulator.act(self._actions[action])
             if frame >= self._frame_skip - 2:
-                self._look()
+                self._read_screen()
         self._time += 1
         before, self._lives = self._lives, self._emulator.lives
         terminated = self._emulator.over or (self._life_loss_terminates and self._lives < before)
@@ -119,7 +118,7 @@ class AtariTask(gymnasium.Env[NDArray[np.uint8], np.int64]):
 
     def render(self) -> Any:
         """Return the screen ``(height, width, 3)``, uint8; None without a render mode."""
-        return self._emulator.colours() if self.render_mode else None
+        return self._emulator.color_screen() if self.render_mode else None
 
     def _start(self, game: str, seed: int) -> None:
         self._emulator.start(game, seed)
@@ -128,12 +127,12 @@ class AtariTask(gymnasium.Env[NDArray[np.uint8], np.int64]):
         shape = self._emulator.shape()
         self._shrink = Picture(shape[0], shape[1], self._size)
         self._before_YXC, self._now_YXC = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-        self._look()
+        self._read_screen()
 
-    def _look(self) -> None:
+    def _read_screen(self) -> None:
         """Keep the present screen, and the one before it."""
         self._before_YXC, self._now_YXC = self._now_YXC, self._before_YXC
-        self._emulator.look(self._now_YXC)
+        self._emulator.read_screen(self._now_YXC)
 
     def _picture(self) -> NDArray[np.uint8]:
         """Return the picture ``(S, S, C)`` of the last two screens."""

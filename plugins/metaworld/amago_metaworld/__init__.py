@@ -1,4 +1,4 @@
-"""Meta-World's tasks of manipulation."""
+"""Meta-World's robot manipulation benchmarks."""
 
 from __future__ import annotations
 

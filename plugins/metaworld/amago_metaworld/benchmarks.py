@@ -1,4 +1,4 @@
-"""What Meta-World's benchmarks consist of: tasks, and goals of each."""
+"""Tasks and goals of Meta-World's benchmarks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amago_registry.errors import UnavailableError, reason
 
 METAWORLD = "metaworld>=3.1,<4"
 _SEEDS = 2**32 - 1
-"""Seeds that the package takes; held-out goals are drawn from the next."""
+"""Number of seeds that the package takes; held-out goals are drawn from the next seed."""
 
 
 def task_names(benchmark: str, task: str | None, split: str) -> tuple[str, ...]:
@@ -40,8 +40,8 @@ def make_env(task: str) -> gymnasium.Env[Any, Any]:
 def goals(benchmark: str, task: str, split: str, seed: int) -> tuple[Any, ...]:
     """Return the 50 goals of a task, in the package's form, drawn from a seed.
 
-    As in the package, goals that are held out are others than those to train on where the task is the
-    same. Those of one task do not depend on the tasks beside it, so they are drawn when it is met.
+    As in the package, held-out goals of a task differ from its training goals. Goals of one task do not
+    depend on the other tasks, so they are drawn when the task is first used.
     """
     package = _package()
     if benchmark in MULTI:

@@ -1,4 +1,4 @@
-"""What amago-metaworld offers. Imported by every ``amago`` command: nothing heavy here."""
+"""Components of amago-metaworld. Imported by every ``amago`` command: nothing heavy here."""
 
 from __future__ import annotations
 

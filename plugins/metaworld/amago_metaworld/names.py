@@ -1,11 +1,11 @@
-"""The names of Meta-World's benchmarks and tasks, without importing it."""
+"""Names of Meta-World's benchmarks and tasks, without importing it."""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
 
 MULTI = ("MT1", "MT10", "MT25", "MT50")
-"""Benchmarks of many tasks at once: the goal is shown, and which task it is. Others hide the goal."""
+"""Multi-task benchmarks: the goal and the task are observed. The others hide the goal."""
 
 ONE = ("ML1", "MT1")
 """Benchmarks that consist of one task, to be chosen."""
@@ -62,11 +62,11 @@ TASKS = (
     "window-close-v3",
     "window-open-v3",
 )
-"""All tasks; each has many places for things and goals."""
+"""All tasks; each has many positions of objects and goals."""
 
 
-def unknown(name: str) -> str:
-    """Return what to say of a task that nothing has: what it is close to, or else what there is."""
+def unknown_message(name: str) -> str:
+    """Return the error message for an unknown task: a close name, or else all names."""
     plain = name.lower().replace("_", "-").rsplit("-v", 1)[0]
     close = get_close_matches(plain, [known.removesuffix("-v3") for known in TASKS], n=1)
     if close:

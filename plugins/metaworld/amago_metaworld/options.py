@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from amago_metaworld.names import MULTI, ONE, TASKS, unknown
+from amago_metaworld.names import MULTI, ONE, TASKS, unknown_message
 from amago_registry import Field, Options
 
 Benchmark = Literal["ML1", "ML10", "ML25", "ML45", "MT1", "MT10", "MT25", "MT50"]
@@ -54,7 +54,7 @@ class MetaworldOptions(Options):
                 {"benchmark": benchmark, "one": f"{benchmark[:2]}1"},
             )
         if value is not None and value not in TASKS:
-            context: dict[str, Any] = {"sentence": unknown(value)}
+            context: dict[str, Any] = {"sentence": unknown_message(value)}
             raise PydanticCustomError("metaworld_task", "{sentence}", context)
         return value
 

@@ -1,4 +1,4 @@
-"""Meta-World's benchmarks as tasks of several attempts at one hidden goal.
+"""Meta-World environment: several attempts per trajectory at one hidden goal.
 
 Shape suffixes: D = what the package shows, K = tasks of the benchmark, F = all features.
 """
@@ -19,16 +19,16 @@ from amago_metaworld.options import MetaworldOptions
 from amago_registry.contexts import EnvironmentContext
 
 WIDTH = 39
-"""D: hand, gripper and things, now and one step ago, and the goal; zeros where it is hidden."""
+"""D: hand, gripper and objects, now and one step ago, and the goal; zeros where it is hidden."""
 
 KEPT = 10
-"""Most tasks of which each keeps its arm: 20 MB each, where building it anew takes 0.2 seconds."""
+"""Most simulations that are kept: 20 MB each, where building one again takes 0.2 seconds."""
 
 Observation = NDArray[np.float32]
 
 
 class MetaworldTask(gymnasium.Env[Observation, NDArray[np.float32]]):
-    """A robot arm with a few attempts at one hidden goal; then the trajectory ends.
+    """Meta-World environment: a robot arm with a few attempts per trajectory at one hidden goal.
 
     ``reset`` draws a task of the benchmark and one of its 50 goals, and names the task in
     ``info["task"]``. An attempt always lasts all its steps, then the arm is back where it began. The
@@ -94,9 +94,9 @@ class MetaworldTask(gymnasium.Env[Observation, NDArray[np.float32]]):
         self, action: NDArray[np.float32]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Move the arm; where that ends an attempt, begin the next."""
-        obs, reward, _, _, told = self._arm.step(action)
+        obs, reward, _, _, package_info = self._arm.step(action)
         self._time += 1
-        self._succeeded |= bool(told["success"])
+        self._succeeded |= bool(package_info["success"])
         if self._time < self.attempt_steps:
             return self._observe(obs, begins=False), float(reward), False, False, {}
         info = {"attempt": self._attempt, "success": float(self._succeeded)}
@@ -112,7 +112,7 @@ class MetaworldTask(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._arms.clear()
 
     def _built(self, index: int) -> Any:
-        """Return the arm of a task, a new one where none was kept."""
+        """Return the simulation of a task, a new one if none is kept."""
         if index not in self._arms:
             if len(self.tasks) > KEPT:
                 self.close()

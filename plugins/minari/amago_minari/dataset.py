@@ -1,4 +1,4 @@
-"""A dataset of Minari, read episode by episode."""
+"""Minari dataset, read episode by episode."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MIB = 2**20
 
 
 class MinariDataset:
-    """Draws episodes of a Minari dataset; those drawn lately stay in memory.
+    """Minari dataset: draws whole episodes, with an LRU cache of episodes in memory.
 
-    The environment that the dataset names is not made, so that nothing but the data is needed.
+    The environment that the dataset names is not made, so that only the data is needed.
 
     Args:
         context: Supplied by the composer.
@@ -40,13 +40,13 @@ class MinariDataset:
         self._storage: MinariStorage = open_storage(options.id, download=options.download)
         self.observation_space = self._storage.observation_space
         self.action_space = self._storage.action_space
-        self._lengths = self._described(options.episodes)
+        self._lengths = self._read_lengths(options.episodes)
         self._episodes = np.flatnonzero(self._lengths)
         if not len(self._episodes):
             raise DatasetError(f"the Minari dataset {options.id} holds no transition.")
         self._ends = np.cumsum(self._lengths[self._episodes])
         self._by_timesteps = options.by == "timesteps"
-        self._kept = _Kept(options.memory * _MIB)
+        self._cache = _EpisodeCache(options.memory * _MIB)
         self._reading = Lock()
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> list[Trajectory]:
@@ -67,19 +67,19 @@ class MinariDataset:
         return f"{self._id}: {len(self._ends):,} trajectories, {self._ends[-1]:,} timesteps"
 
     def _episode(self, index: int) -> Trajectory:
-        kept = self._kept.get(index)
-        if kept is not None:
-            return kept
+        cached = self._cache.get(index)
+        if cached is not None:
+            return cached
         with self._reading:  # Files are read by one thread at a time anyway.
-            kept = self._kept.get(index)
-            return kept if kept is not None else self._kept.put(index, self._read(index))
+            cached = self._cache.get(index)
+            return cached if cached is not None else self._cache.put(index, self._read(index))
 
-    def _described(self, most: int | None) -> NDArray[np.int64]:
-        """Return how many steps the episodes have, as their descriptions say."""
+    def _read_lengths(self, most: int | None) -> NDArray[np.int64]:
+        """Return the number of steps of each episode, from the episodes' metadata."""
         try:
             count = min(self._storage.total_episodes, most or self._storage.total_episodes)
-            described = self._storage.get_episode_metadata(range(count))
-            lengths = np.array([facts["total_steps"] for facts in described], np.int64)
+            episodes = self._storage.get_episode_metadata(range(count))
+            lengths = np.array([metadata["total_steps"] for metadata in episodes], np.int64)
         except Exception as error:
             raise DatasetError(
                 f"the Minari dataset {self._id} cannot be read: {reason(error)}."
@@ -92,7 +92,7 @@ class MinariDataset:
 
     def _read(self, index: int) -> Trajectory:
         try:
-            (facts,) = self._storage.get_episode_metadata([index])
+            (metadata,) = self._storage.get_episode_metadata([index])
             (episode,) = self._storage.get_episodes([index])
             trajectory = recorded_trajectory(
                 episode["observations"],
@@ -104,8 +104,10 @@ class MinariDataset:
                 self.action_space,
             )
         except Exception as error:
-            said = str(error) if isinstance(error, AmagoError) else f"{reason(error)}."
-            raise DatasetError(f"episode {index} of the Minari dataset {self._id}: {said}") from error
+            message = str(error) if isinstance(error, AmagoError) else f"{reason(error)}."
+            raise DatasetError(
+                f"episode {index} of the Minari dataset {self._id}: {message}"
+            ) from error
         if trajectory.length != self._lengths[index]:
             raise DatasetError(
                 f"episode {index} of the Minari dataset {self._id} has {trajectory.length} steps, and "
@@ -113,11 +115,11 @@ class MinariDataset:
             )
         for column in trajectory.columns.values():
             column.flags.writeable = False
-        return replace(trajectory, seed=_seed(facts))
+        return replace(trajectory, seed=_seed(metadata))
 
 
-class _Kept:
-    """The episodes drawn last, up to so many bytes.
+class _EpisodeCache:
+    """LRU cache of episodes, limited in bytes.
 
     Args:
         most: Bytes of columns.
@@ -128,14 +130,14 @@ class _Kept:
         self._episodes: OrderedDict[int, Trajectory] = OrderedDict()
 
     def get(self, index: int) -> Trajectory | None:
-        """Return an episode if it is kept."""
+        """Return an episode if it is in the cache."""
         with self._lock:
             if index in self._episodes:
                 self._episodes.move_to_end(index)
             return self._episodes.get(index)
 
     def put(self, index: int, episode: Trajectory) -> Trajectory:
-        """Keep an episode that is not kept yet, let go of others until there is room, and return it."""
+        """Insert a new episode, evict the least recently used ones beyond the limit, and return it."""
         with self._lock:
             self._episodes[index] = episode
             self._bytes += _size(episode)
@@ -148,7 +150,7 @@ def _size(episode: Trajectory) -> int:
     return sum(column.nbytes for column in episode.columns.values())
 
 
-def _seed(facts: dict[str, Any]) -> int:
-    """Return what the environment was reset with; 0 where the dataset does not say."""
-    seed = facts.get("seed")
+def _seed(metadata: dict[str, Any]) -> int:
+    """Return the seed of the episode's reset; 0 if the dataset has none."""
+    seed = metadata.get("seed")
     return int(seed) if isinstance(seed, int | np.integer) and 0 <= seed < 2**63 else 0

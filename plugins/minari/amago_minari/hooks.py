@@ -1,4 +1,4 @@
-"""What amago-minari offers. Imported by every ``amago`` command: nothing heavy here."""
+"""Components of amago-minari. Imported by every ``amago`` command: nothing heavy here."""
 
 from __future__ import annotations
 

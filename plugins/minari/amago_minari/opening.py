@@ -1,4 +1,4 @@
-"""Finding a Minari dataset on this machine, or fetching it."""
+"""Opening a Minari dataset on this machine, or downloading it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SPACES = ("observation_space", "action_space")
 
 
 def open_storage(dataset_id: str, *, download: bool) -> MinariStorage:
-    """Return a dataset's storage.
+    """Return a dataset's storage, downloaded if asked for.
 
     Args:
         dataset_id: Its id.
-        download: Whether to fetch it where it is not on this machine.
+        download: Whether to download it if it is not on this machine.
 
     Raises:
         DatasetError: Saying what to type where it is missing, or why it cannot be read.
@@ -33,7 +33,7 @@ def open_storage(dataset_id: str, *, download: bool) -> MinariStorage:
         described: dict[str, Any] = MinariStorage.read_raw_metadata(folder)
         lacking = [name for name in _SPACES if not isinstance(described.get(name), str)]
         if lacking:
-            # Minari would make the environment that the file names, and so run whatever it names.
+            # Minari would make the environment that the file names, and so run code that it chooses.
             raise DatasetError(
                 f"the Minari dataset {dataset_id} does not say its {' and '.join(lacking)}; it was "
                 "made by a Minari too old to be read here."
@@ -48,7 +48,7 @@ def open_storage(dataset_id: str, *, download: bool) -> MinariStorage:
 
 
 def datasets_folder() -> Path:
-    """Return where Minari keeps datasets."""
+    """Return the folder of Minari's datasets."""
     given = os.environ.get("MINARI_DATASETS_PATH")
     return Path(given) if given is not None else Path.home() / ".minari" / "datasets"
 

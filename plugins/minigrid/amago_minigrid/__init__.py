@@ -1,4 +1,4 @@
-"""MiniGrid and BabyAI."""
+"""MiniGrid's and BabyAI's environments, and an encoder of their grids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Games as the minigrid package makes them, and what is missing where it cannot."""
+"""Constructing MiniGrid's environments, with an error that says what to install."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_game(name: str, **settings: Any) -> gymnasium.Env[Any, Any]:
         UnavailableError: If the package cannot be imported, with what to install.
     """
     try:
-        with redirect_stdout(StringIO()):  # pygame, which MiniGrid draws with, says hello.
+        with redirect_stdout(StringIO()):  # pygame, which MiniGrid draws with, prints a greeting.
             import_module("minigrid")
     except Exception as error:
         raise UnavailableError(

@@ -1,4 +1,4 @@
-"""An encoder of grids whose cells hold symbols.
+"""Encoder of symbolic grids.
 
 Shape suffixes: N = timesteps, H, W = sides of the grid, S = symbols of a cell, C = channels,
 V = features of the rest and of the grid, E = features out.
@@ -22,11 +22,12 @@ from amago_registry.errors import UnsupportedSpaceError, did_you_mean
 
 
 class GridEncoder(nn.Module):
-    """A grid of symbols beside an inner encoder of all else; a linear layer and a LayerNorm fuse them.
+    """Encoder of a symbolic grid, beside an inner encoder of all other inputs.
 
-    The numbers in a cell are names, not amounts: each has a vector of its own, and their sum stands
-    for the cell (as in BabyAI 1.1, Hui et al., 2020, arXiv:2007.12770). Convolutions that keep the
-    size read them. Wrapped in ``goal-rnn`` with ``goal_keys: [mission]``, the mission is read too.
+    The numbers in a cell are categories, not quantities: each has an embedding, and a cell is the sum
+    of its embeddings (as in BabyAI 1.1, Hui et al., 2020, arXiv:2007.12770). Convolutions that keep the
+    size read them; a linear layer and a LayerNorm fuse grid and inner encoder. Wrapped in ``goal-rnn``
+    with ``goal_keys: [mission]``, the mission is read too.
 
     Args:
         context: Spaces; supplied by the composer.
@@ -64,7 +65,7 @@ class GridEncoder(nn.Module):
 
 
 class CellVectors(nn.Module):
-    """The sum of one learned vector for each symbol of a cell.
+    """Cell embeddings: the sum of one learned vector for each symbol of a cell.
 
     Args:
         counts: How many values each symbol has.

@@ -1,4 +1,4 @@
-"""What amago-minigrid offers. Imported by every ``amago`` command: nothing heavy here."""
+"""Components of amago-minigrid. Imported by every ``amago`` command: nothing heavy here."""
 
 from __future__ import annotations
 

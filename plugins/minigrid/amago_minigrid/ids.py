@@ -1,4 +1,4 @@
-"""The ids of MiniGrid's and BabyAI's games, without importing them."""
+"""Ids of MiniGrid's and BabyAI's environments, without importing them."""
 
 from __future__ import annotations
 
@@ -182,11 +182,11 @@ IDS = (
 
 
 _CLOSE = 0.75
-"""Share of two names that must be alike; their families alone are up to half of them."""
+"""Least similarity of a suggested id; a common prefix alone makes up to half of it."""
 
 
-def unknown(name: str) -> str:
-    """Return what to say of an id that nothing has: what it is close to, or else how to see all."""
+def unknown_message(name: str) -> str:
+    """Return the error message for an unknown id: a close id, or else how to list all."""
     if "-WFC-" in name:
         return "MiniGrid registers it, and leaves out the pictures that it is made from"
     tried = [family + _plain(name) for family in ("", "minigrid", "babyai")]
@@ -202,5 +202,5 @@ def unknown(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return a name as it would be typed in a hurry."""
+    """Return a name in a normal form for matching: letters and digits in lower case."""
     return "".join(filter(str.isalnum, name)).lower()

@@ -1,6 +1,6 @@
-"""Missions as tokens: numbers of words, the last word last.
+"""Tokenizer of missions: one token per word, padded in front.
 
-Shape suffixes: L = words that there is room for.
+Shape suffixes: L = padded length in words.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from amago_registry.errors import AmagoError
 
 NO_WORD = 0
-"""Token of a place that no word takes; such places come first."""
+"""Padding token; padding comes first."""
 
 
 class MissionError(AmagoError):
-    """A mission that cannot be shown as tokens."""
+    """A mission that cannot be tokenized."""
 
 
 def words(mission: str) -> list[str]:
-    """Return the words of a mission, without what stands between them."""
+    """Return the words of a mission, without punctuation."""
     return re.findall(r"[a-z]+", mission.lower())
 
 
@@ -39,29 +39,30 @@ WORDS = tuple(
 _TOKENS = {word: token for token, word in enumerate(WORDS, start=NO_WORD + 1)}
 
 
-def tokens(mission: str, room: int) -> NDArray[np.uint8]:
-    """Return tokens ``(L,)``.
+def tokens(mission: str, length: int) -> NDArray[np.uint8]:
+    """Return the tokens ``(L,)`` of a mission.
 
     Args:
         mission: In words.
-        room: L.
+        length: L.
 
     Raises:
         MissionError: If a word has no token, or there are too many words.
     """
-    said = words(mission)
-    strange = sorted(set(said) - set(_TOKENS))
-    if strange:
+    spoken = words(mission)
+    unknown = sorted(set(spoken) - set(_TOKENS))
+    if unknown:
         raise MissionError(
-            f"the mission '{mission}' has words without a token: {', '.join(strange)}. "
+            f"the mission '{mission}' has words without a token: {', '.join(unknown)}. "
             f"The words with one are {', '.join(WORDS)}"
         )
-    if len(said) > room:
+    if len(spoken) > length:
         raise MissionError(
-            f"the mission '{mission}' has {len(said)} words, and there is room for {room}: "
-            f"set environment.mission_words to {len(said)} or more, or leave it out"
+            f"the mission '{mission}' has {len(spoken)} words, and there is room for {length}: "
+            f"set environment.mission_words to {len(spoken)} or more, or leave it out"
         )
-    return np.array([NO_WORD] * (room - len(said)) + [_TOKENS[word] for word in said], np.uint8)
+    padding = [NO_WORD] * (length - len(spoken))
+    return np.array(padding + [_TOKENS[word] for word in spoken], np.uint8)
 
 
 def mission(tokens_L: NDArray[np.uint8]) -> str:
@@ -70,10 +71,10 @@ def mission(tokens_L: NDArray[np.uint8]) -> str:
 
 
 def most_words(game: Any) -> int:
-    """Return the most words that a mission of a game has; at least 1.
+    """Return the length in words of a game's longest mission; at least 1.
 
     Args:
-        game: The package's environment. MiniGrid's say what they may ask; BabyAI's do not.
+        game: The package's environment. MiniGrid's declare their missions; BabyAI's do not.
     """
     asked = game.observation_space["mission"]
     if not hasattr(game, "gen_mission"):
@@ -85,11 +86,11 @@ def most_words(game: Any) -> int:
 
 
 _MOST_OF_ONE_PATTERN = 20
-"""Of a BabyAI level that draws no grammar: to put one thing next to another, after another such."""
+"""Longest mission of a BabyAI level without a grammar: put one thing next to another, twice."""
 
 
 def _most_generated(actions: Any, kinds: Any, *, places: bool) -> int:
-    """Return the most words of BabyAI's grammar: actions, two at once, two such in a row."""
+    """Return the longest mission of BabyAI's grammar: actions, two at once, two such in a row."""
     thing = len(words("the grey ball in front of you" if places else "the grey ball"))
     lengths = {
         "goto": len(words("go to")) + thing,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from amago_minigrid.ids import IDS, unknown
+from amago_minigrid.ids import IDS, unknown_message
 from amago_registry import Field, Options
 from amago_registry.options import Part, Widths
 
@@ -48,7 +48,7 @@ class MinigridOptions(Options):
     def _is_known(cls, value: str) -> str:
         if value in IDS:
             return value
-        context: dict[str, Any] = {"sentence": unknown(value)}
+        context: dict[str, Any] = {"sentence": unknown_message(value)}
         raise PydanticCustomError("minigrid_id", "{sentence}", context)
 
     @field_validator("view_size")

@@ -1,6 +1,6 @@
-"""MiniGrid's games in the form that agents learn from: a grid of symbols, and a mission as tokens.
+"""MiniGrid environment: a symbolic grid and a tokenized mission.
 
-Shape suffixes: X, Y = columns and rows of the cells shown, L = words that a mission has room for.
+Shape suffixes: X, Y = columns and rows of the cells shown, L = padded length of a mission in words.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from amago_minigrid.options import MinigridOptions
 from amago_registry.contexts import EnvironmentContext
 
 OBJECTS, COLORS, STATES = 11, 6, 4
-"""Values of what a cell holds, of its colour, and of its state: that of a door, or where one looks."""
+"""Numbers of values of a cell's object, colour and state (of a door, or the agent's direction)."""
 
 AGENT, RED = 10, 0
 """Object and colour of the agent in the whole grid."""
@@ -30,7 +30,7 @@ Observation = dict[str, Any]
 
 
 class MinigridTask(gymnasium.Env[Observation, np.int64]):
-    """A game of MiniGrid or BabyAI; a trajectory is one game.
+    """MiniGrid or BabyAI environment; a trajectory is one game.
 
     The observation has ``image`` (X, Y, 3), the object, colour and state in each cell; ``direction``,
     where the agent looks: 0 right, 1 down, 2 left, 3 up; and ``mission`` (L,), tokens of words that
@@ -47,7 +47,7 @@ class MinigridTask(gymnasium.Env[Observation, np.int64]):
         mission_words: L; None for as many as the game may use.
 
     Attributes:
-        horizon: Most steps of a game; None where the game decides that anew in every task.
+        horizon: Most steps of a game; None if it differs from task to task.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}
@@ -62,10 +62,10 @@ class MinigridTask(gymnasium.Env[Observation, np.int64]):
         self.game = game
         self.horizon: int | None = self.game.max_steps or None  # BabyAI: 0 before the first task.
         self._whole = whole
-        self._room = (mission_words or most_words(game)) if mission else 0
-        self._mission_L = np.zeros(self._room, np.uint8)
+        self._length = (mission_words or most_words(game)) if mission else 0
+        self._mission_L = np.zeros(self._length, np.uint8)
         size = (self.game.width, self.game.height) if whole else (self.game.agent_view_size,) * 2
-        self.observation_space = _observations(size, self._room)
+        self.observation_space = _observations(size, self._length)
         self.action_space = self.game.action_space
 
     def reset(
@@ -73,10 +73,10 @@ class MinigridTask(gymnasium.Env[Observation, np.int64]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin a game: from ``seed``, or without one the next of the present generator."""
         super().reset(seed=seed)
-        with redirect_stdout(StringIO()):  # BabyAI prints whenever it draws a mission again.
+        with redirect_stdout(StringIO()):  # BabyAI prints whenever it redraws a mission.
             obs, _ = self.game.reset(seed=seed)
-        if self._room:
-            self._mission_L = tokens(obs["mission"], self._room)
+        if self._length:
+            self._mission_L = tokens(obs["mission"], self._length)
         return self._observe(obs), {}
 
     def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -93,7 +93,7 @@ class MinigridTask(gymnasium.Env[Observation, np.int64]):
     def _observe(self, obs: Observation) -> Observation:
         image_XYC = self._whole_grid() if self._whole else obs["image"]
         seen = {"image": image_XYC, "direction": np.int64(obs["direction"])}
-        return seen | ({"mission": self._mission_L.copy()} if self._room else {})
+        return seen | ({"mission": self._mission_L.copy()} if self._length else {})
 
     def _whole_grid(self) -> NDArray[np.uint8]:
         image_XYC: NDArray[np.uint8] = self.game.grid.encode()
@@ -126,13 +126,13 @@ class MinigridPart:
         return MinigridTask(game, options.view == "whole", options.mission, options.mission_words)
 
 
-def _observations(size: tuple[int, int], room: int) -> spaces.Dict:
-    """Return the space of observations, with bounds as narrow as what they hold."""
+def _observations(size: tuple[int, int], length: int) -> spaces.Dict:
+    """Return the observation space, with bounds as narrow as the values."""
     high_XYC = np.broadcast_to(np.array([OBJECTS, COLORS, STATES], np.uint8) - 1, (*size, 3))
     leaves: dict[str, spaces.Space[Any]] = {
         "image": spaces.Box(np.zeros_like(high_XYC), high_XYC.copy(), dtype=np.uint8),
         "direction": spaces.Discrete(4),
     }
-    if room:
-        leaves["mission"] = spaces.Box(0, len(WORDS), (room,), np.uint8)
+    if length:
+        leaves["mission"] = spaces.Box(0, len(WORDS), (length,), np.uint8)
     return spaces.Dict(leaves)

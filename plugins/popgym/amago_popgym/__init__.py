@@ -1,4 +1,4 @@
-"""POPGym's tasks of memory."""
+"""POPGym's memory benchmark."""
 
 from __future__ import annotations
 

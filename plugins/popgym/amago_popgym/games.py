@@ -1,4 +1,4 @@
-"""Games as the popgym package makes them: what is missing, how long they last, where they draw."""
+"""Constructing POPGym's environments: missing packages, step limits, global random generators."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def make_game(name: str) -> gymnasium.Env[Any, Any]:
     if made is None:  # The package leaves out its mazes where it does not find mazelib.
         raise _missing("mazelib", name, MAZELIB, "")
     with warnings.catch_warnings():
-        # Mazes warn that they ask for little memory: the README says it.
+        # Mazes warn that they need little memory; the README says so too.
         warnings.simplefilter("ignore", DeprecationWarning)
         game: gymnasium.Env[Any, Any] = made()
     return game
 
 
 def horizon(game: Any) -> int:
-    """Return the most steps that a game lasts; not all games say it alike."""
+    """Return the step limit of a game, which games declare in different attributes."""
     if hasattr(game, "maze_dims"):  # A maze is over one step before its limit.
         return int(game.max_episode_length) - 1
     if hasattr(game, "deck_size"):  # higher-lower: a step for every card but the first
@@ -51,10 +51,10 @@ def horizon(game: Any) -> int:
 
 
 @contextmanager
-def global_generators_as_they_were() -> Iterator[None]:
-    """Put the generators of ``random`` and ``numpy.random`` back at the end.
+def preserved_global_generators() -> Iterator[None]:
+    """Restore the states of ``random`` and ``numpy.random`` on exit.
 
-    Mazes draw from them, and seed them; nothing else in this process should notice.
+    Mazes draw from them and seed them, which must not affect the rest of the process.
     """
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:

@@ -1,4 +1,4 @@
-"""What amago-popgym offers. Imported by every ``amago`` command: nothing heavy here."""
+"""Components of amago-popgym. Imported by every ``amago`` command: nothing heavy here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of POPGym's environments, without importing it."""
+"""Ids of POPGym's environments, without importing it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def class_name(name: str) -> str:
     return _PAPER_IDS.get(name, name)
 
 
-def unknown(name: str) -> str:
-    """Return what to say of an id that nothing has: what it is close to, or else what there is."""
+def unknown_message(name: str) -> str:
+    """Return the error message for an unknown id: a close id, or else all games."""
     plain = {_plain(known): known for known in KNOWN}
     close = get_close_matches(_plain(name), plain, n=1)
     if close:
@@ -53,6 +53,6 @@ def unknown(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return a name as it would be typed in a hurry, so that its id in gymnasium is close too."""
+    """Return a name in a normal form for matching: also gymnasium's ids become close."""
     letters = "".join(filter(str.isalnum, name)).lower()
     return letters.removeprefix("popgym").removesuffix("v0")

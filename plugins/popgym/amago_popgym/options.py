@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
-from amago_popgym.ids import KNOWN, unknown
+from amago_popgym.ids import KNOWN, unknown_message
 from amago_registry import Field, Options
 
 
@@ -28,5 +28,5 @@ class PopgymOptions(Options):
     def _is_known(cls, value: str) -> str:
         if value in KNOWN:
             return value
-        context: dict[str, Any] = {"sentence": unknown(value)}
+        context: dict[str, Any] = {"sentence": unknown_message(value)}
         raise PydanticCustomError("popgym_id", "{sentence}", context)

@@ -1,4 +1,4 @@
-"""POPGym's environments in the form that agents learn from: one vector in, one choice out."""
+"""POPGym environment: one vector observation, one discrete or Box action."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from amago_popgym.games import global_generators_as_they_were, horizon, make_game
+from amago_popgym.games import horizon, make_game, preserved_global_generators
 from amago_popgym.options import PopgymOptions
 from amago_registry.contexts import EnvironmentContext
 
@@ -19,11 +19,11 @@ TIME_SCALE = 1000
 
 
 class PopgymTask(gymnasium.Env[NDArray[np.float32], Any]):
-    """One of POPGym's environments; a trajectory is one game.
+    """POPGym environment; a trajectory is one game.
 
     Observations of any structure become one vector, ``Discrete`` and ``MultiDiscrete`` parts as
     one-hots. Pairs of choices, the cells of a board, become one ``Discrete`` action. Running out of
-    time ends a game as anything else does: what is left of it is part of the problem.
+    time is a termination: the time left is part of the problem.
 
     Args:
         game: The package's environment.
@@ -52,7 +52,7 @@ class PopgymTask(gymnasium.Env[NDArray[np.float32], Any]):
         self._time = 0
         # Mazes draw without a generator of their own, and numpy's old one takes no larger seeds.
         inner_seed = int(self.np_random.integers(2**32))
-        with global_generators_as_they_were():
+        with preserved_global_generators():
             obs, _ = self.game.reset(seed=inner_seed)
         return self._vector(obs), {}
 
@@ -72,7 +72,7 @@ class PopgymTask(gymnasium.Env[NDArray[np.float32], Any]):
         return np.concatenate([flat, self._last(self._time)], dtype=np.float32)
 
     def _last(self, time: int) -> NDArray[np.float32]:
-        """Return what observations end with at a time."""
+        """Return the time feature at the end of an observation; empty if time is not shown."""
         return np.array([time / TIME_SCALE] if self._shows_time else [], np.float32)
 
 
@@ -98,7 +98,7 @@ class PopgymPart:
 
 
 def _vectors(space: spaces.Space[Any], last: NDArray[np.float32]) -> Any:
-    """Return the space of an observation's vectors, which end with 0 up to ``last``."""
+    """Return the space of flattened observations, whose time feature goes from 0 to ``last``."""
     flat = spaces.flatten_space(space)
     assert isinstance(flat, spaces.Box)
     low = np.concatenate([flat.low, np.zeros_like(last)], dtype=np.float32)
@@ -106,7 +106,7 @@ def _vectors(space: spaces.Space[Any], last: NDArray[np.float32]) -> Any:
 
 
 def _choices(space: spaces.Space[Any]) -> list[Any]:
-    """Return all actions of a space in order; none where they cannot be counted."""
+    """Return all actions of a discrete space in order; an empty list for other spaces."""
     match space:
         case spaces.Discrete():
             return list(range(int(space.n)))

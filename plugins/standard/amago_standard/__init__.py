@@ -1,1 +1,1 @@
-"""The parts every in-context agent needs, a room per kind; see ``hooks.py``."""
+"""Standard components of in-context agents, a room (subpackage) per kind; listed in ``hooks.py``."""

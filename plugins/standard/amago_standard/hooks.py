@@ -1,4 +1,4 @@
-"""What amago-standard offers. Imported by every ``amago`` command: nothing heavy here."""
+"""Components of amago-standard. Imported by every ``amago`` command: nothing heavy here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from amago_standard.trackers import options as trackers
 
 @hookimpl
 def amago_register_environments() -> Iterable[Component]:
-    """Tasks of memory and of adaptation, and whatever gymnasium has registered."""
+    """Environments: memory and meta-RL tasks, mixtures, and gymnasium's registered ones."""
     room = "amago_standard.environments"
     return [
         Component(
@@ -32,7 +32,7 @@ def amago_register_environments() -> Iterable[Component]:
             "bandit",
             f"{room}.bandit:BanditPart",
             environments.BanditOptions,
-            "arms of hidden payoff, drawn anew per task: exploration against exploitation",
+            "arms of hidden payoff, redrawn per task: exploration against exploitation",
         ),
         Component(
             "dark-room",
@@ -148,7 +148,7 @@ def amago_register_backbones() -> Iterable[Component]:
             "lstm",
             "amago_standard.backbones.lstm:LSTM",
             backbones.LSTMOptions,
-            "long short-term memory: a gated memory of its own, which lasts from the start",
+            "long short-term memory: a gated cell state, initialised to last over the context",
         ),
         Component(
             "mingru",
@@ -306,7 +306,7 @@ def amago_register_relabelers() -> Iterable[Component]:
             "hindsight",
             "amago_standard.relabelers.hindsight:Hindsight",
             relabelers.HindsightOptions,
-            "what was achieved becomes what had been asked for (HER): for goals in a row",
+            "hindsight relabeling (HER): achieved goals become the requested ones",
         ),
         Component(
             "chain",

@@ -1,17 +1,17 @@
-"""Laws that parts obey, for their authors to run: one law is one test.
+"""Laws: conformance tests of parts, for plugin authors to run. One law is one test.
 
-A plugin checks its backbone in two lines of pytest::
+A plugin tests its backbone in two lines of pytest::
 
     @pytest.mark.parametrize("law", BACKBONE_LAWS, ids=lambda law: law.__name__)
     def test_my_backbone_obeys(law: Law) -> None:
         law(MY_COMPONENT)
 
 A law builds the part from its :class:`~amago_registry.Component` with the default options
-(:func:`with_options` gives others) and raises ``AssertionError`` with one sentence about what is wrong.
-Laws run on the CPU in float64 unless told otherwise: ``law(component, device="cuda",
-dtype=torch.float32)``; those of environments, explorations, relabelers and datasets, which hold no
-tensors, take no notice. They need torch, safetensors and gymnasium; importing this package loads none
-of them.
+(:func:`with_options` sets others) and raises ``AssertionError`` with one sentence about what is wrong.
+By default, laws run on the CPU in float64; change this with ``law(component, device="cuda",
+dtype=torch.float32)``. Laws of environments, explorations, relabelers and datasets, which have no
+tensors, ignore both. Laws need torch, safetensors and gymnasium; importing this package loads none of
+them.
 """
 
 from __future__ import annotations

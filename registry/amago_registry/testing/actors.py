@@ -1,4 +1,4 @@
-"""Laws of actors, each on every kind of action space that the actor takes.
+"""Laws of actors (policy heads), run in every action space that the actor supports.
 
 Shape suffixes: N = timesteps, E = state features, G = discounts, A = features of an action vector,
 J = all actions of a space, X = axes of the action space, R = draws.
@@ -46,18 +46,18 @@ from amago_registry.testing.heads import (
 )
 
 MANY = spaces.Discrete(300)
-"""More actions than a byte counts."""
+"""A space with more actions than a uint8 has values."""
 
 DRAWS = 50
 
 COPIES = 100
-"""How often a batch has every timestep in it where draws are counted."""
+"""Copies of every timestep in a batch of counted samples."""
 
 BATCHES = 20
-"""Batches of draws that are counted."""
+"""Batches of counted samples."""
 
-SURPRISE = 1e-9
-"""Chance that an honest count is further from what is expected than a law allows."""
+P_VALUE = 1e-9
+"""Probability that a correct sampler fails the test of its frequencies."""
 
 Actors = list[tuple[spaces.Space[Any], Any]]
 
@@ -73,7 +73,7 @@ def an_actor_offers_what_objectives_call(
 def samples_are_legal_and_likely(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Samples and modes are stored actions; they and a box's corners have finite log-probabilities."""
+    """Samples and modes are legal stored actions; ``log_prob`` is finite, also at a box's corners."""
     for space, actor in _actors(component, device, dtype):
         policy = _policy(actor, space, component)
         with seeded(0):
@@ -96,7 +96,7 @@ def probabilities_agree_with_log_prob(
         policy = _policy(actor, space, component)
         probs, shape = policy.probs, (ROWS, len(DISCOUNTS), int(space.n))
         legal = probs.shape == shape and bool((probs >= 0).all())
-        sentence = f"probs have the shape {tuple(probs.shape)} and must be (N, G, A) >= 0."
+        sentence = f"probs have the shape {tuple(probs.shape)}; expected (N, G, A), all at least 0."
         require(legal, component, sentence)
         total_NG = probs.sum(-1)
         sentence = "probabilities do not sum to 1."
@@ -110,7 +110,7 @@ def probabilities_agree_with_log_prob(
 def likelihoods_of_all_actions_add_up_to_one(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """MultiDiscrete and MultiBinary: so they do, where bits may be averaged instead of summed."""
+    """MultiDiscrete and MultiBinary: likelihoods sum to 1 (``log_prob`` may be a mean over bits)."""
     for space, actor in _actors(component, device, dtype):
         if not isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
             continue
@@ -122,35 +122,35 @@ def likelihoods_of_all_actions_add_up_to_one(
 def the_mode_is_the_likeliest_action(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """In a finite space, no action has a higher ``log_prob`` than the mode."""
+    """In a discrete space, no action has a higher ``log_prob`` than the mode."""
     for space, actor in _finite(component, device, dtype):
         policy = _policy(actor, space, component)
         likelihood_NGJ = _likelihoods(policy, space, component)
         mode = policy.mode()
         _require_stored(mode, space, component)
-        mode_NG = likelihood_NGJ.gather(-1, _place(mode, space)[..., None]).squeeze(-1)
-        sentence = f"in {space}, the mode is not the likeliest action."
+        mode_NG = likelihood_NGJ.gather(-1, _index(mode, space)[..., None]).squeeze(-1)
+        sentence = f"in {space}, the mode is not the most likely action."
         require_close(mode_NG, likelihood_NGJ.amax(-1), component, sentence)
 
 
 def entropy_is_that_of_the_probabilities(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """It is None, or finite ``(N, G)``; in a finite space ``-sum(p log p)`` of all actions, in nats.
+    """``entropy`` is None, or finite ``(N, G)``; in a discrete space it is ``-sum(p log p)``, in nats.
 
-    So it is under a mask, where 0 log 0 is 0.
+    With a mask too, where 0 log 0 is 0.
     """
     for space, actor in _actors(component, device, dtype):
         _require_entropy(_policy(actor, space, component), space, component, f"in {space}")
     for space, actor in _maskable(component, device, dtype):
         masked = _policy(actor, space, component, _mask(space, device))
-        _require_entropy(masked, space, component, f"in {space} under a mask")
+        _require_entropy(masked, space, component, f"in {space} with a mask")
 
 
 def masked_actions_are_never_taken(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """They are neither drawn nor the mode, have probability 0, and a finite log-probability."""
+    """Masked actions are never sampled nor the mode; probability 0, finite log-probability."""
     for space, actor in _maskable(component, device, dtype):
         mask_NA = _mask(space, device)
         policy = _policy(actor, space, component, mask_NA)
@@ -159,7 +159,7 @@ def masked_actions_are_never_taken(
         for action in drawn:
             taken_NGA = action_vector(action, space).bool()
             allowed = not bool((taken_NGA & ~mask_NA[:, None]).any())
-            require(allowed, component, f"in {space}, it takes actions that are masked.")
+            require(allowed, component, f"in {space}, sample or mode returns masked actions.")
         if isinstance(policy, DiscreteDistribution):
             mass = policy.probs.masked_fill(mask_NA[:, None], 0.0)
             require(not bool(mass.any()), component, "masked actions have a probability above 0.")
@@ -172,7 +172,7 @@ def masked_actions_are_never_taken(
 def a_mask_that_allows_nothing_allows_everything(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """A timestep whose mask is all False, or all True, has the policy it has without a mask."""
+    """A mask that is all False, or all True, gives the same policy as no mask."""
     for space, actor in _maskable(component, device, dtype):
         without = _likelihoods(_policy(actor, space, component), space, component)
         mask_NA = _mask(space, device)
@@ -186,22 +186,22 @@ def a_mask_that_allows_nothing_allows_everything(
 def reparameterised_samples_carry_gradients(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """What ``rsample`` draws, where it exists, is an action vector and passes finite gradients on."""
+    """``rsample``, if it exists, returns action vectors with finite gradients."""
     for space, actor in _reparameterised(component, device, dtype):
         with seeded(0):
             action_NGA = _policy(actor.train(), space, component).rsample()
         _require_vector(action_NGA, space, component)
-        arrived = gradients(_weighed(action_NGA), actor)
-        some = any(bool(gradient.any()) for gradient in arrived)
-        require(some, component, f"in {space}, no gradient comes through rsample.")
-        finite = all(bool(gradient.isfinite().all()) for gradient in arrived)
+        found = gradients(_weighted_sum(action_NGA), actor)
+        some = any(bool(gradient.any()) for gradient in found)
+        require(some, component, f"in {space}, no gradient flows through rsample.")
+        finite = all(bool(gradient.isfinite().all()) for gradient in found)
         require(finite, component, f"in {space}, the gradient through rsample is not finite.")
 
 
 def straight_through_gradients_are_those_of_the_probabilities(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Where actions are discrete, ``rsample`` has the gradient of the probability of each feature."""
+    """In a discrete space, ``rsample`` has the gradient of the probability of each feature."""
     for space, actor in _reparameterised(component, device, dtype):
         if isinstance(space, spaces.Box):
             continue
@@ -209,8 +209,8 @@ def straight_through_gradients_are_those_of_the_probabilities(
         probability_NGJ = _probabilities(policy, space, component)
         probability_NGA = probability_NGJ @ _vectors(space, device).to(probability_NGJ.dtype)
         with seeded(0):
-            actual = gradients(_weighed(policy.rsample()), actor)
-        expected = gradients(_weighed(probability_NGA), actor)
+            actual = gradients(_weighted_sum(policy.rsample()), actor)
+        expected = gradients(_weighted_sum(probability_NGA), actor)
         sentence = f"in {space}, the gradient through rsample is not that of the probabilities."
         for ours, theirs in zip(actual, expected, strict=True):
             require_close(ours, theirs, component, sentence)
@@ -219,15 +219,15 @@ def straight_through_gradients_are_those_of_the_probabilities(
 def actions_are_drawn_as_often_as_they_are_likely(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """In a finite space: by ``sample`` and, where it exists, by ``rsample``."""
+    """In a discrete space, ``sample`` and ``rsample`` draw actions with their probabilities."""
     for space, actor in _finite(component, device, dtype):
         probability_NGJ = _probabilities(_policy(actor, space, component), space, component)
         policy = _policy(actor, space, component, copies=COPIES)
-        for name, draw in _ways_to_draw(policy, space).items():
+        for name, draw in _samplers(policy, space).items():
             with seeded(0):
-                place_RNG = torch.cat([_places(draw(), space, component) for _ in range(BATCHES)])
-            sentence = f"in {space}, {name} does not draw actions as often as they are likely"
-            _require_frequencies(place_RNG, probability_NGJ.detach(), component, sentence)
+                index_RNG = torch.cat([_indices(draw(), space, component) for _ in range(BATCHES)])
+            sentence = f"in {space}, {name} does not draw actions with their probabilities"
+            _require_frequencies(index_RNG, probability_NGJ.detach(), component, sentence)
 
 
 def an_actor_learns_in_every_parameter(
@@ -256,11 +256,11 @@ ACTOR_LAWS: tuple[Law, ...] = (
     actions_are_drawn_as_often_as_they_are_likely,
     an_actor_learns_in_every_parameter,
 )
-"""What every actor obeys, in each action space that it does not refuse as unsupported."""
+"""The laws that every actor must pass, in each action space that it supports."""
 
 
 def _actors(component: Component, device: str, dtype: torch.dtype) -> Actors:
-    """Return the actor for every action space it takes, its weights moved a little."""
+    """Return the actor for every action space that it supports, with noise added to its weights."""
     tried = (*ACTION_SPACES, MANY)
     return with_moved_weights(
         heads(component, ActorContext, Actor, device=device, dtype=dtype, action_spaces=tried)
@@ -278,7 +278,7 @@ def _maskable(component: Component, device: str, dtype: torch.dtype) -> Actors:
 
 
 def _takes_mask(actor: Any, space: spaces.Space[Any]) -> bool:
-    """Return whether it can be called with a mask; one that cannot is refused where there are masks."""
+    """Return whether the actor accepts a mask; if not, it raises an error where there are masks."""
     if not choices(space):
         return False
     call = actor.forward if isinstance(actor, nn.Module) else actor
@@ -304,7 +304,7 @@ def _policy(
     mask_NA: Tensor | None = None,
     copies: int = 1,
 ) -> Any:
-    """Return the policy of every timestep, or of all timesteps so many times in turn."""
+    """Return the policy of every timestep, or of a number of copies of all timesteps."""
     like = next(actor.parameters())
     state_NE = states(like.device, like.dtype).repeat(copies, 1)
     policy = actor(state_NE) if mask_NA is None else actor(state_NE, mask_NA)
@@ -314,25 +314,25 @@ def _policy(
 
 
 def _mask(space: spaces.Space[Any], device: str) -> Tensor:
-    """A mask ``(N, A)`` that forbids every third action, other ones in every row."""
+    """Return a mask ``(N, A)`` without every third action, different ones in every row."""
     row_N1 = torch.arange(ROWS, device=device)[:, None]
     return (torch.arange(action_width(space), device=device) + row_N1) % 3 != 0
 
 
 def _every_action(space: spaces.Space[Any]) -> Tensor:
-    """All actions of a finite space in stored form, ``(J,)`` or ``(J, X)``."""
+    """Return all actions of a discrete space in stored form, ``(J,)`` or ``(J, X)``."""
     values = choices(space) or (2,) * action_width(space)
     action_JX = torch.tensor(list(product(*map(range, values))))
     return action_JX[:, 0] if isinstance(space, spaces.Discrete) else action_JX
 
 
 def _vectors(space: spaces.Space[Any], device: str) -> Tensor:
-    """All actions of a finite space as vectors ``(J, A)``."""
+    """Return all actions of a discrete space as vectors ``(J, A)``."""
     return action_vector(_every_action(space), space).to(device)
 
 
 def _likelihoods(policy: Any, space: spaces.Space[Any], component: Component) -> Tensor:
-    """Likelihoods ``(N, G, J)`` of all actions of a finite space."""
+    """Return likelihoods ``(N, G, J)`` of all actions of a discrete space."""
     like, log_probs = policy.mode(), []
     for action in _every_action(space).to(like.device):
         log_probs.append(policy.log_prob(action.expand_as(like)))
@@ -340,43 +340,43 @@ def _likelihoods(policy: Any, space: spaces.Space[Any], component: Component) ->
     log_prob_NGJ = torch.stack(log_probs, -1)
     sums = log_prob_NGJ.exp().sum(-1)
     if isinstance(space, spaces.MultiBinary) and not torch.allclose(sums, torch.ones_like(sums)):
-        log_prob_NGJ = action_width(space) * log_prob_NGJ  # Of a mean over bits.
+        log_prob_NGJ = action_width(space) * log_prob_NGJ  # It was a mean over bits.
     return log_prob_NGJ.exp()
 
 
 def _probabilities(policy: Any, space: spaces.Space[Any], component: Component) -> Tensor:
-    """``probs`` where there are any, else :func:`_likelihoods`."""
+    """Return ``probs`` if the policy has them, else :func:`_likelihoods`."""
     if isinstance(policy, DiscreteDistribution):
         return policy.probs
     return _likelihoods(policy, space, component)
 
 
-def _place(action: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """Return where stored actions of a finite space lie among :func:`_every_action`."""
+def _index(action: Tensor, space: spaces.Space[Any]) -> Tensor:
+    """Return the indices of stored actions in :func:`_every_action`."""
     if isinstance(space, spaces.Discrete):
         return action.long()
-    place = torch.zeros_like(action[..., 0], dtype=torch.long)
+    index = torch.zeros_like(action[..., 0], dtype=torch.long)
     for axis, n in enumerate(choices(space) or (2,) * action.shape[-1]):
-        place = place * n + action[..., axis].long()
-    return place
+        index = index * n + action[..., axis].long()
+    return index
 
 
-def _ways_to_draw(policy: Any, space: spaces.Space[Any]) -> dict[str, Callable[[], Tensor]]:
-    """Return what draws actions of a finite space, in stored form."""
+def _samplers(policy: Any, space: spaces.Space[Any]) -> dict[str, Callable[[], Tensor]]:
+    """Return the methods that draw actions of a discrete space, in stored form."""
     draws: dict[str, Callable[[], Tensor]] = {"sample": policy.sample}
     if isinstance(policy, ReparameterizedDistribution):
         draws["rsample"] = lambda: _stored(policy.rsample(), space)
     return draws
 
 
-def _places(action: Tensor, space: spaces.Space[Any], component: Component) -> Tensor:
-    """Return the places of drawn actions, ``(COPIES, N, G)``."""
+def _indices(action: Tensor, space: spaces.Space[Any], component: Component) -> Tensor:
+    """Return the indices of drawn actions, ``(COPIES, N, G)``."""
     _require_stored(action, space, component, ROWS * COPIES)
-    return _place(action, space).view(COPIES, ROWS, -1)
+    return _index(action, space).view(COPIES, ROWS, -1)
 
 
 def _stored(vector: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """Return action vectors of a finite space in stored form."""
+    """Return action vectors of a discrete space in stored form."""
     if isinstance(space, spaces.MultiBinary):
         return (vector > 0.5).long()
     factors = [factor.argmax(-1) for factor in torch.split(vector, list(choices(space)), -1)]
@@ -384,31 +384,31 @@ def _stored(vector: Tensor, space: spaces.Space[Any]) -> Tensor:
 
 
 def _require_frequencies(
-    place_RNG: Tensor, probability_NGJ: Tensor, component: Component, sentence: str
+    index_RNG: Tensor, probability_NGJ: Tensor, component: Component, sentence: str
 ) -> None:
-    """Require that counts of draws stay within what chance explains.
+    """Require that counts of draws agree with the probabilities (a test with Bernstein's inequality).
 
-    Counted for each timestep, and for all of them together: where there are many actions, each is drawn
-    too seldom to tell. Chance: a sum of R independent draws is further than t from its expectation with
-    a probability of at most ``2 exp(-t^2 / (2 (variance + t / 3)))`` (Bernstein's inequality).
+    Counts are tested per timestep, and summed over timesteps: if there are many actions, each is drawn
+    too seldom at one timestep. A sum of R independent draws deviates from its expectation by more than
+    t with a probability of at most ``2 exp(-t^2 / (2 (variance + t / 3)))``.
     """
-    place_NGR = place_RNG.movedim(0, -1)
-    ones_NGR = torch.ones_like(place_NGR, dtype=probability_NGJ.dtype)
-    count_NGJ = torch.zeros_like(probability_NGJ).scatter_add_(-1, place_NGR, ones_NGR)
-    expected_NGJ = len(place_RNG) * probability_NGJ
+    index_NGR = index_RNG.movedim(0, -1)
+    ones_NGR = torch.ones_like(index_NGR, dtype=probability_NGJ.dtype)
+    count_NGJ = torch.zeros_like(probability_NGJ).scatter_add_(-1, index_NGR, ones_NGR)
+    expected_NGJ = len(index_RNG) * probability_NGJ
     alone = count_NGJ, expected_NGJ, expected_NGJ * (1 - probability_NGJ)
-    rare = math.log(2 / SURPRISE)
+    rare = math.log(2 / P_VALUE)
     for count, expected, variance in (alone, tuple(each.sum(0) for each in alone)):
         allowed = rare / 3 + (rare**2 / 9 + 2 * rare * variance).sqrt()
         worst = ((count - expected).abs() - allowed).argmax()
-        times, fair = count.flatten()[worst].item(), expected.flatten()[worst].item()
-        within = abs(times - fair) <= allowed.flatten()[worst].item()
-        counted = f"{times:.0f} times instead of about {fair:.0f}"
+        times, mean = count.flatten()[worst].item(), expected.flatten()[worst].item()
+        within = abs(times - mean) <= allowed.flatten()[worst].item()
+        counted = f"{times:.0f} times instead of about {mean:.0f}"
         require(within, component, f"{sentence}; one was drawn {counted}.")
 
 
-def _weighed(action_NGA: Tensor) -> Tensor:
-    """A number to which every feature counts differently: the features of one-hots sum to 1."""
+def _weighted_sum(action_NGA: Tensor) -> Tensor:
+    """Return a randomly weighted sum of all features: a plain sum of one-hots is constant."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(action_NGA.shape, generator=generator, dtype=DOUBLE)
     return (weight.to(action_NGA) * action_NGA).sum()
@@ -419,7 +419,7 @@ def _require_entropy(policy: Any, space: spaces.Space[Any], component: Component
     if entropy_NG is None:
         return
     legal = entropy_NG.shape == (ROWS, len(DISCOUNTS)) and bool(entropy_NG.isfinite().all())
-    require(legal, component, f"{where}, entropy is neither None nor finite (N, G).")
+    require(legal, component, f"{where}, entropy is neither None nor finite of shape (N, G).")
     if isinstance(space, spaces.Box):
         return
     expected_NG = torch.special.entr(_probabilities(policy, space, component)).sum(-1)
@@ -429,13 +429,14 @@ def _require_entropy(policy: Any, space: spaces.Space[Any], component: Component
 
 def _require_finite(log_prob: Tensor, space: spaces.Space[Any], component: Component) -> None:
     finite = log_prob.shape == (ROWS, len(DISCOUNTS)) and bool(log_prob.isfinite().all())
-    require(finite, component, f"in {space}, log_prob of an action of the space is not finite (N, G).")
+    sentence = f"in {space}, log_prob of a legal action is not finite of shape (N, G)."
+    require(finite, component, sentence)
 
 
 def _require_stored(
     action: Tensor, space: spaces.Space[Any], component: Component, rows: int = ROWS
 ) -> None:
-    """Require an action as it is stored: indices, bits, or numbers in [-1, 1]."""
+    """Require legal actions in stored form: indices, bits, or numbers in [-1, 1]."""
     shape = (rows, len(DISCOUNTS), *(space.shape or ()))
     low, high = 0 * action, torch.ones_like(action)
     if isinstance(space, spaces.Box):
@@ -445,12 +446,12 @@ def _require_stored(
         high = last[0] if isinstance(space, spaces.Discrete) else last
     legal = action.shape == shape and bool(((action >= low) & (action <= high)).all())
     whole = isinstance(space, spaces.Box) or torch.equal(action, action.long().to(action.dtype))
-    sentence = f"in {space}, it draws actions outside the space or of another shape."
+    sentence = f"in {space}, it draws actions outside the space or of the wrong shape."
     require(legal and whole, component, sentence)
 
 
 def _require_vector(action_NGA: Tensor, space: spaces.Space[Any], component: Component) -> None:
-    """Require action vectors: one-hots end to end, bits, or numbers in [-1, 1]."""
+    """Require action vectors: concatenated one-hots, bits, or numbers in [-1, 1]."""
     legal = action_NGA.shape == (ROWS, len(DISCOUNTS), action_width(space))
     if legal and isinstance(space, spaces.Box):
         legal = bool((action_NGA.abs() <= 1).all())
@@ -458,4 +459,4 @@ def _require_vector(action_NGA: Tensor, space: spaces.Space[Any], component: Com
         every_JA = _vectors(space, str(action_NGA.device)).to(action_NGA.dtype)
         gap_NGJ = (action_NGA[..., None, :] - every_JA).abs().amax(-1)
         legal = bool((gap_NGJ.amin(-1) <= TOLERANCE[action_NGA.dtype]).all())
-    require(legal, component, f"in {space}, rsample draws what is no action vector of the space.")
+    require(legal, component, f"in {space}, rsample returns values that are not action vectors.")

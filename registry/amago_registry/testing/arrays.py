@@ -1,4 +1,4 @@
-"""What the laws of parts without tensors share: values to compare, and randomness from outside."""
+"""Helpers for laws of parts without tensors: comparison by value, global random generators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from amago_registry.testing.building import Law
 
 
 def without_tensors(check: Callable[[Component], None]) -> Law:
-    """Make a law of a check that has no use for a device and a dtype."""
+    """Decorate a check without ``device`` and ``dtype`` as a law."""
 
     @wraps(check)
     def law(component: Component, *, device: str = "cpu", dtype: torch.dtype = torch.float64) -> None:
@@ -27,12 +27,12 @@ def without_tensors(check: Callable[[Component], None]) -> Law:
 
 
 def make_part(component: Component, context: Any) -> Any:
-    """Return the part with its default options; nothing is seeded, for there are no weights to draw."""
+    """Return the part with its default options, without seeding torch: there are no weights."""
     return component.load()(context, component.options())
 
 
 def frozen(value: Any) -> Hashable:
-    """Return nested arrays by value: equal if and only if names, types, shapes and bits are."""
+    """Return a hashable value of nested arrays: equal if names, dtypes, shapes and bits are equal."""
     if isinstance(value, Mapping):
         return tuple((key, frozen(value[key])) for key in sorted(value, key=str))
     if isinstance(value, tuple | list):
@@ -43,12 +43,12 @@ def frozen(value: Any) -> Hashable:
 
 @contextmanager
 def global_randomness(seed: int) -> Iterator[Callable[[], bool]]:
-    """Seed the global generators of Python, numpy and torch inside, and leave them as they were.
+    """Seed the global random generators of Python, numpy and torch in the context; restore them after.
 
     Yields:
-        Whether somebody has drawn from one of them, or seeded it, since.
+        A function that returns whether one of them has been used or seeded since.
     """
-    # Not torch.manual_seed: it notes a stack trace for every GPU to come, at every call.
+    # Not torch.manual_seed: before CUDA is initialized, each call stores a stack trace for every GPU.
     python, legacy, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         random.seed(seed)

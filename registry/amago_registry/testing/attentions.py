@@ -1,8 +1,7 @@
-"""Laws of attention kernels: each agrees with a masked softmax, one row at a time.
+"""Laws of attention kernels: each must equal a masked softmax, computed one row at a time.
 
-A kernel need not be able to do everything. One that has no sinks raises ``UnavailableError`` when it is
-*built* with ``context.sinks``, so that whoever wrote the spec is told before anything has run, and the
-laws of sinks let it pass.
+A kernel without support for sinks raises ``UnavailableError`` when it is *built* with
+``context.sinks``, so that the error appears before the run starts; the laws of sinks then skip it.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, T = steps, H = query heads,
 K = key/value heads, F = features per head.
@@ -35,14 +34,14 @@ FULL = AttentionContext(heads=HEADS, kv_heads=HEADS, head_dim=HEAD_DIM, capacity
 def packed_rows_attend_to_their_past(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Every row attends to its own sequence up to itself; gradients too."""
+    """Causal packed attention: a row attends to its own sequence up to itself; gradients too."""
     _check_packed(component, device, dtype, FULL)
 
 
 def a_window_limits_what_packed_rows_see(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """With a window of w, a row sees itself and the w - 1 rows before it."""
+    """With a window of w, a row attends to itself and the w - 1 rows before it."""
     for window in (1, 3, CAPACITY):
         _check_packed(component, device, dtype, replace(FULL, window=window))
     _check_packed(component, device, dtype, replace(FULL, window=20, capacity=max(LONG)), LONG)
@@ -61,21 +60,21 @@ def query_heads_share_key_value_heads(
 def stepping_attends_to_what_each_environment_saw(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Every environment attends to its own steps since its own last reset."""
+    """Stepping attends to the environment's own steps since its last reset."""
     _check_stepping(component, device, dtype, FULL, steps=20, longest=CAPACITY)
 
 
 def a_full_cache_forgets_the_oldest(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Beyond its capacity the cache holds the last timesteps, whenever environments reset."""
+    """Beyond its capacity the cache holds the last timesteps, whatever the times of resets."""
     _check_stepping(component, device, dtype, FULL, steps=40, longest=4 * CAPACITY)
 
 
 def a_window_limits_what_steps_see(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """With a window of w, stepping sees the present timestep and the w - 1 before it."""
+    """With a window of w, stepping attends to the current timestep and the w - 1 before it."""
     for window in (1, 3, 2 * CAPACITY):
         _check_stepping(component, device, dtype, replace(FULL, window=window), steps=20, longest=15)
 
@@ -83,23 +82,23 @@ def a_window_limits_what_steps_see(
 def packed_rows_see_their_sinks(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """With s sinks a row also sees the first s rows of its sequence, when its window has left them."""
+    """With s sinks, a row also attends to the first s rows of its sequence, outside its window."""
     context = replace(FULL, sinks=2)
-    if _refuses(component, context):
+    if _lacks_support(component, context):
         return
     for window, sinks in ((1, 1), (3, 2), (2, 4)):
         _check_packed(component, device, dtype, replace(context, window=window, sinks=sinks))
     long = replace(context, window=20, sinks=3, capacity=max(LONG), kv_heads=2)
     _check_packed(component, device, dtype, long, LONG)
-    _check_packed(component, device, dtype, context)  # Without a window there is nothing to add.
+    _check_packed(component, device, dtype, context)  # Without a window, sinks make no difference.
 
 
 def a_full_cache_keeps_its_sinks(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Beyond its capacity, and beyond a window, stepping still sees the first s steps of the task."""
+    """Beyond capacity and window, stepping still attends to the first s steps of the task."""
     context = replace(FULL, sinks=2)
-    if _refuses(component, context):
+    if _lacks_support(component, context):
         return
     for changed in (context, replace(context, window=3), replace(context, window=1, sinks=4)):
         _check_stepping(component, device, dtype, changed, steps=3 * CAPACITY, longest=None)
@@ -110,7 +109,7 @@ def a_reset_forgets_the_sinks(
 ) -> None:
     """After a reset the sinks are the first steps of the new task."""
     context = replace(FULL, sinks=2)
-    if _refuses(component, context):
+    if _lacks_support(component, context):
         return
     _check_stepping(component, device, dtype, context, steps=20, longest=CAPACITY)
 
@@ -126,7 +125,7 @@ ATTENTION_LAWS: tuple[Law, ...] = (
     a_full_cache_keeps_its_sinks,
     a_reset_forgets_the_sinks,
 )
-"""What every attention kernel obeys."""
+"""The laws that every attention kernel must pass."""
 
 
 def masked_softmax(
@@ -137,7 +136,7 @@ def masked_softmax(
     window: int | None,
     sinks: int = 0,
 ) -> Tensor:
-    """Return ``(N, H, F)`` row by row, as the formula says."""
+    """Return attention ``(N, H, F)``, computed row by row from the formula."""
     groups = q_NHF.shape[1] // k_NKF.shape[1]
     k_NHF, v_NHF = k_NKF.repeat_interleave(groups, 1), v_NKF.repeat_interleave(groups, 1)
     rows: list[Tensor] = []
@@ -151,8 +150,8 @@ def masked_softmax(
     return torch.stack(rows)
 
 
-def _refuses(component: Component, context: AttentionContext) -> bool:
-    """Return whether the kernel says, when it is built, that it cannot do what is asked."""
+def _lacks_support(component: Component, context: AttentionContext) -> bool:
+    """Return whether the kernel raises ``UnavailableError`` when it is built with the context."""
     try:
         build(component, context)
     except UnavailableError:
@@ -160,7 +159,7 @@ def _refuses(component: Component, context: AttentionContext) -> bool:
     return False
 
 
-def _named(context: AttentionContext) -> str:
+def _describe(context: AttentionContext) -> str:
     heads = f"{context.kv_heads} key/value heads for {context.heads} query heads"
     window = "no window" if context.window is None else f"a window of {context.window}"
     return f"with {heads}, {window} and {context.sinks} sinks"
@@ -186,8 +185,10 @@ def _check_packed(
     actual = build(component, context).packed(*inputs, layout)
     q_NHF, k_NKF, v_NKF = inputs
     expected = masked_softmax(q_NHF, k_NKF, v_NKF, lengths, context.window, context.sinks)
-    which = _named(context)
-    require_close(actual, expected, component, f"packed attention {which} is not the masked softmax.")
+    which = _describe(context)
+    require_close(
+        actual, expected, component, f"packed attention {which} differs from the masked softmax."
+    )
     (toward,) = _inputs(layout.timesteps, HEADS, device, dtype)[:1]
     gradients = torch.autograd.grad(actual, inputs, toward, allow_unused=True)
     exact = torch.autograd.grad(expected, inputs, toward)
@@ -209,7 +210,7 @@ def _check_stepping(
     steps: int,
     longest: int | None,
 ) -> None:
-    """Compare stepping through episodes of up to ``longest`` steps; None for one without a reset."""
+    """Compare stepping through episodes of up to ``longest`` steps; None for one without resets."""
     episodes = [[steps]] * 3
     if longest is not None:
         episodes = episode_lengths(environments=3, steps=steps, longest=longest, seed=1)
@@ -224,8 +225,8 @@ def _check_stepping(
         stepped.flatten(0, 1),
         expected,
         component,
-        f"stepping through episodes of up to {longest or steps} steps {_named(context)}, at a capacity "
-        f"of {CAPACITY}, is not the masked softmax.",
+        f"stepping through episodes of up to {longest or steps} steps {_describe(context)}, at a "
+        f"capacity of {CAPACITY}, differs from the masked softmax.",
     )
 
 

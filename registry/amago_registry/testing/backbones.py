@@ -1,4 +1,4 @@
-"""Laws of sequence backbones.
+"""Laws of sequence backbones: causality, packing, stepping, state, gradients, saving.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, T = steps, D = features in,
 E = state features.
@@ -36,22 +36,22 @@ DOUBLE = torch.float64
 def it_is_as_wide_as_it_says(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """``out_dim`` is an integer; rows and steps come out that wide."""
+    """``out_dim`` is an integer: the width of the output, packed and stepped."""
     backbone = _backbone(component, device, dtype)
     width = getattr(backbone, "out_dim", None)
-    require(isinstance(width, int), component, f"its out_dim is {width!r}, no integer.")
+    require(isinstance(width, int), component, f"its out_dim is {width!r}, not an integer.")
     layout = SequenceLayout.build([3, 1], device=device)
     x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
     stepped_BTE = _step_through(backbone, x_ND[:, None], layout.time_N[:, None])
     for y_NE in (_forward(backbone, x_ND, layout), stepped_BTE[:, 0]):
         shape, wanted = tuple(y_NE.shape), (layout.timesteps, width)
-        require(shape == wanted, component, f"its vectors have the shape {shape}, not {wanted}.")
+        require(shape == wanted, component, f"its output has the shape {shape} instead of {wanted}.")
 
 
 def the_future_does_not_matter(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """A row stays as it is when later rows of its sequence change, in training too."""
+    """Causality: a row's output does not depend on later rows of its sequence, in training mode too."""
     backbone = _backbone(component, device, dtype)
     layout = SequenceLayout.build([CONTEXT_LENGTH + 1], device=device)
     x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
@@ -65,14 +65,15 @@ def the_future_does_not_matter(
                 after_NE[: present + 1],
                 before_NE[: present + 1],
                 component,
-                f"the packed forward {_mode(training)} lets timestep {present} see its future.",
+                f"the packed forward pass {_mode(training)} is not causal: timestep {present} depends "
+                "on later timesteps.",
             )
 
 
 def sequences_of_a_pack_do_not_see_each_other(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """A sequence's rows stay as they are when the others change or go, in training too."""
+    """A sequence's output does not depend on other sequences of a pack, in training mode too."""
     backbone = _backbone(component, device, dtype)
     layout = SequenceLayout.build([3, 1, CONTEXT_LENGTH + 1, 2, 2], device=device)
     x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
@@ -81,10 +82,12 @@ def sequences_of_a_pack_do_not_see_each_other(
         for sequence, length in enumerate(layout.lengths):
             own_N = layout.sequence_N == sequence
             changed_ND = torch.where(own_N[:, None], x_ND, x_ND + 3.0)
-            sentence = f"in a pack {_mode(training)}, sequence {sequence} sees its neighbours."
+            sentence = (
+                f"in a packed stream {_mode(training)}, sequence {sequence} depends on other sequences."
+            )
             after_NE = _forward(backbone, changed_ND, layout, training)
             require_close(after_NE[own_N], before_NE[own_N], component, sentence)
-            if not training:  # Dropout would fall on other rows.
+            if not training:  # Dropout would mask other elements.
                 alone = SequenceLayout.build([length], device=device)
                 alone_NE = _forward(backbone, x_ND[own_N], alone, training)
                 require_close(alone_NE, before_NE[own_N], component, sentence)
@@ -93,7 +96,7 @@ def sequences_of_a_pack_do_not_see_each_other(
 def long_sequences_of_a_pack_do_not_see_each_other(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Hundreds of rows long, which kernels take in chunks, a sequence is in a pack what it is alone."""
+    """Sequences of hundreds of rows, which kernels process in chunks, are independent too."""
     backbone = _backbone(component, device, dtype, stretch=50)
     lengths = [5, 300, 1, 130, 260]
     layout = SequenceLayout.build(lengths, device=device)
@@ -103,16 +106,16 @@ def long_sequences_of_a_pack_do_not_see_each_other(
         lengths, torch.split(x_ND, lengths), torch.split(packed_NE, lengths), strict=True
     ):
         alone_NE = _forward(backbone, own_ND, SequenceLayout.build([length], device=device))
-        sentence = f"in a pack, a sequence of {length} timesteps is not what it is alone."
+        sentence = f"in a packed stream, a sequence of {length} timesteps has other outputs than alone."
         require_close(own_NE, alone_NE, component, sentence)
 
 
 def stepping_equals_the_packed_forward(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Acting computes what training computes, while every environment resets at its own time.
+    """Stepping equals the packed forward pass, with resets at different times per environment.
 
-    How many environments act side by side, one included, does not matter.
+    The number of parallel environments, including one, makes no difference.
     """
     backbone = _backbone(component, device, dtype)
     episodes = episode_lengths(environments=4, steps=20, longest=CONTEXT_LENGTH + 1, seed=0)
@@ -126,22 +129,23 @@ def stepping_equals_the_packed_forward(
         stepped_BTE.flatten(0, 1),
         packed_NE,
         component,
-        "stepping, with resets at each environment's own time, is not the packed forward.",
+        "stepping, with resets at different times per environment, differs from the packed forward "
+        "pass.",
     )
     require_close(
         _step_through(backbone, x_BTD[:1], time_BT[:1]),
         stepped_BTE[:1],
         component,
-        "one environment, stepped alone, is not what it is among several.",
+        "one environment, stepped alone, has other outputs than among several.",
     )
 
 
 def slices_may_begin_in_the_middle_of_a_task(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """A slice is the same in a pack, alone, and stepped with its times from a new state.
+    """A slice has the same output packed, alone, and stepped with its times from an initial state.
 
-    Training cuts slices out of longer trajectories, so their first time is any number.
+    Training samples slices of longer trajectories, so their first time can be any number.
     """
     backbone = _backbone(component, device, dtype)
     lengths, starts = [3, 1, CONTEXT_LENGTH + 1, 2], [50, 0, 1000, 3]
@@ -157,18 +161,21 @@ def slices_may_begin_in_the_middle_of_a_task(
     ]
     stepped_BTE = _step_through(backbone, x_BTD, time_BT)
     for way, y_NE in (("alone", torch.cat(alone)), ("stepped with its times", stepped_BTE[own_BT])):
-        sentence = f"a slice that begins in the middle of its task is not {way} what it is in a pack."
+        sentence = (
+            f"a slice that begins in the middle of its task has other outputs {way} than in a packed "
+            "stream."
+        )
         require_close(y_NE, packed_NE, component, sentence)
 
 
 def stepping_beyond_the_context_equals_a_window(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Longer than the context, acting equals the packed forward under a window in every layer.
+    """Stepping beyond the context length equals the packed forward pass with a sliding window.
 
-    A backbone whose options have ``window`` is compared with itself under a window of
-    ``context_length + 1`` (or its own, if that is smaller), and so are parts nested in its options.
-    Any other is taken to remember without bound: it is compared with its packed forward of the whole
+    If its options have ``window``, the backbone is compared with a copy whose window is
+    ``context_length + 1`` (or its own, if that is smaller); nested parts likewise. Any other backbone
+    is expected to have unbounded memory: it is compared with its packed forward pass of the whole
     trajectory.
     """
     backbone = _backbone(component, device, dtype)
@@ -182,14 +189,14 @@ def stepping_beyond_the_context_equals_a_window(
         stepped_BTE.flatten(0, 1),
         packed_NE,
         component,
-        f"stepping beyond the context of {CONTEXT_LENGTH + 1} timesteps is not the packed forward of "
-        "the whole trajectory under a causal window of that size (or, where the options have no "
-        "`window`, under none).",
+        f"stepping beyond the context of {CONTEXT_LENGTH + 1} timesteps differs from the packed "
+        "forward pass of the whole trajectory with a causal window of that size (without a window, if "
+        "the options have no `window`).",
     )
 
 
 def a_reset_forgets(component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE) -> None:
-    """What an environment saw before its reset changes nothing after it: neither long nor infinite."""
+    """Input before a reset does not affect the output after it, even if it was infinite."""
     backbone = _backbone(component, device, dtype)
     steps = 2 * CONTEXT_LENGTH
     layout = SequenceLayout.build([2 * steps] * 3, device=device)
@@ -201,42 +208,45 @@ def a_reset_forgets(component: Component, *, device: str = "cpu", dtype: torch.d
     infinite_BTD = past_BTD.clone()
     infinite_BTD[0] = torch.inf
     expected_BTE = _step_through(backbone, future_BTD, time_BT[:, steps:])
-    for what, seen_BTD in (("", past_BTD), ("infinite ", infinite_BTD)):
+    for what, before_BTD in (("", past_BTD), (" of infinite input", infinite_BTD)):
         with torch.no_grad():
-            used = _walk(backbone, seen_BTD, time_BT[:, :steps], backbone.initial_state(3))[1]
+            used = _steps(backbone, before_BTD, time_BT[:, :steps], backbone.initial_state(3))[1]
             used = backbone.reset(used, mask_B)
-            after_BTE = _walk(backbone, future_BTD, time_BT[:, steps:], used)[0]
+            after_BTE = _steps(backbone, future_BTD, time_BT[:, steps:], used)[0]
         require_close(
             after_BTE[mask_B],
             expected_BTE[mask_B],
             component,
-            f"after {steps} {what}steps and a reset, an environment does not act like a new one.",
+            f"after {steps} steps{what} and a reset, the output is not that of an initial state.",
         )
 
 
 def the_state_holds_everything(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Acting goes on from a stored state exactly: nothing is remembered anywhere else."""
+    """Stepping resumes exactly from a stored state: there is no memory outside of it."""
     backbone = _backbone(component, device, dtype)
     layout = SequenceLayout.build([CONTEXT_LENGTH] * 2, device=device)
     x_BTD = _random(2, CONTEXT_LENGTH, IN_DIM, like=layout, dtype=dtype)
     time_BT = layout.time_N.view(2, -1)
     half = CONTEXT_LENGTH // 2
     with torch.no_grad():
-        state = _walk(backbone, x_BTD[:, :half], time_BT[:, :half], backbone.initial_state(2))[1]
+        state = _steps(backbone, x_BTD[:, :half], time_BT[:, :half], backbone.initial_state(2))[1]
         stored = _copy(state, component)
-        first = _walk(backbone, x_BTD[:, half:], time_BT[:, half:], state)[0]
-        again = _walk(backbone, x_BTD[:, half:], time_BT[:, half:], stored)[0]
+        first = _steps(backbone, x_BTD[:, half:], time_BT[:, half:], state)[0]
+        again = _steps(backbone, x_BTD[:, half:], time_BT[:, half:], stored)[0]
     require_close(
-        again, first, component, "going on from a stored acting state gives other representations."
+        again,
+        first,
+        component,
+        "stepping from a stored acting state gives other outputs: it has memory outside the state.",
     )
 
 
 def the_state_does_not_grow(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """The acting state has its final size from the start; a constant one at any context length."""
+    """The acting state has a fixed size; with ``constant_state``, the same for every context length."""
     backbone = _backbone(component, device, dtype)
     before = backbone.initial_state(2)
     steps = 3 * CONTEXT_LENGTH
@@ -244,18 +254,18 @@ def the_state_does_not_grow(
     x_BTD = _random(2, steps, IN_DIM, like=layout, dtype=dtype)
     sizes = _shapes(before)
     with torch.no_grad():
-        after = _shapes(_walk(backbone, x_BTD, layout.time_N.view(2, -1), before)[1])
+        after = _shapes(_steps(backbone, x_BTD, layout.time_N.view(2, -1), before)[1])
     require(
         after == sizes,
         component,
-        f"its acting state does not keep its size over {steps} steps: {_differences(sizes, after)}.",
+        f"the size of its acting state changes over {steps} steps: {_differences(sizes, after)}.",
     )
     if getattr(backbone, "constant_state", False):
         longer = _shapes(_backbone(component, device, dtype, stretch=10).initial_state(2))
         require(
             longer == sizes,
             component,
-            "it claims constant_state, and a context ten times as long changes its acting state: "
+            "constant_state is True, but a context ten times as long changes its acting state: "
             f"{_differences(sizes, longer)}.",
         )
 
@@ -263,7 +273,7 @@ def the_state_does_not_grow(
 def it_is_deterministic(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Torch's seed and the inputs decide every bit, whatever was computed before."""
+    """Torch's seed and the inputs determine every bit, whatever was computed before."""
     backbone, again = (_backbone(component, device, dtype) for _ in range(2))
     different = [
         name
@@ -278,13 +288,13 @@ def it_is_deterministic(
         first_NE = _forward(backbone, x_ND, layout, training)
         _forward(backbone, 1 - x_ND, layout, training)
         same = torch.equal(_forward(backbone, x_ND, layout, training), first_NE)
-        require(same, component, f"the same forward pass {_mode(training)}, run twice, has other bits.")
+        require(same, component, f"the same forward pass {_mode(training)} gives different bits twice.")
 
 
 def compiling_changes_nothing(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """It computes the same under ``torch.compile``, or says ``compiles = False``."""
+    """``torch.compile`` changes neither output nor gradient, unless ``compiles = False``."""
     backbone = _backbone(component, device, dtype).train()
     if not getattr(backbone, "compiles", True):
         return
@@ -299,7 +309,7 @@ def compiling_changes_nothing(
             _trained(backbone, x_ND, layout),
             strict=True,
         ):
-            sentence = f"torch.compile changes its {what}; mend that, or say compiles = False."
+            sentence = f"torch.compile changes its {what}; fix that, or set compiles = False."
             require_close(actual, expected, component, sentence)
     torch.compiler.reset()
 
@@ -322,12 +332,13 @@ def gradients_reach_every_parameter(
 def gradients_are_those_of_the_output(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Along random directions of input and parameters, the output changes as its gradient says.
+    """Gradient check: gradients equal finite differences along random directions.
 
-    It is computed in float64 whatever ``dtype`` is, and while training, with equal dropout; a backbone
-    that proposes statistics is taken while evaluating, where they stand still.
+    Directions are of input and parameters. The check runs in float64 whatever ``dtype`` is, and in
+    training mode with equal dropout. A backbone that proposes statistics is checked in evaluation mode,
+    in which they do not change.
     """
-    del dtype  # Finite differences of anything shorter are noise.
+    del dtype  # Finite differences in lower precision are noise.
     backbone = _backbone(component, device, DOUBLE)
     backbone.train(not _proposes_statistics(backbone))
     layout = SequenceLayout.build([CONTEXT_LENGTH + 1, 1, 3], device=device)
@@ -335,22 +346,22 @@ def gradients_are_those_of_the_output(
     point = [x_ND, *(p for p in backbone.parameters() if p.requires_grad)]
     with torch.no_grad():
         for tensor, noise in zip(point, _direction(point, layout, seed=0), strict=True):
-            tensor += 0.05 * noise  # A layer that begins as zeros would hide what lies behind it.
+            tensor += 0.05 * noise  # A layer of zeros would hide the gradients of earlier ones.
     gradients = _gradients(backbone, x_ND, layout)
-    claimed, measured = [], []
+    analytic, numeric = [], []
     for seed in (1, 2, 3):
         direction = _direction(point, layout, seed)
         products = (g * d for g, d in zip(gradients, direction, strict=True))
-        claimed.append(torch.stack([product.sum() for product in products]).sum())
-        measured.append(_difference(lambda: _loss(backbone, x_ND, layout), point, direction))
-    sentence = "its gradients are not those of its output, which finite differences measure."
-    require_close(torch.stack(claimed), torch.stack(measured), component, sentence, tolerance=1e-4)
+        analytic.append(torch.stack([product.sum() for product in products]).sum())
+        numeric.append(_difference(lambda: _loss(backbone, x_ND, layout), point, direction))
+    sentence = "its gradients differ from finite differences of its output."
+    require_close(torch.stack(analytic), torch.stack(numeric), component, sentence, tolerance=1e-4)
 
 
 def acting_does_not_disturb_training(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """After acting under ``torch.inference_mode``, gradients are those of one that never acted."""
+    """Gradients are the same after stepping under ``torch.inference_mode`` as without stepping."""
     acted, fresh = (_backbone(component, device, dtype) for _ in range(2))
     fresh.load_state_dict(acted.state_dict())
     layout = SequenceLayout.build([3] * 4, device=device)
@@ -364,16 +375,16 @@ def acting_does_not_disturb_training(
         sentence = "after acting under torch.inference_mode it cannot be trained"
         raise AssertionError(f"{component.name}: {sentence}: {error}") from error
     actual, wanted = (torch.cat([g.flatten() for g in of_one]) for of_one in (gradients, expected))
-    sentence = "after acting under torch.inference_mode it has other gradients."
+    sentence = "after acting under torch.inference_mode its gradients differ from a fresh backbone's."
     require_close(actual, wanted, component, sentence)
 
 
 def training_computes_what_evaluating_computes(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Training and evaluating give the same output, unless dropout or statistics set them apart.
+    """Training and evaluation mode give the same output, except for dropout and statistics.
 
-    A backbone that draws random numbers while training, or proposes statistics, is not compared.
+    A backbone that draws random numbers in training mode, or proposes statistics, is skipped.
     """
     backbone = _backbone(component, device, dtype)
     layout = SequenceLayout.build([CONTEXT_LENGTH + 1, 2], device=device)
@@ -381,14 +392,14 @@ def training_computes_what_evaluating_computes(
     trained_NE, again_NE = (_forward(backbone, x_ND, layout, True, seed) for seed in (2, 3))
     if _proposes_statistics(backbone) or not torch.equal(trained_NE, again_NE):
         return
-    sentence = "without dropout or statistics, training computes something else than evaluating."
+    sentence = "without dropout or statistics, training mode gives another output than evaluation mode."
     require_close(trained_NE, _forward(backbone, x_ND, layout), component, sentence)
 
 
 def only_a_commit_changes_what_is_saved(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """A training forward and backward pass leaves every saved bit as it was."""
+    """A training forward and backward pass does not change the state dict."""
     backbone = _backbone(component, device, dtype).train()
     layout = SequenceLayout.build([CONTEXT_LENGTH + 1, 2], device=device)
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
@@ -405,25 +416,25 @@ def only_a_commit_changes_what_is_saved(
 def a_state_dict_restores_it(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """A backbone built anew computes the same once it has loaded the state dict."""
+    """A new backbone with the loaded state dict has the same output."""
     backbone = _backbone(component, device, dtype)
     restored = _backbone(component, device, dtype, seed=1)
     layout = SequenceLayout.build([CONTEXT_LENGTH + 1, 2], device=device)
     x_ND = _random(layout.timesteps, IN_DIM, like=layout, dtype=dtype)
-    _forward(restored, x_ND, layout)  # So that what it may keep from its own weights is kept.
+    _forward(restored, x_ND, layout)  # Fills caches of values derived from its own weights.
     restored.load_state_dict(backbone.state_dict())
     require_close(
         _forward(restored, x_ND, layout),
         _forward(backbone, x_ND, layout),
         component,
-        "after load_state_dict it computes something else: a weight is neither parameter nor buffer.",
+        "after load_state_dict its output differs: a weight is neither a parameter nor a buffer.",
     )
 
 
 def safetensors_can_save_it(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """The state dict holds contiguous tensors that share no memory, and comes back bit by bit."""
+    """Safetensors saves and loads the state dict: contiguous tensors that share no memory."""
     from safetensors.torch import load, save
 
     state = _backbone(component, device, dtype).state_dict()
@@ -434,13 +445,13 @@ def safetensors_can_save_it(
     same = loaded.keys() == state.keys() and all(
         torch.equal(loaded[name], tensor.cpu()) for name, tensor in state.items()
     )
-    require(same, component, "safetensors reads back something else than it saved.")
+    require(same, component, "safetensors loads other values than it saved.")
 
 
 def single_precision_is_enough(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> None:
-    """Computed in ``dtype``, packed and stepped, it agrees with float64 on the CPU."""
+    """The output in ``dtype``, packed and stepped, agrees with float64 on the CPU."""
     exact, rounded = (
         _backbone(component, "cpu", torch.float32).double(),
         _backbone(component, device, dtype),
@@ -454,7 +465,7 @@ def single_precision_is_enough(
     forward_NE = _forward(rounded, x_ND, there)
     stepped_BTE = _step_through(rounded, x_ND.view(3, CONTEXT_LENGTH + 1, -1), there.time_N.view(3, -1))
     for way, y_NE in (("forward", forward_NE), ("stepping", stepped_BTE.flatten(0, 1))):
-        sentence = f"{way} in {dtype} strays from float64 by more than rounding."
+        sentence = f"{way} in {dtype} differs from float64 by more than rounding."
         require_close(y_NE.cpu().double(), packed_NE, component, sentence, tolerance=2e-5)
 
 
@@ -480,7 +491,7 @@ BACKBONE_LAWS: tuple[Law, ...] = (
     safetensors_can_save_it,
     single_precision_is_enough,
 )
-"""What every backbone obeys."""
+"""The laws that every backbone must pass."""
 
 
 def _context(stretch: int) -> BackboneContext:
@@ -498,26 +509,26 @@ def _backbone(
 
 
 def _windowed(component: Component, backbone: Any, device: str, dtype: torch.dtype) -> Any:
-    """Return the backbone under a window in every layer, that of its nested parts too."""
-    options = _within(component.options())
+    """Return a copy of the backbone with a window in every layer and nested part."""
+    options = _with_window(component.options())
     windowed = build(component, _context(1), options=options, device=device, dtype=dtype)
     windowed.load_state_dict(backbone.state_dict())
     return windowed
 
 
-def _within(value: Any) -> Any:
-    """Return options, or one option's value, whose windows are no wider than what acting remembers."""
+def _with_window(value: Any) -> Any:
+    """Return options, or one option's value, with windows at most as wide as the acting state."""
     if isinstance(value, Part):
-        return Part(value.kind, value.entry, _within(value.options))
+        return Part(value.kind, value.entry, _with_window(value.options))
     if isinstance(value, tuple | list):
-        return type(value)(_within(item) for item in value)
+        return type(value)(_with_window(item) for item in value)
     if not isinstance(value, Options):
         return value
     fields = type(value).model_fields
-    update = {name: _within(getattr(value, name)) for name in fields if name != "window"}
+    update = {name: _with_window(getattr(value, name)) for name in fields if name != "window"}
     if "window" in fields:
-        remembered = CONTEXT_LENGTH + 1
-        update["window"] = min(getattr(value, "window", None) or remembered, remembered)
+        widest = CONTEXT_LENGTH + 1
+        update["window"] = min(getattr(value, "window", None) or widest, widest)
     return value.model_copy(update=update)
 
 
@@ -531,14 +542,14 @@ def _forward(
     backbone: Any, x_ND: Tensor, layout: SequenceLayout, training: bool = False, seed: int = 2
 ) -> Tensor:
     backbone.train(training)
-    with seeded(seed):  # Dropout falls alike on equally many rows.
+    with seeded(seed):  # Equal numbers of rows get equal dropout masks.
         y_NE = cast(Tensor, backbone(x_ND, layout))
     backbone.eval()
     return y_NE
 
 
 def _quiet(compiled: Any) -> Callable[..., Tensor]:
-    """Return the call without torch's own warnings, which name nothing that an author could mend."""
+    """Return the call with torch's own warnings suppressed: plugin authors cannot fix them."""
 
     def call(x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         with warnings.catch_warnings():
@@ -549,7 +560,7 @@ def _quiet(compiled: Any) -> Callable[..., Tensor]:
 
 
 def _trained(backbone: Any, x_ND: Tensor, layout: SequenceLayout) -> tuple[Tensor, Tensor]:
-    """Return the output of a training pass, and the gradient of a random sum of it."""
+    """Return the output in training mode, and the gradient of a randomly weighted sum of it."""
     x_ND = x_ND.clone().requires_grad_()
     with seeded(2):
         y_NE = backbone(x_ND, layout)
@@ -560,7 +571,7 @@ def _trained(backbone: Any, x_ND: Tensor, layout: SequenceLayout) -> tuple[Tenso
 
 
 def _loss(backbone: Any, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
-    """Return a random sum of the output, in the mode the backbone is in."""
+    """Return a randomly weighted sum of the output, in the backbone's current mode."""
     with seeded(2):
         y_NE = backbone(x_ND, layout)
     weights_NE = _random(*y_NE.shape, like=layout, dtype=x_ND.dtype, seed=1)
@@ -568,7 +579,7 @@ def _loss(backbone: Any, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
 
 
 def _gradients(backbone: Any, x_ND: Tensor, layout: SequenceLayout) -> tuple[Tensor, ...]:
-    """Return the gradient of a random sum of the output: of the input, then of each parameter."""
+    """Return gradients of a randomly weighted sum of the output: input, then each parameter."""
     point = [x_ND, *(p for p in backbone.parameters() if p.requires_grad)]
     return torch.autograd.grad(_loss(backbone, x_ND, layout), point, materialize_grads=True)
 
@@ -583,8 +594,8 @@ def _direction(point: list[Tensor], layout: SequenceLayout, seed: int) -> list[T
 
 @torch.no_grad()
 def _difference(loss: Callable[[], Tensor], point: list[Tensor], direction: list[Tensor]) -> Tensor:
-    """Return the central difference of a loss along a direction, and leave the point as it was."""
-    step = 1e-8  # Longer ones step over kinks of leaky rectifiers, shorter ones are lost to rounding.
+    """Return the central difference of a loss along a direction; the point is restored."""
+    step = 1e-8  # Longer steps cross kinks of leaky rectifiers, shorter ones are lost to rounding.
     origin = [tensor.clone() for tensor in point]
     ends = []
     for sign in (1, -1, 0):
@@ -601,11 +612,11 @@ def _proposes_statistics(backbone: Any) -> bool:
 
 @torch.no_grad()
 def _step_through(backbone: Any, x_BTD: Tensor, time_BT: Tensor) -> Tensor:
-    return _walk(backbone, x_BTD, time_BT, backbone.initial_state(x_BTD.shape[0]))[0]
+    return _steps(backbone, x_BTD, time_BT, backbone.initial_state(x_BTD.shape[0]))[0]
 
 
-def _walk(backbone: Any, x_BTD: Tensor, time_BT: Tensor, state: State) -> tuple[Tensor, State]:
-    """Step along T, with a reset before every step at time 0 but the first."""
+def _steps(backbone: Any, x_BTD: Tensor, time_BT: Tensor, state: State) -> tuple[Tensor, State]:
+    """Step through T timesteps, with a reset before every step at time 0 except the first."""
     outputs = []
     for step in range(x_BTD.shape[1]):
         starts_B = time_BT[:, step] == 0
@@ -622,8 +633,8 @@ def _copy(state: State, component: Component) -> State:
         require(
             isinstance(value, Tensor | dict),
             component,
-            f"the acting state's {name!r} is of the type {type(value).__name__}, "
-            "neither tensor nor dictionary.",
+            f"the acting state's {name!r} is of type {type(value).__name__}, "
+            "neither a tensor nor a dictionary.",
         )
         copied[name] = value.clone() if isinstance(value, Tensor) else _copy(value, component)
     return copied

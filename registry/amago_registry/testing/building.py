@@ -1,6 +1,6 @@
-"""What laws share: building a part, comparing numbers, drawing episodes.
+"""Helpers for laws: build a part, compare tensors with a tolerance, draw episode lengths.
 
-Shape suffixes: B = environments acting side by side, T = steps.
+Shape suffixes: B = parallel environments, T = steps.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from amago_registry.component import Component
 from amago_registry.options import Options
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5}
-"""Rounding that a law allows, in shares of the largest number compared."""
+"""Relative tolerance of laws: a share of the largest number compared."""
 
 
 class Law(Protocol):
-    """A sentence about a kind of part, and the check of it."""
+    """A conformance test of one kind of part."""
 
     __name__: str
 
@@ -37,7 +37,7 @@ class Law(Protocol):
 
 
 def with_options(component: Component, **values: Any) -> Component:
-    """Return the component with other default options, so that laws can try it with them.
+    """Return the component with other default options, to run laws with them.
 
     Args:
         component: The part.
@@ -56,7 +56,7 @@ def with_options(component: Component, **values: Any) -> Component:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw torch's random numbers inside from ``seed``, and leave the generators as they were."""
+    """Seed torch's random generators inside the context and restore them after."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
@@ -71,25 +71,24 @@ def build(
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
 ) -> Any:
-    """Return the part with weights drawn from ``seed``, evaluating, where it is a module."""
+    """Return the part with weights initialized from ``seed``; a module is in evaluation mode."""
     with seeded(seed):
         part = component.load()(context, options or component.options())
     return part.to(device=device, dtype=dtype).eval() if isinstance(part, nn.Module) else part
 
 
-def require(truth: bool, component: Component, sentence: str) -> None:
-    """Raise AssertionError with the component's name and the sentence unless it is true."""
-    if not truth:
+def require(condition: bool, component: Component, sentence: str) -> None:
+    """Raise AssertionError with the component's name and the sentence unless the condition is true."""
+    if not condition:
         raise AssertionError(f"{component.name}: {sentence}")
 
 
 def require_protocol(part: object, protocol: Any, component: Component) -> None:
-    """Raise AssertionError naming what ``part`` lacks of a runtime-checkable protocol."""
+    """Raise AssertionError with the names that ``part`` lacks of a runtime-checkable protocol."""
     named = sorted({*dir(protocol), *getattr(protocol, "__annotations__", ())})
     public = [name for name in named if name == "__call__" or not name.startswith("_")]
     lacking = ", ".join(name for name in public if getattr(part, name, None) is None)
-    article = "an" if protocol.__name__[0] in "AEIOU" else "a"
-    sentence = f"for {article} {protocol.__name__} it lacks {lacking}."
+    sentence = f"it lacks {lacking}, which the protocol {protocol.__name__} requires."
     require(isinstance(part, protocol), component, sentence)
 
 
@@ -100,19 +99,19 @@ def require_close(
     sentence: str,
     tolerance: float | None = None,
 ) -> None:
-    """Raise AssertionError unless two tensors agree up to rounding; NaN never agrees.
+    """Raise AssertionError unless two tensors are equal up to a tolerance; NaN is never equal.
 
     Args:
-        actual: What the part computed.
-        expected: What the law says it should be.
+        actual: The part's result.
+        expected: The result that the law requires.
         component: The part.
-        sentence: What is wrong if they differ.
+        sentence: Error message if they differ.
         tolerance: Share of the largest expected number; by default that of ``actual``'s dtype.
     """
     require(
         actual.shape == expected.shape,
         component,
-        f"{sentence} The shapes are {tuple(actual.shape)} and {tuple(expected.shape)}.",
+        f"{sentence} The shape is {tuple(actual.shape)} instead of {tuple(expected.shape)}.",
     )
     if not actual.numel():
         return
@@ -122,12 +121,12 @@ def require_close(
     require(
         gap <= bound,
         component,
-        f"{sentence} The largest difference is {gap:.1e}; rounding explains {bound:.1e}.",
+        f"{sentence} The largest difference is {gap:.1e}; the tolerance is {bound:.1e}.",
     )
 
 
 def episode_lengths(environments: int, steps: int, longest: int, seed: int) -> list[list[int]]:
-    """Cut ``steps`` into random episodes of 1 to ``longest`` steps, for each environment by itself."""
+    """Split ``steps`` into random episodes of 1 to ``longest`` steps, separately per environment."""
     rng = random.Random(seed)
     episodes: list[list[int]] = []
     for _ in range(environments):
@@ -139,7 +138,7 @@ def episode_lengths(environments: int, steps: int, longest: int, seed: int) -> l
 
 
 def require_finite_gradients(module: nn.Module, component: Component) -> None:
-    """Raise AssertionError naming the trained parameters without a finite gradient."""
+    """Raise AssertionError with the names of trained parameters without a finite gradient."""
     trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
     missing = [name for name, parameter in trained.items() if parameter.grad is None]
     require(not missing, component, f"no gradient reaches {', '.join(missing)}.")
@@ -148,6 +147,6 @@ def require_finite_gradients(module: nn.Module, component: Component) -> None:
 
 
 def _is_finite(gradient: Tensor) -> bool:
-    """Return whether all of a gradient is finite; that of a sparse embedding cannot be asked itself."""
+    """Return whether a gradient is finite; a sparse one (of an embedding) is made dense to test it."""
     dense = gradient.to_dense() if gradient.is_sparse else gradient
     return bool(dense.isfinite().all())

@@ -1,4 +1,4 @@
-"""Laws of critics, each on every kind of action space that the critic takes.
+"""Laws of critics, run in every action space that the critic supports.
 
 Shape suffixes: N = timesteps, E = state features, G = discounts, C = ensemble members,
 K = actions per timestep, A = features of an action vector.
@@ -33,10 +33,10 @@ SEVERAL = 3
 """Actions per timestep."""
 
 FAR = 100.0
-"""A target that no critic starts near."""
+"""A target far from the initial values of every critic."""
 
 STEP = 1e-3
-"""Length of a gradient step that counts as small."""
+"""Length of a small gradient step."""
 
 Critics = list[tuple[spaces.Space[Any], Any]]
 
@@ -51,7 +51,7 @@ def a_critic_offers_what_objectives_call(
 def values_have_a_place_per_member_and_discount(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """``value`` is ``(N, C, G)``, of all actions ``(N, C, G, A)``; ``select`` picks one."""
+    """``value`` is ``(N, C, G)``, or ``(N, C, G, A)`` of all actions; ``select`` selects one."""
     state = states(device, dtype)
     for space, critic in _critics(component, device, dtype):
         prediction, value = _predict(critic, state, space)
@@ -63,7 +63,7 @@ def values_have_a_place_per_member_and_discount(
         if critic.enumerates:
             every = critic.value(critic.predict_all(state))
             for row, action in enumerate(_actions(space, state).tolist()):
-                sentence = "select does not return the prediction of the action it was asked for."
+                sentence = "select does not return the prediction of the given action."
                 require_close(value[row], every[row, :, :, action], component, sentence)
         target = torch.ones(ROWS, len(DISCOUNTS), device=device, dtype=dtype)
         critic.observe(target)
@@ -71,14 +71,14 @@ def values_have_a_place_per_member_and_discount(
         require(
             loss.shape == value.shape and bool(loss.isfinite().all()),
             component,
-            f"in {space}, loss has the shape {tuple(loss.shape)} and must be finite (N, C, G).",
+            f"in {space}, loss has the shape {tuple(loss.shape)}; expected finite (N, C, G).",
         )
 
 
 def several_actions_are_valued_as_each_alone(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Actions ``(N, K, G, A)`` give predictions ``(N, C, K, G, ...)``: those of K separate calls."""
+    """Predictions ``(N, C, K, G, ...)`` of actions ``(N, K, G, A)`` equal those of K separate calls."""
     state = states(device, dtype)
     for space, critic in _critics(component, device, dtype):
         if critic.enumerates:
@@ -87,7 +87,9 @@ def several_actions_are_valued_as_each_alone(
         together = critic.predict(state, action)
         for k in range(SEVERAL):
             alone = critic.predict(state, action[:, k])
-            sentence = f"in {space}, several actions at once are not valued as each alone."
+            sentence = (
+                f"in {space}, predictions of several actions at once differ from those of each alone."
+            )
             shape = f"The prediction has the shape {tuple(together.shape)}, not (N, C, K, G, ...)."
             legal = together.dim() > 3 and together.shape[2] == SEVERAL
             require(legal, component, f"{sentence} {shape}")
@@ -111,21 +113,22 @@ def a_critic_learns_in_every_parameter(
 def a_step_down_the_loss_moves_the_value_towards_the_target(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """A target far above leaves the values of its discount higher than one far below.
+    """A gradient step towards a high target gives higher values than one towards a low target.
 
-    The two are compared with each other and not with the value before: the first steps of a classifier
-    may have more to do with the classes that are wrong for both. The weights are as they were built.
+    The two steps are compared with each other and not with the value before: the first steps of a
+    classification critic may mainly lower the logits of classes that are wrong for both. The weights
+    are the initial ones.
     """
     for space, critic in heads(component, CriticContext, Critic, device=device, dtype=dtype):
         for g, approach in enumerate(_approaches(critic, space, component)):
-            sentence = f"in {space}, a small step down the loss does not move values towards the target"
+            sentence = f"in {space}, a small gradient step does not move values towards the target"
             require(bool(approach > 0), component, f"{sentence}, under discount {DISCOUNTS[g]}.")
 
 
 def normalize_keeps_shape_and_order(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """``normalize`` takes ``(..., G)`` to ``(..., G)``; within a discount, more stays more."""
+    """``normalize`` keeps the shape ``(..., G)``, and the order of values within a discount."""
     for _, critic in _critics(component, device, dtype):
         rising_NG = _targets(device, dtype)
         critic.observe(rising_NG)
@@ -133,23 +136,27 @@ def normalize_keeps_shape_and_order(
         require(
             once_NG.shape == rising_NG.shape,
             component,
-            f"normalize turns {tuple(rising_NG.shape)} into the shape {tuple(once_NG.shape)}.",
+            f"normalize returns the shape {tuple(once_NG.shape)} instead of {tuple(rising_NG.shape)}.",
         )
-        require(bool((once_NG.diff(dim=0) > 0).all()), component, "normalize changes which is more.")
-        # As many members as discounts: whoever takes the wrong axis for G meets no error there.
+        require(
+            bool((once_NG.diff(dim=0) > 0).all()),
+            component,
+            "normalize does not keep the order of values.",
+        )
+        # As many members as discounts: using the wrong axis as G raises no error.
         repeat = (-1, len(DISCOUNTS), -1)
         require_close(
             critic.normalize(rising_NG[:, None].expand(repeat)),
             once_NG[:, None].expand(repeat),
             component,
-            "normalize makes of (N, C, G) something else than of (N, G): G is always the last axis.",
+            "normalize differs between (N, C, G) and (N, G): G is always the last axis.",
         )
 
 
 def statistics_wait_for_a_commit(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """What ``observe`` proposes counts at once in ``normalize``, and is saved only by ``commit``."""
+    """Statistics from ``observe`` apply to ``normalize`` at once; only ``commit`` saves them."""
     target_NG = _targets(device, dtype)
     for _, critic in _critics(component, device, dtype):
         saved = {name: tensor.clone() for name, tensor in critic.state_dict().items()}
@@ -158,21 +165,25 @@ def statistics_wait_for_a_commit(
         require(not changed, component, f"observe changed {', '.join(changed)} before commit().")
         proposed_NG = critic.normalize(target_NG)
         _commit(critic)
-        sentence = "commit() changes what normalize returns: proposals must count at once."
+        sentence = (
+            "commit() changes the result of normalize: observed statistics must take effect at once."
+        )
         require_close(critic.normalize(target_NG), proposed_NG, component, sentence)
 
 
 def what_is_forgotten_leaves_no_trace(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """After ``forget``, as after a skipped update, ``normalize`` and ``commit`` know nothing of it."""
+    """``forget``, called after a skipped update, discards the statistics from ``observe``."""
     target_NG = _targets(device, dtype)
     for _, critic in _critics(component, device, dtype):
         saved = {name: tensor.clone() for name, tensor in critic.state_dict().items()}
         before_NG = critic.normalize(target_NG)
         critic.observe(target_NG)
         _forget(critic)
-        sentence = "forget() keeps proposals: normalize does not return what it did before observe."
+        sentence = (
+            "forget() keeps statistics: the result of normalize differs from that before observe."
+        )
         require_close(critic.normalize(target_NG), before_NG, component, sentence)
         _commit(critic)
         changed = [n for n, t in critic.state_dict().items() if not torch.equal(t, saved[n])]
@@ -182,7 +193,7 @@ def what_is_forgotten_leaves_no_trace(
 def values_outlive_new_statistics(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """Neither ``observe`` nor ``commit`` changes a value: of a prediction made before, or made anew."""
+    """Neither ``observe`` nor ``commit`` changes values, of earlier or of new predictions."""
     state = states(device, dtype)
     for space, critic in _critics(component, device, dtype):
         prediction, before = _predict(critic, state, space)
@@ -207,19 +218,19 @@ CRITIC_LAWS: tuple[Law, ...] = (
     what_is_forgotten_leaves_no_trace,
     values_outlive_new_statistics,
 )
-"""What every critic obeys, in every action space it takes."""
+"""The laws that every critic must pass, in every action space that it supports."""
 
 
 def _critics(component: Component, device: str, dtype: torch.dtype) -> Critics:
-    """Return the critic for every action space it takes, its weights moved a little."""
+    """Return the critic for every action space that it supports, with noise added to its weights."""
     return with_moved_weights(heads(component, CriticContext, Critic, device=device, dtype=dtype))
 
 
 def _approaches(critic: Any, space: spaces.Space[Any], component: Component) -> Iterator[Tensor]:
-    """Yield for every discount how much higher targets far above leave its values than ones far below.
+    """Yield for every discount the difference of values after steps towards high and low targets.
 
-    Rows and members may share weights, so that only their sum must move. What is up for one row or
-    discount is down for the next: whoever confuses them moves the wrong way.
+    Rows and members may share weights, so only their sum must move. Neighboring rows and discounts have
+    targets of opposite sign: a critic that confuses them moves values in the wrong direction.
     """
     like = next(critic.parameters())
     state_NE = states(like.device, like.dtype)
@@ -233,7 +244,7 @@ def _approaches(critic: Any, space: spaces.Space[Any], component: Component) -> 
     pairs = [
         [gradients(loss_NCG[..., g].sum(), critic) for loss_NCG in (above, below)]
         for g in range(len(DISCOUNTS))
-    ]  # All of them before the first step, which changes the weights in place.
+    ]  # Computed before the first step, which changes the weights in place.
     for g, pair in enumerate(pairs):
         rate = STEP / max(_length(gradient) for gradient in pair)
         values = []
@@ -244,13 +255,13 @@ def _approaches(critic: Any, space: spaces.Space[Any], component: Component) -> 
 
 
 def _length(gradient: list[Tensor]) -> float:
-    """Return the length of a gradient, above 0 also where it vanishes."""
+    """Return the norm of a gradient, or 1 if it is zero."""
     return sum(part.square().sum().item() for part in gradient) ** 0.5 or 1.0
 
 
 @contextmanager
 def _stepped(critic: nn.Module, gradient: list[Tensor], rate: float) -> Iterator[None]:
-    """Have the critic's weights a step down a gradient, and then where they were."""
+    """Apply a gradient step to the critic's weights in the context; restore them after."""
     weights = [weight for weight in critic.parameters() if weight.requires_grad]
     before = [weight.detach().clone() for weight in weights]
     with torch.no_grad():
@@ -262,21 +273,21 @@ def _stepped(critic: nn.Module, gradient: list[Tensor], rate: float) -> Iterator
 
 
 def _commit(critic: nn.Module) -> None:
-    """Commit as the engine does: every module that proposes, however deep."""
+    """Call ``commit`` as the engine does: on every nested module that proposes statistics."""
     for module in critic.modules():
         if isinstance(module, Proposes):
             module.commit()
 
 
 def _forget(critic: nn.Module) -> None:
-    """Forget as the engine does after an update that was skipped."""
+    """Call ``forget`` as the engine does after a skipped update."""
     for module in critic.modules():
         if isinstance(module, Proposes):
             module.forget()
 
 
 def _targets(device: str, dtype: torch.dtype) -> Tensor:
-    """Targets ``(N, G)`` that rise from row to row, on a scale of its own for each discount."""
+    """Return targets ``(N, G)`` that increase with the row, on a different scale per discount."""
     rising_N1 = torch.linspace(-10, 50, ROWS, device=device, dtype=dtype)[:, None]
     return rising_N1 * 10.0 ** torch.arange(len(DISCOUNTS), device=device)
 
@@ -295,7 +306,7 @@ def _actions(space: spaces.Space[Any], state_NE: Tensor) -> Tensor:
 
 
 def _several_actions(space: spaces.Space[Any], state_NE: Tensor) -> Tensor:
-    """Return action vectors ``(N, K, G, A)``, of another row for every action and discount."""
+    """Return action vectors ``(N, K, G, A)``, from another row for every action and discount."""
     vector_NA = action_vector(_actions(space, state_NE), space).to(state_NE)
     per_discount = [
         torch.stack([vector_NA.roll(k + 2 * g, 0) for g in range(len(DISCOUNTS))], 1)

@@ -1,7 +1,7 @@
-"""Laws of datasets: what is drawn is a function of its arguments, and as if the replay had stored it.
+"""Laws of datasets: ``sample`` is a pure function of its arguments, in the format of the replay.
 
-A dataset that reads files is told where they are by its options; one that knows no spaces of its own is
-given those of an environment: ``law(component, context=DatasetContext(...))``.
+A dataset that reads files gets their path from its options. If it has no spaces of its own, pass those
+of an environment: ``law(component, context=DatasetContext(...))``.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from amago_registry.trajectories import Trajectory
 
 SEEDS = range(8)
 COUNT = 5
-"""Trajectories that are drawn at a time, unless a law says otherwise."""
+"""Trajectories per call of ``sample`` by default."""
 
 MANY = 40
-"""Enough that a dataset of several trajectories hardly ever gives the same one every time."""
+"""Trajectories per call, so many that a dataset of several hardly ever returns only one of them."""
 
 UPDATES = (0, 1, 1_000, 10**9)
 THREADS = 4
 
 
 class DatasetLaw(Protocol):
-    """A law that can be tried with a context of the author's."""
+    """A law that takes an optional context."""
 
     __name__: str
 
@@ -56,7 +56,7 @@ class DatasetLaw(Protocol):
             component: The part.
             device: Ignored; datasets hold no tensors.
             dtype: Ignored.
-            context: What it is built with; by default one without an environment.
+            context: Context of the part; by default one without an environment.
 
         Raises:
             AssertionError: If the component breaks the law.
@@ -64,18 +64,18 @@ class DatasetLaw(Protocol):
 
 
 class _Subject:
-    """A dataset, and the component to blame.
+    """A dataset with its component, which error messages name.
 
     Args:
-        component: The part.
-        context: What it is built with.
+        component: The component.
+        context: Context of the part.
     """
 
     def __init__(self, component: Component, context: DatasetContext) -> None:
         self.component, self._context = component, context
-        self.dataset = self.another()
+        self.dataset = self.build()
 
-    def another(self) -> Any:
+    def build(self) -> Any:
         dataset = make_part(self.component, self._context)
         require_protocol(dataset, Dataset, self.component)
         return dataset
@@ -90,18 +90,18 @@ class _Subject:
         except Exception as error:
             raise AssertionError(f"{self.component.name}: {call} raised {reason(error)}") from error
         trajectories = isinstance(drawn, Sequence) and all(isinstance(t, Trajectory) for t in drawn)
-        self.require(trajectories, f"{call} returned no sequence of trajectories.")
+        self.require(trajectories, f"{call} did not return a sequence of trajectories.")
         return drawn
 
     def values(self, seed: int, *, update: int = 0, dataset: Any = None) -> Hashable:
         return tuple(map(_value, self.draw(seed, update=update, dataset=dataset)))
 
     def several(self) -> list[Trajectory]:
-        """Return what is drawn for some seeds and updates."""
+        """Return trajectories of several seeds and updates."""
         return [t for seed, update in enumerate(UPDATES) for t in self.draw(seed, update=update)]
 
-    def require(self, truth: bool, sentence: str) -> None:
-        require(truth, self.component, sentence)
+    def require(self, condition: bool, sentence: str) -> None:
+        require(condition, self.component, sentence)
 
 
 def _law(check: Callable[[_Subject], None]) -> DatasetLaw:
@@ -128,44 +128,47 @@ _CONTEXT = DatasetContext(context_length=4, observation_space=None, action_space
 
 @_law
 def a_dataset_offers_what_learners_call(subject: _Subject) -> None:
-    """It is a ``Dataset`` with spaces that agents take, and says in one line what it holds."""
+    """It is a ``Dataset`` with supported spaces, and ``describe()`` returns one line."""
     seen, acted = subject.dataset.observation_space, subject.dataset.action_space
     for fault in (action_fault(acted), observation_fault(seen), mask_fault(seen, acted)):
         subject.require(fault is None, f"{fault}.")
-    said = subject.dataset.describe()
-    line = isinstance(said, str) and len(said.splitlines()) == 1
-    subject.require(line, f"describe() returned {said!r}, not one line.")
+    text = subject.dataset.describe()
+    line = isinstance(text, str) and len(text.splitlines()) == 1
+    subject.require(line, f"describe() returned {text!r}, not one line.")
 
 
 @_law
 def as_many_come_as_are_asked_for(subject: _Subject) -> None:
-    """Also more than there are, at every update."""
+    """``sample`` returns ``count`` trajectories, also more than the dataset has, at every update."""
     for update in UPDATES:
         for count in (1, COUNT, MANY):
-            came = len(subject.draw(0, count, update))
-            subject.require(came == count, f"asked for {count} at update {update}, it gave {came}.")
+            drawn = len(subject.draw(0, count, update))
+            sentence = (
+                f"sample(rng, {count}, {update}) returned {drawn} trajectories instead of {count}."
+            )
+            subject.require(drawn == count, sentence)
 
 
 @_law
 def columns_are_those_of_the_replay(subject: _Subject) -> None:
-    """Names, rows, types and shapes are what the replay would have stored, given its spaces."""
+    """Columns have the names, rows, dtypes and shapes of the replay for the dataset's spaces."""
     _require_faultless(subject, _form_fault)
 
 
 @_law
 def all_trajectories_have_the_same_columns(subject: _Subject) -> None:
-    """Those that nothing asks for, too: a batch lays columns end to end."""
+    """All trajectories have the same columns, additional ones too: a batch concatenates columns."""
     first, *others = [_schema(trajectory) for trajectory in subject.several()]
     different = next((schema for schema in others if schema != first), None)
-    subject.require(different is None, f"one has the columns {first}, another {different}.")
+    subject.require(different is None, f"one trajectory has the columns {first}, another {different}.")
 
 
 @_law
 def its_numbers_are_finite_and_its_indices_exist(subject: _Subject) -> None:
-    """No NaN and no infinity; actions, and observations that are indices, lie in their spaces."""
+    """Columns have neither NaN nor infinity; actions and discrete observations lie in their spaces."""
 
     def fault(trajectory: Trajectory, dataset: Any) -> str | None:
-        if _form_fault(trajectory, dataset) is not None:  # Another law says so.
+        if _form_fault(trajectory, dataset) is not None:  # Reported by another law.
             return None
         return number_fault(trajectory, dataset.observation_space, dataset.action_space)
 
@@ -183,70 +186,70 @@ def only_the_last_transition_ends_it(subject: _Subject) -> None:
 
 @_law
 def what_came_before_is_known_where_something_did(subject: _Subject) -> None:
-    """Above a ``start_time`` of 0 there is an action before, in stored form; at 0 there is none."""
+    """``prev_action`` is an action in stored form if ``start_time`` is above 0, and None at 0."""
     _require_faultless(subject, _beginning_fault)
 
 
 @_law
 def equal_arguments_give_equal_trajectories(subject: _Subject) -> None:
-    """Whatever was drawn before, and also from another dataset built alike: batches are drawn again."""
+    """``sample`` does not depend on earlier calls, nor on the instance: a resume samples again."""
     first = [subject.values(seed) for seed in SEEDS]
     again = [subject.values(seed) for seed in reversed(SEEDS)][::-1]
-    other = subject.another()
-    anew = [subject.values(seed, dataset=other) for seed in SEEDS]
-    sentence = "it gives other trajectories when asked again with an equal generator; keep nothing."
+    other = subject.build()
+    rebuilt = [subject.values(seed, dataset=other) for seed in SEEDS]
+    sentence = "called again with an equal generator, it returns other trajectories; keep no state."
     subject.require(first == again, sentence)
-    sentence = "built alike twice, it gives different trajectories for equal generators."
-    subject.require(first == anew, sentence)
+    sentence = "built twice from equal options, it returns different trajectories for equal generators."
+    subject.require(first == rebuilt, sentence)
 
 
 @_law
 def the_generator_decides_what_is_drawn(subject: _Subject) -> None:
-    """Where several are held, different generators give different ones."""
+    """Different generators give different trajectories, if the dataset has several."""
     held = set(map(_value, subject.draw(0, MANY)))
     drawn = {subject.values(seed) for seed in SEEDS}
-    subject.require(len(held) == 1 or len(drawn) > 1, "it gives the same trajectories for every rng.")
+    subject.require(len(held) == 1 or len(drawn) > 1, "it returns the same trajectories for every rng.")
 
 
 @_law
 def no_other_generator_is_touched(subject: _Subject) -> None:
-    """The global ones of Python, numpy and torch are neither read nor changed."""
-    for world in (0, 1):
-        with global_randomness(world) as touched:
+    """The global random generators of Python, numpy and torch are neither used nor seeded."""
+    for global_seed in (0, 1):
+        with global_randomness(global_seed) as touched:
             for seed in SEEDS:
                 subject.draw(seed)
-            sentence = "it draws from a global generator, or seeds it; draw from rng."
+            sentence = "it uses or seeds a global random generator; use rng."
             subject.require(not touched(), sentence)
 
 
 @_law
 def what_it_gave_stays_as_it_was(subject: _Subject) -> None:
-    """Drawing more does not change what was given: batches wait while others are drawn."""
+    """Later calls do not modify trajectories returned earlier, which a prefetched batch still holds."""
     given = subject.draw(0)
     before = _values(given)
     for seed in SEEDS:
         subject.draw(seed, MANY, update=seed)
-    sentence = "what it gave changes when more is drawn; give copies, or what nobody writes to."
+    sentence = "later calls modify trajectories returned earlier; return copies or constant arrays."
     subject.require(_values(given) == before, sentence)
 
 
 @_law
 def what_it_holds_cannot_be_written_to(subject: _Subject) -> None:
-    """Arrays that it gives are read-only, or copies."""
+    """Returned arrays are read-only, or copies."""
     before = subject.values(0)
     for trajectory in subject.draw(0):
         for column in trajectory.columns.values():
             if column.flags.writeable:
                 column[...] = 1
-    sentence = "who writes to what it gave changes what it gives next; give copies or read-only arrays."
+    sentence = "writing to a returned array changes later results; return copies or read-only arrays."
     subject.require(subject.values(0) == before, sentence)
 
 
 @_law
 def several_threads_may_draw_at_once(subject: _Subject) -> None:
-    """Each gets what it would have got alone."""
+    """Concurrent calls from several threads return the same as calls from one thread."""
     start = Barrier(THREADS)
-    other = subject.another()
+    other = subject.build()
 
     def draw(seed: int) -> list[Hashable]:
         start.wait()
@@ -256,7 +259,7 @@ def several_threads_may_draw_at_once(subject: _Subject) -> None:
         together = list(pool.map(draw, range(THREADS)))
     alone = [subject.values(seed, dataset=other) for seed in range(THREADS)]
     same = all(set(drawn) == {wanted} for drawn, wanted in zip(together, alone, strict=True))
-    sentence = "what one thread draws depends on what others draw meanwhile."
+    sentence = "results in one thread depend on concurrent calls in other threads."
     subject.require(same, sentence)
 
 
@@ -275,16 +278,16 @@ DATASET_LAWS: tuple[DatasetLaw, ...] = (
     what_it_holds_cannot_be_written_to,
     several_threads_may_draw_at_once,
 )
-"""What every dataset obeys."""
+"""The laws that every dataset must pass."""
 
 
 def _require_faultless(subject: _Subject, find: Callable[[Trajectory, Any], str | None]) -> None:
     spaces = (subject.dataset.observation_space, subject.dataset.action_space)
     if observation_fault(spaces[0]) or action_fault(spaces[1]):
-        return  # The first law says so; nothing can be asked of columns then.
+        return  # Reported by the first law; columns cannot be checked without spaces.
     for trajectory in subject.several():
         fault = find(trajectory, subject.dataset)
-        subject.require(fault is None, f"of a trajectory, {fault}.")
+        subject.require(fault is None, f"a trajectory is invalid: {fault}.")
 
 
 def _form_fault(trajectory: Trajectory, dataset: Any) -> str | None:
@@ -298,9 +301,9 @@ def _beginning_fault(trajectory: Trajectory, dataset: Any) -> str | None:
         return f"start_time is {time}"
     if time == 0:
         nothing = action is None and reward == 0
-        return None if nothing else "start_time is 0, and something is said of what came before"
+        return None if nothing else "start_time is 0, but prev_action or prev_reward is set"
     if action is None:
-        return f"start_time is {time}, and prev_action is None"
+        return f"start_time is {time}, but prev_action is None"
     wanted = (stored_action_dtype(acted), acted.shape or ())
     array = np.asarray(action)
     if (array.dtype, array.shape) != wanted:
@@ -316,12 +319,12 @@ def _schema(trajectory: Trajectory) -> dict[str, str]:
 
 
 def _value(trajectory: Trajectory) -> Hashable:
-    """Return a trajectory by value."""
+    """Return a hashable value of a trajectory."""
     before = None if trajectory.prev_action is None else frozen(trajectory.prev_action)
     facts = (trajectory.seed, trajectory.start_time, trajectory.prev_reward, trajectory.task)
     return frozen(trajectory.columns), before, facts, trajectory.success
 
 
 def _values(trajectories: Sequence[Trajectory]) -> Hashable:
-    """Return trajectories by value."""
+    """Return a hashable value of trajectories."""
     return tuple(map(_value, trajectories))

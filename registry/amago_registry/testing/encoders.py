@@ -1,6 +1,7 @@
-"""Laws of timestep encoders, on vectors, beside an image, and beside goals.
+"""Laws of timestep encoders, run on vectors, on vectors with an image, and on vectors with goals.
 
-An encoder may refuse some of the tasks with :class:`~amago_registry.UnsupportedSpaceError`, not all.
+An encoder may raise :class:`~amago_registry.UnsupportedSpaceError` for some of these spaces, not for
+all.
 
 Shape suffixes: N = timesteps, A = action features.
 """
@@ -45,27 +46,29 @@ TASKS = (
         action_space=spaces.Discrete(4),
     ),
 )
-"""Two vectors, and four choices; with an image of bytes, and four continuous actions; with three goals
-of two whole numbers each."""
+"""Two vectors and four discrete actions; with a uint8 image and four continuous actions; with three
+integer goals of two coordinates."""
 
 
 def it_is_as_wide_as_it_says(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """``out_dim`` is an integer; N rows in, ``(N, out_dim)`` out, also for one row."""
+    """``out_dim`` is an integer; N rows are encoded as ``(N, out_dim)``, also for N = 1."""
     for encoder, task in _encoders(component, device, dtype):
         width = getattr(encoder, "out_dim", None)
-        require(isinstance(width, int), component, f"its out_dim is {width!r}, no integer.")
+        require(isinstance(width, int), component, f"its out_dim is {width!r}, not an integer.")
         for rows in (1, ROWS):
             shape = tuple(encoder(*_inputs(task, rows, device, dtype)).shape)
             wanted = (rows, width)
-            require(shape == wanted, component, f"{rows} rows gave the shape {shape}, not {wanted}.")
+            require(
+                shape == wanted, component, f"{rows} rows give the shape {shape} instead of {wanted}."
+            )
 
 
 def rows_are_independent(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """While acting, a row encoded alone is what it is among others."""
+    """In evaluation mode, a row's output does not depend on the other rows."""
     for encoder, task in _encoders(component, device, dtype):
         inputs = _inputs(task, ROWS, device, dtype)
         with torch.no_grad():
@@ -89,7 +92,7 @@ def gradients_reach_every_parameter(
 def only_a_commit_changes_what_is_saved(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """A training forward pass leaves every saved bit as it was."""
+    """A training forward pass does not change the state dict."""
     for encoder, task in _encoders(component, device, dtype):
         before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
         encoder.train()(*_inputs(task, ROWS, device, dtype))
@@ -106,7 +109,7 @@ def only_a_commit_changes_what_is_saved(
 def a_state_dict_restores_it(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """An encoder built anew computes the same once it has loaded the state dict."""
+    """A new encoder with the loaded state dict has the same output."""
     restored_ones = _encoders(component, device, dtype, seed=1)
     for (encoder, task), (restored, _) in zip(
         _encoders(component, device, dtype), restored_ones, strict=True
@@ -118,15 +121,15 @@ def a_state_dict_restores_it(
                 restored(*inputs),
                 encoder(*inputs),
                 component,
-                "after load_state_dict it computes something else: "
-                "a weight is neither parameter nor buffer.",
+                "after load_state_dict its output differs: "
+                "a weight is neither a parameter nor a buffer.",
             )
 
 
 def safetensors_can_save_it(
     component: Component, *, device: str = "cpu", dtype: torch.dtype = DOUBLE
 ) -> None:
-    """The state dict holds contiguous tensors that share no memory, and comes back bit by bit."""
+    """Safetensors saves and loads the state dict: contiguous tensors that share no memory."""
     from safetensors.torch import load, save
 
     for encoder, _ in _encoders(component, device, dtype):
@@ -138,7 +141,7 @@ def safetensors_can_save_it(
         same = loaded.keys() == state.keys() and all(
             torch.equal(loaded[name], tensor.cpu()) for name, tensor in state.items()
         )
-        require(same, component, "safetensors reads back something else than it saved.")
+        require(same, component, "safetensors loads other values than it saved.")
 
 
 ENCODER_LAWS: tuple[Law, ...] = (
@@ -149,20 +152,20 @@ ENCODER_LAWS: tuple[Law, ...] = (
     a_state_dict_restores_it,
     safetensors_can_save_it,
 )
-"""What every encoder obeys on the tasks it does not refuse."""
+"""The laws that every encoder must pass on the spaces that it supports."""
 
 
 def _encoders(
     component: Component, device: str, dtype: torch.dtype, seed: int = 0
 ) -> list[tuple[Any, EncoderContext]]:
-    """Return an encoder for each task that the part does not refuse, with the task."""
-    built, refusals = [], []
+    """Return an encoder for each task whose spaces the part supports, with the task."""
+    built, errors = [], []
     for task in TASKS:
         try:
             built.append((build(component, task, device=device, dtype=dtype, seed=seed), task))
         except UnsupportedSpaceError as error:
-            refusals.append(str(error))
-    require(bool(built), component, f"it refuses every task of the laws. {' '.join(refusals)}")
+            errors.append(str(error))
+    require(bool(built), component, f"it supports none of the spaces of the laws. {' '.join(errors)}")
     return built
 
 

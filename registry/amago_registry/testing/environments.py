@@ -1,4 +1,4 @@
-"""Laws of environments: the promises that exact resuming, packing and evaluation build on."""
+"""Laws of environments: determinism, spaces, horizon, attempts, recorded columns, goal relabeling."""
 
 from __future__ import annotations
 
@@ -53,27 +53,27 @@ SEEDS = (0, 1, 2)
 RESETS = 20
 
 LONGEST = 1_000
-"""Most steps of a trajectory whose every moment is looked at."""
+"""Most steps of a rollout of which every step is checked."""
 
 SOME = 4
-"""Corners of the action space in which whole trajectories are spent."""
+"""Number of extreme actions that are each repeated for a whole rollout."""
 
 BEGINNING = 10
-"""Steps by which trajectories of different tasks are told apart."""
+"""Steps after which rollouts of different tasks are expected to differ."""
 
 ADVICE = (
-    "different from the unwrapped version",  # A part may hand out a wrapped environment.
-    "not having a spec",  # It is made by a part, not by an id.
-    "is -infinity. This is probably too low",  # Encoders normalise what has no bounds.
+    "different from the unwrapped version",  # A part may return a wrapped environment.
+    "not having a spec",  # A part makes it, not an id.
+    "is -infinity. This is probably too low",  # Encoders normalize unbounded observations.
     "is infinity. This is probably too high",
     "we recommend using a symmetric and normalized space",  # The engine rescales actions.
 )
-"""What gymnasium's checker warns of and agents do not mind."""
+"""Warnings of gymnasium's checker that do not matter to agents."""
 
 
 @without_tensors
 def it_makes_a_new_environment_every_time(component: Component) -> None:
-    """``make()`` returns a ``gymnasium.Env``, never the same: they are stepped side by side."""
+    """``make()`` returns a new ``gymnasium.Env`` at every call, for parallel environments."""
     with players(component, 2) as (first, second):
         new = first.env.unwrapped is not second.env.unwrapped
         require(new, component, "make() returned the same environment twice.")
@@ -81,7 +81,7 @@ def it_makes_a_new_environment_every_time(component: Component) -> None:
 
 @without_tensors
 def agents_can_take_its_spaces(component: Component) -> None:
-    """Bounded actions, observations that are arrays, a mask that fits; alike in every environment."""
+    """Spaces are supported: bounded actions, array observations, fitting masks; equal in all copies."""
     with players(component, 2) as (player, other):
         seen, acted = player.env.observation_space, player.env.action_space
         alike = (other.env.observation_space, other.env.action_space) == (seen, acted)
@@ -92,24 +92,24 @@ def agents_can_take_its_spaces(component: Component) -> None:
 
 @without_tensors
 def gymnasiums_own_check_passes_without_a_warning(component: Component) -> None:
-    """``check_env`` neither raises nor warns, but for advice that agents do not need."""
+    """``check_env`` neither raises nor warns, except for advice that agents do not need."""
     with players(component) as (player,):
         env = player.env
         env.action_space.seed(0)
-        checked = _Obedient(env) if shows_mask(env.observation_space, env.action_space) else env
+        checked = _MaskedActions(env) if shows_mask(env.observation_space, env.action_space) else env
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                # Neither pictures nor whether an id makes it again: agents need neither.
+                # Agents need neither rendering nor making the environment again by its id.
                 check_env(checked, skip_render_check=True, skip_close_check=True)
             except Exception as error:
                 raise AssertionError(
                     f"{component.name}: gymnasium's check_env raised {reason(error)}"
                 ) from error
-        said = [re.sub(r"\x1b\[[0-9;]*m", "", str(warning.message)) for warning in caught]
+        messages = [re.sub(r"\x1b\[[0-9;]*m", "", str(warning.message)) for warning in caught]
         faults = [
             text.removeprefix("WARN: ")
-            for text in said
+            for text in messages
             if text.startswith("WARN: ") and not any(advice in text for advice in ADVICE)
         ]
         require(not faults, component, f"gymnasium's check_env warns: {' '.join(faults)}")
@@ -117,7 +117,7 @@ def gymnasiums_own_check_passes_without_a_warning(component: Component) -> None:
 
 @without_tensors
 def observations_lie_in_their_space(component: Component) -> None:
-    """Always: its structure, dtypes, shapes and bounds, and finite numbers."""
+    """Observations match their space: structure, dtypes, shapes, bounds, finite numbers."""
     with players(component) as (player,):
         for time, moment in _all_moments(player):
             wrong = next(misfits(moment.obs, player.env.observation_space), None)
@@ -127,16 +127,16 @@ def observations_lie_in_their_space(component: Component) -> None:
 
 @without_tensors
 def rewards_are_finite_and_ends_are_flags(component: Component) -> None:
-    """Rewards are real numbers, ``terminated`` and ``truncated`` bool, ``info`` a dictionary."""
+    """Rewards are finite numbers, ``terminated`` and ``truncated`` bools, ``info`` a dictionary."""
     with players(component) as (player,):
         for time, moment in _all_moments(player):
-            fault = _fault(moment)
+            fault = _step_fault(moment)
             require(fault is None, component, f"after {time} steps, {fault}.")
 
 
 @without_tensors
 def every_action_can_be_taken(component: Component) -> None:
-    """Also the extremes of its space, in turn; and ``step`` does not write to its argument."""
+    """All actions are accepted, including the extremes; ``step`` does not modify its argument."""
     with players(component) as (player,):
         space = player.env.action_space
         for policy in (in_turn(space, corners(space)), *_policies(space)):
@@ -145,35 +145,37 @@ def every_action_can_be_taken(component: Component) -> None:
                 action = policy(moment.obs)
                 before = frozen(action)
                 moment = player.step(action)
-                require(frozen(action) == before, component, "step writes to the action it is given.")
+                require(
+                    frozen(action) == before, component, "step modifies the action that it is given."
+                )
                 if moment.over:
                     break
 
 
 @without_tensors
 def a_seed_and_actions_decide_the_trajectory(component: Component) -> None:
-    """Bit by bit: in another environment, in one that was used, in one of a part built anew."""
-    with players(component, 2) as (first, second), players(component) as (anew,):
+    """Determinism, bit by bit: also in another environment, in a used one, and in a new part."""
+    with players(component, 2) as (first, second), players(component) as (rebuilt,):
         for seed in SEEDS:
             expected = first.play(seed)
             first.play(seed + 1)
             for which, player in (
                 ("an environment that has been used", first),
                 ("another environment", second),
-                ("an environment of the part built anew", anew),
+                ("an environment of a newly built part", rebuilt),
             ):
                 _require_same(player.play(seed), expected, component, f"in {which}")
 
 
 @without_tensors
 def environments_side_by_side_do_not_see_each_other(component: Component) -> None:
-    """Stepped in turn, each goes the way it goes alone."""
+    """Environments stepped alternately give the same trajectories as alone."""
     with players(component, 2) as alone, players(component, 2) as together:
         expected = [player.play(seed) for seed, player in enumerate(alone)]
         found: list[list[Any]] = [[], []]
         with global_randomness(0):
-            walks = [player.moments(seed) for seed, player in enumerate(together)]
-            for pair in zip_longest(*walks):
+            rollouts = [player.moments(seed) for seed, player in enumerate(together)]
+            for pair in zip_longest(*rollouts):
                 for seen, moment in zip(found, pair, strict=True):
                     seen += [] if moment is None else [moment.value()]
         for seen, wanted in zip(found, expected, strict=True):
@@ -182,17 +184,21 @@ def environments_side_by_side_do_not_see_each_other(component: Component) -> Non
 
 @without_tensors
 def it_can_be_reset_at_any_time(component: Component) -> None:
-    """Twice at once, in the middle of a trajectory, after its end: nothing of before is left."""
+    """A reset removes all state: repeated, in the middle of a trajectory, and after its end."""
     with players(component) as (player,):
         expected = player.play(1)
-        for when, steps in (("at once after another", 0), ("in mid-trajectory", 2), ("later", STEPS)):
+        for when, steps in (
+            ("right after another", 0),
+            ("in mid-trajectory", 2),
+            ("at its end", STEPS),
+        ):
             player.play(0, steps=steps)
             _require_same(player.play(1), expected, component, f"after a reset {when}")
 
 
 @without_tensors
 def a_reset_without_a_seed_draws_the_next_task(component: Component) -> None:
-    """From the generator that the last seed began: reproducible, and not the same task forever."""
+    """It draws from the generator of the last seed: reproducible, and not always the same task."""
     with players(component) as (player,), players(component) as (other,):
         tasks = _tasks_after_a_seed(player)
         for first, second in zip(tasks, _tasks_after_a_seed(other), strict=True):
@@ -204,38 +210,36 @@ def a_reset_without_a_seed_draws_the_next_task(component: Component) -> None:
             f"{RESETS} resets without a seed all gave the same task; draw it from self.np_random, "
             "seeded by super().reset(seed=seed)."
         )
-        # Where most seeds give one task, that the next is the same again says nothing.
+        # If most seeds give the same task, equal tasks after a reset prove nothing.
         require(not stuck or 2 * commonest > RESETS, component, sentence)
 
 
 @without_tensors
 def global_random_numbers_play_no_part(component: Component) -> None:
-    """The generators of Python's ``random``, of numpy and of torch are neither read nor changed."""
+    """The global random generators of Python, numpy and torch are neither used nor seeded."""
     runs = []
     for seed in (0, 1):
         with global_randomness(seed) as touched, players(component) as (player,):
             runs.append([moment.value() for moment in player.moments(0)])
-            sentence = "it draws from a global generator, or seeds it; draw from self.np_random."
+            sentence = "it uses or seeds a global random generator; use self.np_random."
             require(not touched(), component, sentence)
-    _require_same(runs[1], runs[0], component, "with other global generators")
+    _require_same(runs[1], runs[0], component, "with another seed of the global generators")
 
 
 @without_tensors
 def what_was_seen_stays_as_it_was(component: Component) -> None:
-    """An observation belongs to who received it: later steps do not change it."""
+    """Later steps do not modify an observation that was returned earlier."""
     with players(component) as (player,):
         kept = [(moment.obs, frozen(moment.obs)) for moment in player.moments(0)]
         player.play(1)
         for time, (obs, value) in enumerate(kept):
-            sentence = (
-                f"later steps changed the observation that it returned after {time}; return copies."
-            )
+            sentence = f"later steps modify the observation returned after {time} steps; return copies."
             require(frozen(obs) == value, component, sentence)
 
 
 @without_tensors
 def a_trajectory_is_over_by_the_horizon(component: Component) -> None:
-    """An environment that says how many steps a trajectory lasts at most keeps it, whatever is done."""
+    """If the environment declares a horizon, no trajectory is longer, whatever the actions."""
     with players(component) as (player,):
         horizon = getattr(player.env.unwrapped, "horizon", None)
         whole = horizon is None or (type(horizon) is int and horizon > 0)
@@ -243,7 +247,7 @@ def a_trajectory_is_over_by_the_horizon(component: Component) -> None:
         budget = step_budget(player.env)
         for policy in _policies(player.env.action_space) if budget else ():
             *_, last = player.moments(0, policy, budget or 0)
-            sentence = f"its horizon is {budget} steps, and a trajectory was not over after them."
+            sentence = f"its horizon is {budget} steps, but a trajectory was longer."
             require(last.over, component, sentence)
 
 
@@ -251,18 +255,19 @@ def a_trajectory_is_over_by_the_horizon(component: Component) -> None:
 def attempts_are_counted_and_have_outcomes(component: Component) -> None:
     """``info["attempt"]`` counts from 0 in every trajectory and comes with ``info["success"]``.
 
-    Both on the step that ends an attempt: a soft reset, after which the trajectory goes on.
+    Both are in the info of the step that ends an attempt: a soft reset, after which the trajectory
+    continues.
     """
     with players(component) as (player,):
         for seed in SEEDS:
             expected = 0
             for moment in player.moments(seed, steps=step_budget(player.env) or STEPS):
-                attempt, success = map(moment.outcome.get, ("attempt", "success"))
-                sentence = f"info['success'] is {success!r}, no finite number."
+                attempt, success = map(moment.attempt_info.get, ("attempt", "success"))
+                sentence = f"info['success'] is {success!r}, not a finite number."
                 require(success is None or is_number(success), component, sentence)
                 if attempt is None:
                     continue
-                sentence = f"info['attempt'] is {attempt!r} where {expected} was the next."
+                sentence = f"info['attempt'] is {attempt!r} instead of {expected}."
                 require(attempt == expected, component, sentence)
                 sentence = f"attempt {attempt} ended without info['success']."
                 require(success is not None, component, sentence)
@@ -271,7 +276,7 @@ def attempts_are_counted_and_have_outcomes(component: Component) -> None:
 
 @without_tensors
 def what_it_records_lies_in_its_space(component: Component) -> None:
-    """Where it has a ``recorded_space``: every info has its keys, at reset too, with arrays of it."""
+    """If there is a ``recorded_space``, every info has its keys, with values in it, at reset too."""
     with players(component) as (player,):
         space = player.recorded_space
         if space is None:
@@ -281,7 +286,7 @@ def what_it_records_lies_in_its_space(component: Component) -> None:
         for time, moment in _all_moments(player):
             when = f"after {time} steps" if time else "after reset"
             for key, leaf in space.items():
-                sentence = f"{when}, the info has no {key!r}, which recorded_space says it has."
+                sentence = f"{when}, the info has no {key!r}, which recorded_space declares."
                 require(key in moment.recorded, component, sentence)
                 wrong = next(misfits(moment.recorded[key], leaf, f"info[{key!r}]"), None)
                 require(wrong is None, component, f"{when}, {wrong}.")
@@ -289,11 +294,10 @@ def what_it_records_lies_in_its_space(component: Component) -> None:
 
 @without_tensors
 def with_goals_says_what_other_goals_lead_to(component: Component) -> None:
-    """Where the part has ``with_goals``: to the bit what replaying the actions under them records.
+    """If the part has ``with_goals``, it equals, bit by bit, a replay of the actions with those goals.
 
-    Of tasks played at random, up to 1,000 steps; the goals are what was achieved in them, in any order.
-    Tasks that neither show ``goals`` nor record ``achieved`` have goals of another form: nothing is
-    asked of them.
+    Rollouts have random actions and up to 1,000 steps; the goals are achieved values, in any order.
+    Tasks with neither ``obs.goals`` nor ``achieved`` have goals of another form and are skipped.
     """
     with players(component) as (player,):
         with_goals = getattr(player.part, "with_goals", None)
@@ -303,24 +307,23 @@ def with_goals_says_what_other_goals_lead_to(component: Component) -> None:
             lacking = [name for name in (GOALS, ACHIEVED) if name not in columns]
             if len(lacking) == 2:
                 return
-            sentence = f"it offers with_goals, and its trajectories have no {''.join(lacking)}."
+            sentence = f"it has with_goals, but its trajectories have no column {''.join(lacking)}."
             require(not lacking, component, sentence)
-            elsewhere = [other.columns for other in others]
-            asked = columns[GOALS][0], *other_goals(columns, elsewhere, seed)
-            replays = [_require_replay(player, with_goals, seed, walk, goals) for goals in asked]
-            wrong = difference(_called(component, with_goals, columns, asked[0]), columns)
-            sentence = f"with the goals that a task has, with_goals changes it: {wrong}."
+            tried = columns[GOALS][0], *other_goals(columns, [other.columns for other in others], seed)
+            replays = [_require_replay(player, with_goals, seed, walk, goals) for goals in tried]
+            wrong = difference(_call_with_goals(component, with_goals, columns, tried[0]), columns)
+            sentence = f"with_goals changes a trajectory whose goals stay the same: {wrong}."
             require(wrong is None, component, sentence)
-            # Chance seldom ends a task by its last goal; in hindsight it does.
+            # Random actions seldom reach the last goal of a task; relabeled goals are reached.
             done = [one for one in replays if one.over and len(one.actions) < len(walk.actions)]
             for replay in done[:1]:
-                for goals in asked:
+                for goals in tried:
                     _require_replay(player, with_goals, seed, replay, goals)
 
 
 @without_tensors
 def it_can_be_closed(component: Component) -> None:
-    """``close()`` raises nothing, neither after a trajectory nor before the first."""
+    """``close()`` raises no exception, neither after a trajectory nor before the first one."""
     with players(component, 2) as (used, new):
         used.play(0)
         for player in (used, new):
@@ -346,11 +349,11 @@ ENVIRONMENT_LAWS: tuple[Law, ...] = (
     with_goals_says_what_other_goals_lead_to,
     it_can_be_closed,
 )
-"""What every environment obeys. One that shows an ``action_mask`` is not asked what it forbids."""
+"""The laws that every environment must pass. Masked actions are never taken."""
 
 
-class _Obedient(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Takes, for an action that is masked, the next that is not: gymnasium's checker knows no masks."""
+class _MaskedActions(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Replaces a masked action by the next allowed one: gymnasium's checker ignores masks."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         self._obs, info = self.env.reset(seed=seed, options=options)
@@ -362,12 +365,12 @@ class _Obedient(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def _policies(space: Space) -> list[Policy]:
-    """Return a policy that acts at random, and some that always do the same."""
+    """Return a random policy, and some constant ones."""
     return [at_random(space), *(in_turn(space, [corner]) for corner in corners(space)[:SOME])]
 
 
 def _all_moments(player: Player) -> Iterator[tuple[int, Moment]]:
-    """Yield every moment of several trajectories, with the steps before it."""
+    """Yield every moment of several rollouts, with the number of steps before it."""
     steps = min(max(step_budget(player.env) or 0, STEPS), LONGEST)
     for seed in SEEDS:
         for policy in _policies(player.env.action_space):
@@ -375,7 +378,7 @@ def _all_moments(player: Player) -> Iterator[tuple[int, Moment]]:
 
 
 def _tasks_after_a_seed(player: Player) -> list[list[Any]]:
-    """Return how trajectories begin after resets without a seed, the first after one with."""
+    """Return the beginnings of rollouts after resets without a seed, which follow one with a seed."""
     player.play(0)
     return [player.play(None, steps=BEGINNING) for _ in range(RESETS)]
 
@@ -383,42 +386,42 @@ def _tasks_after_a_seed(player: Player) -> list[list[Any]]:
 def _require_replay(
     player: Player, with_goals: Any, seed: int, walk: Recorded, goals: np.ndarray
 ) -> Recorded:
-    """Return a task replayed under other goals; ``with_goals`` must have said what that records."""
+    """Return a replay of a task with other goals; ``with_goals`` must return the same columns."""
     replay = replayed(player, seed, walk.actions, goals)
-    found = _called(player.component, with_goals, walk.columns, goals)
+    found = _call_with_goals(player.component, with_goals, walk.columns, goals)
     wrong = difference(found, replay.columns)
-    what = f"a replay of seed {seed} under {goals.tolist()}"
-    sentence = f"with_goals is not what {what} records: {wrong}."
+    what = f"a replay of seed {seed} with the goals {goals.tolist()}"
+    sentence = f"with_goals differs from {what}: {wrong}."
     require(wrong is None, player.component, sentence)
     return replay
 
 
-def _called(component: Component, with_goals: Any, columns: Any, goals: np.ndarray) -> Any:
-    """Return what ``with_goals`` says; it may write neither to the one nor to the other."""
+def _call_with_goals(component: Component, with_goals: Any, columns: Any, goals: np.ndarray) -> Any:
+    """Return the result of ``with_goals``, which must modify neither the columns nor the goals."""
     given, before = goals.copy(), frozen(columns)
     try:
         found = with_goals(columns, given)
     except Exception as error:
         raise AssertionError(f"{component.name}: with_goals raised {reason(error)}") from error
-    same = {"columns": frozen(columns) == before, "goals": frozen(given) == frozen(goals)}
-    for what, kept in same.items():
-        require(kept, component, f"with_goals writes to the {what} that it is given.")
+    unchanged = {"columns": frozen(columns) == before, "goals": frozen(given) == frozen(goals)}
+    for what, same in unchanged.items():
+        require(same, component, f"with_goals modifies the {what} that it is given.")
     return found
 
 
-def _fault(moment: Moment) -> str | None:
-    """Return what is wrong with all but the observation, None if nothing is."""
+def _step_fault(moment: Moment) -> str | None:
+    """Return what is wrong with the reward, the flags or the info; None if nothing is."""
     if not is_number(moment.reward):
-        return f"the reward is {moment.reward!r}, no finite number"
+        return f"the reward is {moment.reward!r}, not a finite number"
     for name in ("terminated", "truncated"):
         if not isinstance(flag := getattr(moment, name), bool | np.bool_):
-            return f"{name} is {flag!r}, no bool"
-    return None if isinstance(moment.info, dict) else f"info is {moment.info!r}, no dictionary"
+            return f"{name} is {flag!r}, not a bool"
+    return None if isinstance(moment.info, dict) else f"info is {moment.info!r}, not a dictionary"
 
 
 def _require_same(found: list[Any], expected: list[Any], component: Component, where: str) -> None:
-    """Raise AssertionError with the step at which two trajectories part."""
+    """Raise AssertionError with the first step at which two trajectories differ."""
     pairs = enumerate(zip_longest(found, expected))
-    parted = next((step for step, (one, other) in pairs if one != other), None)
-    sentence = f"the same seed and actions lead elsewhere {where}, from step {parted} on."
-    require(parted is None, component, sentence)
+    first = next((step for step, (one, other) in pairs if one != other), None)
+    sentence = f"the same seed and actions give another trajectory {where}, from step {first} on."
+    require(first is None, component, sentence)

@@ -1,6 +1,6 @@
-"""Laws of exploration, in every action space that it does not refuse, with and without a mask.
+"""Laws of exploration strategies, in every action space that they support, with and without a mask.
 
-Shape suffixes: B = environments acting side by side, A = features of an action vector.
+Shape suffixes: B = parallel environments, A = features of an action vector.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ ENVIRONMENTS = 5
 HORIZON = 6
 STEPS = 16
 LATE = 10**7
-"""Steps of one environment by which every schedule is over."""
+"""Steps of one environment after which every schedule has ended."""
 
 STORABLE = "biuf"
-"""Kinds of numbers that a checkpoint holds: booleans, integers, floats."""
+"""Numpy dtype kinds that a checkpoint stores: booleans, integers, floats."""
 
 MANY = spaces.Discrete(300)
-"""More actions than a byte counts."""
+"""A space with more actions than a uint8 has values."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where laws look on.
+    """Settings of a simulated run.
 
     Args:
-        words: What sets it apart, as the end of a sentence about a space.
+        words: How this run differs, for error messages, as the end of a sentence about a space.
         environments: B.
-        horizon: What the part is told of it.
-        first: Steps taken before.
-        longest: Most steps of a task; None for one task that lasts as long as the law looks.
+        horizon: The context's horizon.
+        first: Steps taken before the law's first step.
+        longest: Most steps of a task; None for one task as long as the test.
     """
 
     words: str = ""
@@ -71,13 +71,13 @@ Explorations: TypeAlias = list[tuple[spaces.Space[Any], Any]]
 
 @dataclass(frozen=True)
 class Call:
-    """What a collector passes at one step.
+    """Arguments that a collector passes at one step.
 
     Args:
-        action: The policy's, in stored form; legal under the mask.
-        time_B: Steps since each environment's task began; every environment resets at its own time.
+        action: The policy's actions in stored form; legal under the mask.
+        time_B: Steps since each environment's task began; environments reset at different times.
         step: Steps each environment has taken.
-        masks: The mask ``(B, A)``, or nothing.
+        masks: The mask ``(B, A)``, or empty.
     """
 
     action: np.ndarray
@@ -94,10 +94,10 @@ def an_exploration_offers_what_collectors_call(component: Component) -> None:
 
 @without_tensors
 def it_acts_in_every_run(component: Component) -> None:
-    """With any number of environments, beyond the horizon, when every schedule is over.
+    """It works with any number of environments, beyond the horizon, and after every schedule has ended.
 
-    And without a horizon, for an environment may not say how long a trajectory lasts. Who must know
-    refuses when it is built, by an ``AmagoError`` that tells the user what to set instead.
+    Also without a horizon, because an environment may not declare one. A part that needs a horizon
+    raises an ``AmagoError`` when it is built, with the option to set instead.
     """
     for space, _ in _explorations(component):
         for run in _RUNS:
@@ -110,32 +110,32 @@ def it_acts_in_every_run(component: Component) -> None:
 
 @without_tensors
 def actions_stay_in_the_space(component: Component) -> None:
-    """Whatever the policy does, in every run: legal actions come back, with their shape and dtype."""
+    """Returned actions are legal and keep shape and dtype, whatever the policy's actions."""
     for space, _ in _explorations(component):
         for run in _RUNS:
             try:
                 actions = _actions(component, space, run)
-            except Exception:  # Another law says so.
+            except Exception:  # Reported by another law.
                 continue
-            for policys, action in actions:
-                _require_stored(action, policys, space, component, run.words)
+            for given, action in actions:
+                _require_stored(action, given, space, component, run.words)
 
 
 @without_tensors
 def masked_actions_are_never_taken(component: Component) -> None:
-    """Where a mask is given, only what it allows is done; a factor that may do nothing may do all."""
+    """Masked actions are never returned; a factor with all actions masked counts as unmasked."""
     for space, part in _explorations(component):
         if not _takes_mask(part, space):
             continue
         calls = _calls(space, masked=True)
         for call, action in zip(calls, _act(part, calls), strict=True):
-            sentence = f"in {space}, it takes actions that are masked."
+            sentence = f"in {space}, it returns masked actions."
             require(_is_allowed(action, call.masks[0], space), component, sentence)
 
 
 @without_tensors
 def what_it_is_given_stays_as_it_was(component: Component) -> None:
-    """The policy's actions, the times and the mask are not written to."""
+    """The arguments, actions, times and mask, are not modified."""
     for space, part in _explorations(component):
         for calls in _histories(part, space):
             given = _values(calls)
@@ -143,43 +143,43 @@ def what_it_is_given_stays_as_it_was(component: Component) -> None:
             for call in calls:
                 _pass(part, call, rng)
             for name, before, after in zip(_ARGUMENTS, given, _values(calls), strict=True):
-                require(after == before, component, f"in {space}, it writes to its argument {name}.")
+                require(after == before, component, f"in {space}, it modifies its argument {name}.")
 
 
 @without_tensors
 def all_randomness_comes_from_the_generator(component: Component) -> None:
-    """Equal generators give equal actions, and the global ones are neither read nor changed."""
+    """Equal generators give equal actions; global random generators are neither used nor seeded."""
     runs: list[list[Any]] = []
     for seed in (0, 1):
         with global_randomness(seed) as touched:
             explorations = _explorations(component)
             runs.append([_act(part, _calls(space)) for space, part in explorations])
-            sentence = "it draws from a global generator, or seeds it; draw from rng."
+            sentence = "it uses or seeds a global random generator; use rng."
             require(not touched(), component, sentence)
     for (space, _), first, second in zip(explorations, *runs, strict=True):
-        sentence = f"in {space}, equal generators give different actions; draw from rng alone."
+        sentence = f"in {space}, equal generators give different actions; use rng alone."
         require(frozen(first) == frozen(second), component, sentence)
 
 
 @without_tensors
 def its_state_is_made_of_arrays(component: Component) -> None:
-    """``state()`` is a dictionary of numpy arrays of numbers, at any time."""
+    """``state()`` always returns a dictionary of numpy arrays of numbers."""
     for space, part in _explorations(component):
         for call in [None, *_calls(space)]:
             if call is not None:
                 _act(part, [call])
             state = part.state()
-            sentence = f"its state is of type {type(state).__name__}, no dictionary."
+            sentence = f"its state is of type {type(state).__name__}, not a dictionary."
             require(isinstance(state, dict), component, sentence)
             for name, value in state.items():
                 storable = isinstance(value, np.ndarray) and value.dtype.kind in STORABLE
-                sentence = f"its state's {name!r} is {value!r}, no numpy array of numbers."
+                sentence = f"its state's {name!r} is {value!r}, not a numpy array of numbers."
                 require(storable, component, sentence)
 
 
 @without_tensors
 def a_stored_state_goes_on_exactly(component: Component) -> None:
-    """A part built anew that loads the state acts from then on as the one that stored it."""
+    """Exact resume: a new part with the loaded state returns the same actions from then on."""
     for space, _ in _explorations(component):
         calls = _calls(space)
         for split in range(STEPS):
@@ -188,7 +188,8 @@ def a_stored_state_goes_on_exactly(component: Component) -> None:
             second.load_state(deepcopy(first.state()))
             expected = _act(first, calls[split:], deepcopy(rng))
             sentence = (
-                f"in {space}, it does not go on as before with a state stored after {split} steps."
+                f"in {space}, a new part with the state stored after {split} steps returns other "
+                "actions."
             )
             same = frozen(_act(second, calls[split:], rng)) == frozen(expected)
             require(same, component, sentence)
@@ -196,7 +197,7 @@ def a_stored_state_goes_on_exactly(component: Component) -> None:
 
 @without_tensors
 def a_stored_state_stays_as_it_was(component: Component) -> None:
-    """Going on changes neither what ``state()`` returned nor what ``load_state`` was given."""
+    """Later calls modify neither the result of ``state()`` nor the argument of ``load_state``."""
     for space, part in _explorations(component):
         calls = _calls(space)
         for split in range(STEPS):
@@ -208,9 +209,9 @@ def a_stored_state_stays_as_it_was(component: Component) -> None:
             restored.load_state(given)
             _act(part, calls[split:], deepcopy(rng))
             _act(restored, calls[split:], rng)
-            sentence = "going on changes the state that it returned before; return copies."
+            sentence = "later calls modify the state that state() returned; return copies."
             require(frozen(stored) == before, component, sentence)
-            sentence = "going on changes the state that it loaded; keep copies."
+            sentence = "later calls modify the state that load_state was given; keep copies."
             require(frozen(given) == before, component, sentence)
 
 
@@ -225,7 +226,7 @@ EXPLORATION_LAWS: tuple[Law, ...] = (
     a_stored_state_goes_on_exactly,
     a_stored_state_stays_as_it_was,
 )
-"""What every exploration obeys, in each action space that it does not refuse as unsupported."""
+"""The laws that every exploration strategy must pass, in each action space that it supports."""
 
 _ARGUMENTS = ("action", "time_B", "action_mask_BA")
 _RUNS = (
@@ -244,22 +245,22 @@ def _build(component: Component, space: spaces.Space[Any], run: Run = ORDINARY) 
 
 
 def _explorations(component: Component) -> Explorations:
-    """Return every action space that the part takes, with the part as built for it."""
-    taken: Explorations = []
+    """Return every action space that the part supports, with the part built for it."""
+    supported: Explorations = []
     for space in (*ACTION_SPACES, MANY):
         try:
             part = _build(component, space)
         except UnsupportedSpaceError:
             continue
         require_protocol(part, Exploration, component)
-        taken.append((space, part))
+        supported.append((space, part))
     tried = ", ".join(map(str, (*ACTION_SPACES, MANY)))
-    require(bool(taken), component, f"it takes none of the action spaces {tried}.")
-    return taken
+    require(bool(supported), component, f"it supports none of the action spaces {tried}.")
+    return supported
 
 
 def _takes_mask(part: Any, space: spaces.Space[Any]) -> bool:
-    """Return whether it can be called with a mask; one that cannot is refused where there are masks."""
+    """Return whether the part accepts a mask; if not, it raises an error where there are masks."""
     if not choices(space):
         return False
     try:
@@ -270,12 +271,12 @@ def _takes_mask(part: Any, space: spaces.Space[Any]) -> bool:
 
 
 def _histories(part: Any, space: spaces.Space[Any], run: Run = ORDINARY) -> list[list[Call]]:
-    """Return the calls of a run, and those of one with masks where it takes them."""
+    """Return the calls of a run, and those of a run with masks if the part accepts them."""
     return [_calls(space, masked, run) for masked in (False, True)[: 1 + _takes_mask(part, space)]]
 
 
 def _calls(space: spaces.Space[Any], masked: bool = False, run: Run = ORDINARY) -> list[Call]:
-    """Return some calls of a run, always the same."""
+    """Return calls of a run, the same ones every time."""
     rng = np.random.default_rng(0)
     episodes = [[STEPS]] * run.environments
     if run.longest is not None:
@@ -290,14 +291,14 @@ def _calls(space: spaces.Space[Any], masked: bool = False, run: Run = ORDINARY) 
 
 
 def _mask(space: spaces.Space[Any], rng: np.random.Generator, count: int) -> np.ndarray:
-    """A mask ``(B, A)`` that allows about a third; in some rows nothing at all."""
+    """Return a mask ``(B, A)`` that allows about a third of the actions, and none in some rows."""
     return rng.random((count, sum(choices(space)))) < 0.3
 
 
 def _policy(
     space: spaces.Space[Any], rng: np.random.Generator, count: int, *masks: np.ndarray
 ) -> np.ndarray:
-    """Return actions as a policy draws them: legal, and at the edges of a box now and then."""
+    """Return random legal actions of a policy, some of them at the bounds of a box."""
     if isinstance(space, spaces.Box):
         return np.clip(rng.normal(size=(count, *space.shape)), -1, 1).astype(np.float32)
     if isinstance(space, spaces.MultiBinary):
@@ -310,7 +311,7 @@ def _policy(
 
 
 def _by_factor(mask_BA: np.ndarray, space: spaces.Space[Any]) -> list[list[np.ndarray]]:
-    """Return for every row what each factor of the action may be."""
+    """Return the mask of each factor, for every row."""
     ends = np.cumsum(choices(space))[:-1]
     return [[one | ~one.any() for one in np.split(mask_A, ends)] for mask_A in mask_BA]
 
@@ -325,24 +326,24 @@ def _generator() -> np.random.Generator:
 
 
 def _pass(part: Any, call: Call, rng: np.random.Generator) -> Any:
-    """Return what one call gives."""
+    """Return the actions of one call."""
     return part(call.action, call.time_B, call.step, rng, *call.masks)
 
 
 def _act(part: Any, calls: list[Call], rng: np.random.Generator | None = None) -> list[Any]:
-    """Return copies of the actions that each call gives, which is passed copies too."""
+    """Return copies of the actions of each call; the arguments are copied too."""
     rng = rng or _generator()
     return [deepcopy(_pass(part, deepcopy(call), rng)) for call in calls]
 
 
 def _values(calls: list[Call]) -> list[Any]:
-    """Return by value what the calls pass, argument by argument."""
+    """Return hashable values of the arguments of the calls."""
     columns = [(call.action, call.time_B, call.masks) for call in calls]
     return [frozen(column) for column in zip(*columns, strict=True)]
 
 
 def _actions(component: Component, space: spaces.Space[Any], run: Run) -> list[tuple[np.ndarray, Any]]:
-    """Return the policy's actions and what becomes of them; nothing where the part must know more."""
+    """Return given and returned actions; empty if the part raises an AmagoError without a horizon."""
     try:
         part = _build(component, space, run)
     except AmagoError:
@@ -357,16 +358,16 @@ def _actions(component: Component, space: spaces.Space[Any], run: Run) -> list[t
 
 
 def _require_stored(
-    action: Any, policys: np.ndarray, space: spaces.Space[Any], component: Component, words: str
+    action: Any, given: np.ndarray, space: spaces.Space[Any], component: Component, words: str
 ) -> None:
     array = isinstance(action, np.ndarray)
-    sentence = f"in {space}{words}, it returns {type(action).__name__}, no numpy array."
+    sentence = f"in {space}{words}, it returns {type(action).__name__}, not a numpy array."
     require(array, component, sentence)
-    same = action.dtype == policys.dtype and action.shape == policys.shape
+    same = action.dtype == given.dtype and action.shape == given.shape
     sentence = (
-        f"in {space}{words}, actions of {policys.dtype} {policys.shape} come back as "
-        f"{action.dtype} {action.shape}."
+        f"in {space}{words}, it returns actions of {action.dtype} {action.shape} instead of "
+        f"{given.dtype} {given.shape}."
     )
     require(same, component, sentence)
     legal = all(space.contains(one) for one in action)
-    require(legal, component, f"in {space}{words}, it takes actions outside the space.")
+    require(legal, component, f"in {space}{words}, it returns actions outside the space.")

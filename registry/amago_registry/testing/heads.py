@@ -1,4 +1,4 @@
-"""What the laws of actors and critics share: sizes, action spaces, states.
+"""Helpers for laws of actors and critics: sizes, action spaces, states.
 
 Shape suffixes: N = timesteps, E = state features.
 """
@@ -36,12 +36,12 @@ def heads(
     dtype: torch.dtype,
     action_spaces: tuple[spaces.Space[Any], ...] = ACTION_SPACES,
 ) -> list[tuple[spaces.Space[Any], Any]]:
-    """Return every action space that the part takes, with the part as built for it.
+    """Return every action space that the part supports, with the part built for it.
 
     Raises:
-        AssertionError: If it takes none of them, or lacks something of the protocol.
+        AssertionError: If it supports none of them, or does not implement the protocol.
     """
-    taken: list[tuple[spaces.Space[Any], Any]] = []
+    supported: list[tuple[spaces.Space[Any], Any]] = []
     for space in action_spaces:
         supplied = context(in_dim=IN_DIM, action_space=space, discounts=DISCOUNTS)
         try:
@@ -49,18 +49,18 @@ def heads(
         except UnsupportedSpaceError:
             continue
         require_protocol(part, protocol, component)
-        taken.append((space, part))
+        supported.append((space, part))
     tried = ", ".join(map(str, action_spaces))
-    require(bool(taken), component, f"it takes none of the action spaces {tried}.")
-    return taken
+    require(bool(supported), component, f"it supports none of the action spaces {tried}.")
+    return supported
 
 
 def with_moved_weights(
     parts: list[tuple[spaces.Space[Any], Any]],
 ) -> list[tuple[spaces.Space[Any], Any]]:
-    """Return the parts with their weights moved a little.
+    """Return the parts with noise added to their weights.
 
-    Many start out where one action is like another, and there whoever confuses them goes unnoticed.
+    Many parts are initialized to treat all actions equally, which would hide that a part confuses them.
     """
     with seeded(1), torch.no_grad():
         for _, part in parts:
@@ -70,13 +70,13 @@ def with_moved_weights(
 
 
 def states(device: str | torch.device, dtype: torch.dtype) -> Tensor:
-    """Return the states ``(N, E)`` that every law looks at."""
+    """Return the state representations ``(N, E)`` that every law uses."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(ROWS, IN_DIM, generator=generator, dtype=DOUBLE).to(device, dtype)
 
 
 def gradients(value: Tensor, part: nn.Module) -> list[Tensor]:
-    """Return the gradients of ``value`` in every trained weight, zeros where none arrives."""
+    """Return the gradients of ``value`` for every trained weight; zeros if it has none."""
     weights = [weight for weight in part.parameters() if weight.requires_grad]
     if not value.requires_grad:
         return [torch.zeros_like(weight) for weight in weights]

@@ -1,6 +1,6 @@
-"""Tasks replayed under other goals, for the law of ``with_goals``.
+"""Replays of a task with other goals, for the law of ``with_goals``.
 
-Shape suffixes: K = places for goals, X = coordinates of a goal, G = goals, N = achieved values.
+Shape suffixes: K = slots for goals, X = coordinates of a goal, G = goals, N = achieved values.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from amago_registry.testing.playing import Moment, Player, at_random
 Columns: TypeAlias = Mapping[str, np.ndarray]
 
 DRAWS = 8
-"""Lists of goals that a task is replayed under."""
+"""Number of goal lists with which a task is replayed."""
 
 OTHERS = 2
-"""More walks through the same task, whose achieved values are goals that the first may never reach."""
+"""More rollouts of the same task; what they achieve are goals that the first may never reach."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A task from its beginning on.
+    """A recorded rollout from the start of its task.
 
     Args:
-        actions: As the environment was given them.
-        columns: As the replay would have stored them.
-        over: Whether the task ended with them; else only its recording did.
+        actions: Actions in the environment's form.
+        columns: Columns in the format of the replay.
+        over: Whether the task ended; else only the recording did.
     """
 
     actions: list[Any]
@@ -42,16 +42,16 @@ class Recorded:
 
 
 def played(player: Player, seed: int, steps: int, walk: int = 0) -> Recorded:
-    """Play a task at random, to its end or for so many steps.
+    """Return a rollout with random actions, to the end of the task or for a number of steps.
 
     Args:
-        player: Plays it.
-        seed: Which task.
+        player: Wraps the environment.
+        seed: Seed of the task.
         steps: Most steps.
         walk: Seed of the actions.
 
     Raises:
-        AssertionError: If what was seen cannot be recorded.
+        AssertionError: If the rollout cannot be recorded.
     """
     policy = at_random(player.env.action_space, walk)
     moments, actions = [player.reset(seed)], list[Any]()
@@ -62,7 +62,7 @@ def played(player: Player, seed: int, steps: int, walk: int = 0) -> Recorded:
 
 
 def replayed(player: Player, seed: int, actions: list[Any], goals: Goals) -> Recorded:
-    """Return what the actions are recorded as under other goals, up to the end of the task."""
+    """Return the rollout of the same actions with other goals, up to the end of the task."""
     moments, taken = [player.reset(seed, {"goals": goals.copy()})], list[Any]()
     for action in actions:
         if moments[-1].over:
@@ -73,54 +73,54 @@ def replayed(player: Player, seed: int, actions: list[Any], goals: Goals) -> Rec
 
 
 def other_goals(columns: Columns, others: list[Columns], seed: int) -> Iterator[Goals]:
-    """Yield goals ``(G, X)`` or ``(K, X)``: reached in their order, in another one, or perhaps never.
+    """Yield goals ``(G, X)`` or ``(K, X)``: reached in order, in another order, or possibly never.
 
     Args:
-        columns: Of the task whose actions are replayed.
-        others: Of other walks through it.
-        seed: Of what is drawn.
+        columns: Columns of the rollout whose actions are replayed.
+        others: Columns of other rollouts of the same task.
+        seed: Seed of the random choice.
     """
     rng = np.random.default_rng(seed)
-    places = columns[GOALS].shape[1]
+    slots = columns[GOALS].shape[1]
     own_NX, others_NX = (
         _achieved(columns),
         np.concatenate([_achieved(one) for one in [columns, *others]]),
     )
-    dtype = np.result_type(columns[GOALS], others_NX)  # What is achieved may not fit into the goals.
+    dtype = np.result_type(columns[GOALS], others_NX)  # Achieved values may exceed the goals' dtype.
     for draw in range(DRAWS if len(others_NX) else 0):
         source_NX = others_NX if draw % 4 == 3 or not len(own_NX) else own_NX
-        picks_G = rng.integers(len(source_NX), size=rng.integers(1, places + 1))
+        picks_G = rng.integers(len(source_NX), size=rng.integers(1, slots + 1))
         goals_GX = source_NX[picks_G if draw % 2 else np.sort(picks_G)].astype(dtype)
-        yield shown(goals_GX, places) if draw % 3 == 2 else goals_GX
+        yield shown(goals_GX, slots) if draw % 3 == 2 else goals_GX
 
 
 def difference(found: Any, expected: Columns) -> str | None:
-    """Return in words where columns differ from what they should be; None where they do not."""
+    """Return a description of the first difference between columns; None if they are equal."""
     if not isinstance(found, Mapping) or found.keys() != expected.keys():
         names = sorted(found) if isinstance(found, Mapping) else repr(found)
-        return f"the columns are {names}, not {sorted(expected)}"
+        return f"the columns are {names} instead of {sorted(expected)}"
     for name, wanted in expected.items():
         given = found[name]
         form = getattr(given, "dtype", type(given).__name__), np.shape(given)
         if form != (wanted.dtype, wanted.shape):
-            return f"{name} is {form[0]} {form[1]}, not {wanted.dtype} {wanted.shape}"
+            return f"{name} is {form[0]} {form[1]} instead of {wanted.dtype} {wanted.shape}"
         rows = np.flatnonzero((given != wanted).reshape(len(wanted), -1).any(1))
         if len(rows):
             row = rows[0]
-            return f"{name} is {given[row].tolist()} in row {row}, not {wanted[row].tolist()}"
+            return f"{name} is {given[row].tolist()} in row {row} instead of {wanted[row].tolist()}"
     return None
 
 
 def _achieved(columns: Columns) -> np.ndarray:
-    """Return all that was achieved after some action: ``(N, X)``."""
+    """Return the values achieved after the first action: ``(N, X)``."""
     achieved = columns[ACHIEVED][1:]
     flat_NX = achieved.reshape(-1, achieved.shape[-1])
-    there_NX: np.ndarray = flat_NX[present(flat_NX)]
-    return there_NX
+    present_NX: np.ndarray = flat_NX[present(flat_NX)]
+    return present_NX
 
 
 def _recorded(player: Player, moments: list[Moment], actions: list[Any]) -> Recorded:
-    """Return what was played; where it goes on, the recording is cut."""
+    """Return the recorded rollout; truncated at its last step if the task did not end."""
     columns = _columns(player, moments, actions)
     if not moments[-1].over:
         columns["truncated"][-1] = True
@@ -145,6 +145,6 @@ def _columns(player: Player, moments: list[Moment], actions: list[Any]) -> dict[
         )
     except (AmagoError, KeyError, TypeError, ValueError) as error:
         raise AssertionError(
-            f"{player.component.name}: what it shows and records cannot be stored: {error}"
+            f"{player.component.name}: its trajectory cannot be recorded: {error}"
         ) from error
     return dict(recording.columns)

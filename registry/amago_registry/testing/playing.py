@@ -1,4 +1,4 @@
-"""Playing an environment the way a collector does, for laws: what it raises is a broken law."""
+"""Rollouts for laws of environments; exceptions of the environment become AssertionErrors."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from amago_registry.testing.spaces import MASK_KEY, Space
 
 Env: TypeAlias = gymnasium.Env[Any, Any]
 Policy: TypeAlias = Callable[[Any], Any]
-"""Observation to action."""
+"""A function from observation to action."""
 
 STEPS = 100
-"""Most steps of a trajectory that a law looks at, unless it says otherwise."""
+"""Most steps of a rollout by default."""
 
 MANY = 64
-"""Most actions of a ``Discrete`` space that are tried one by one."""
+"""Most actions of a ``Discrete`` space for each of which a rollout is made."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What an environment returned at one timestep; the first of a trajectory is that of the reset.
+    """The return values of one step; the first of a trajectory are those of the reset.
 
-    ``keys`` are those of the info that are recorded.
+    ``keys`` are the keys of ``recorded_space``.
     """
 
     obs: Any
@@ -50,35 +50,35 @@ class Moment:
 
     @property
     def over(self) -> bool:
-        """Whether the trajectory ends here."""
+        """Whether the trajectory has ended."""
         return bool(self.terminated or self.truncated)
 
     @property
-    def outcome(self) -> dict[str, Any]:
-        """What the info says of an attempt that ended."""
+    def attempt_info(self) -> dict[str, Any]:
+        """The keys ``attempt`` and ``success`` of the info, which end an attempt."""
         info = self.info if isinstance(self.info, dict) else {}
         return {key: info[key] for key in ("attempt", "success") if key in info}
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """What the info has of all that is recorded."""
+        """The recorded keys of the info."""
         info = self.info if isinstance(self.info, dict) else {}
         return {key: info[key] for key in self.keys if key in info}
 
     def value(self) -> Hashable:
-        """Return by value all that learning and evaluation read."""
+        """Return a hashable value of everything that learning and evaluation read."""
         ends = bool(self.terminated), bool(self.truncated)
-        return frozen((self.obs, self.reward, *ends, self.outcome, self.recorded))
+        return frozen((self.obs, self.reward, *ends, self.attempt_info, self.recorded))
 
 
 @dataclass(frozen=True)
 class Player:
-    """An environment, and the component to blame.
+    """An environment with its component, which error messages name.
 
     Args:
-        component: The part.
-        env: What it made.
-        part: The part, built.
+        component: The component.
+        env: The environment.
+        part: The part that made the environment.
     """
 
     component: Component
@@ -87,11 +87,11 @@ class Player:
 
     @cached_property
     def recorded_space(self) -> Any:
-        """What the environment says that it records; None where it does not."""
+        """The environment's ``recorded_space``; None if it has none."""
         try:
             return recorded_space_of(self.env)
         except Exception as error:
-            raise self._fault(f"recorded_space raised {reason(error)}") from error
+            raise self._error(f"recorded_space raised {reason(error)}") from error
 
     @cached_property
     def _keys(self) -> tuple[str, ...]:
@@ -99,14 +99,14 @@ class Player:
         return tuple(space.spaces) if isinstance(space, spaces.Dict) else ()
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Moment:
-        """Begin a trajectory."""
-        words = {} if options is None else {"options": options}
+        """Reset the environment."""
+        kwargs = {} if options is None else {"options": options}
         try:
-            returned = self.env.reset(seed=seed, **words)
+            returned = self.env.reset(seed=seed, **kwargs)
         except Exception as error:
-            raise self._fault(f"reset raised {reason(error)}") from error
+            raise self._error(f"reset raised {reason(error)}") from error
         if not isinstance(returned, tuple) or len(returned) != 2:
-            raise self._fault(f"reset returned {returned!r} instead of (observation, info)")
+            raise self._error(f"reset returned {returned!r} instead of (observation, info)")
         return Moment(returned[0], 0.0, False, False, returned[1], self._keys)
 
     def step(self, action: Any) -> Moment:
@@ -114,10 +114,10 @@ class Player:
         try:
             returned = self.env.step(action)
         except Exception as error:
-            raise self._fault(f"step({action!r}) raised {reason(error)}") from error
+            raise self._error(f"step({action!r}) raised {reason(error)}") from error
         if not isinstance(returned, tuple) or len(returned) != 5:
             wanted = "(observation, reward, terminated, truncated, info)"
-            raise self._fault(f"step returned {returned!r} instead of {wanted}")
+            raise self._error(f"step returned {returned!r} instead of {wanted}")
         return Moment(*returned, self._keys)
 
     def close(self) -> None:
@@ -125,20 +125,20 @@ class Player:
         try:
             self.env.close()
         except Exception as error:
-            raise self._fault(f"close raised {reason(error)}") from error
+            raise self._error(f"close raised {reason(error)}") from error
 
-    def _fault(self, what: str) -> AssertionError:
-        # Not require: its sentence would be written at every step, which takes longer than many a step.
+    def _error(self, what: str) -> AssertionError:
+        # Not require: formatting its sentence at every step would take longer than many steps.
         return AssertionError(f"{self.component.name}: {what}.")
 
     def moments(
         self, seed: int | None, policy: Policy | None = None, steps: int = STEPS
     ) -> Iterator[Moment]:
-        """Yield the moments of a trajectory, until it is over or has had so many steps.
+        """Yield the moments of a rollout, until it ends or reaches a number of steps.
 
         Args:
-            seed: What to reset with.
-            policy: Observation to action; by default at random, always the same.
+            seed: Seed of the reset.
+            policy: From observation to action; by default random with a fixed seed.
             steps: Most steps.
         """
         policy = policy or at_random(self.env.action_space)
@@ -153,42 +153,42 @@ class Player:
     def play(
         self, seed: int | None, policy: Policy | None = None, steps: int = STEPS
     ) -> list[Hashable]:
-        """Return a trajectory by value, played in a world where global generators begin alike."""
+        """Return the hashable values of a rollout, with global random generators seeded equally."""
         with global_randomness(0):
             return [moment.value() for moment in self.moments(seed, policy, steps)]
 
 
 @contextmanager
 def players(component: Component, count: int = 1) -> Iterator[list[Player]]:
-    """Build the part, make environments, and close them in the end.
+    """Build the part and make environments; close them at the end.
 
     Raises:
-        AssertionError: If the part is no ``Environment``, or does not make new environments.
+        AssertionError: If the part is not an ``Environment``, or makes no gymnasium environments.
     """
     part = make_part(component, EnvironmentContext())
     require_protocol(part, Environment, component)
     made: list[Env] = [part.make() for _ in range(count)]
     for env in made:
-        sentence = f"make() returned {type(env).__name__}, no gymnasium.Env."
+        sentence = f"make() returned {type(env).__name__}, not a gymnasium.Env."
         require(isinstance(env, gymnasium.Env), component, sentence)
     made_players = [Player(component, env, part) for env in made]
     try:
         yield made_players
     finally:
         for player in made_players:
-            with suppress(AssertionError):  # One law asks whether it can be closed.
+            with suppress(AssertionError):  # Another law tests close().
                 player.close()
 
 
 def at_random(space: Space, seed: int = 0) -> Policy:
-    """Return a policy that draws from a space, by a generator of its own, what a mask allows."""
+    """Return a policy of random actions with its own seed; masked actions are never taken."""
     own = deepcopy(space)
     own.seed(seed)
     return lambda obs: allowed(own.sample(), space, obs)
 
 
 def in_turn(space: Space, actions: list[Any]) -> Policy:
-    """Return a policy that takes some actions again and again, or the next that a mask allows."""
+    """Return a policy that cycles through actions; a masked one is replaced by the next allowed."""
     taken = -1
 
     def policy(obs: Any) -> Any:
@@ -200,7 +200,7 @@ def in_turn(space: Space, actions: list[Any]) -> Policy:
 
 
 def corners(space: Space) -> list[Any]:
-    """Return the extreme actions of a space; of a small ``Discrete`` all."""
+    """Return the extreme actions of a space; all actions of a small ``Discrete``."""
     match space:
         case spaces.Discrete():
             count = int(space.n)
@@ -219,7 +219,7 @@ def corners(space: Space) -> list[Any]:
 
 
 def allowed(action: Any, space: Space, obs: Any) -> Any:
-    """Return the action, each factor moved on to the next that is allowed, where there is a mask."""
+    """Return the action, with each masked factor replaced by the next allowed one."""
     factors = choices(space)
     mask = obs.get(MASK_KEY) if isinstance(obs, Mapping) else None
     if mask is None or not factors or np.size(mask) != sum(factors):
@@ -233,7 +233,7 @@ def allowed(action: Any, space: Space, obs: Any) -> Any:
 
 
 def step_budget(env: Env) -> int | None:
-    """Return the most steps a trajectory lasts, where the environment says so."""
+    """Return the most steps of a trajectory; None if the environment does not declare it."""
     horizon = getattr(env.unwrapped, "horizon", None)
     if isinstance(horizon, int):
         return horizon

@@ -1,8 +1,8 @@
-"""Laws of relabelers, on walks along a line towards two goals, or on a trajectory of the author's.
+"""Laws of relabelers, run on walks along a line towards two goals, or on a trajectory of your own.
 
-A relabeler that needs other columns is given them, and where they are rewards of another environment,
-that too: ``law(component, trajectory=columns, context=RelabelerContext(with_goals=...))``. Choose a
-trajectory in which there is something to relabel.
+If the relabeler needs other columns, or another environment's ``with_goals``, pass them:
+``law(component, trajectory=columns, context=RelabelerContext(with_goals=...))``. Choose a trajectory
+that the relabeler changes.
 
 Shape suffixes: T = transitions.
 """
@@ -30,16 +30,16 @@ Trajectory: TypeAlias = Mapping[str, np.ndarray]
 SEEDS = range(10)
 ENDS = ("terminated", "truncated")
 ROUNDING = 1e-6
-"""Of a return, in shares of it."""
+"""Relative tolerance of a return."""
 
-_ASKED = (GOALS, "reward", *ENDS)
-"""What follows from the goals that are asked for."""
+_GOAL_COLUMNS = (GOALS, "reward", *ENDS)
+"""The columns that depend on the goals."""
 
 _CONTEXT = RelabelerContext(with_goals=with_goals, environment="a walk along a line")
 
 
 class RelabelerLaw(Protocol):
-    """A law that can be tried with a trajectory and a context of the author's."""
+    """A law that takes an optional trajectory and context."""
 
     __name__: str
 
@@ -58,11 +58,11 @@ class RelabelerLaw(Protocol):
             component: The part.
             device: Ignored; relabelers hold no tensors.
             dtype: Ignored.
-            trajectory: Columns as the replay stores them: ``obs.<key>`` (T+1, ...), ``action``,
-                ``reward``, ``terminated`` and ``truncated`` (T, ...), others of T or T+1 rows. By
+            trajectory: Columns in the format of the replay: ``obs.<key>`` (T+1, ...), ``action``,
+                ``reward``, ``terminated`` and ``truncated`` (T, ...), others with T or T+1 rows. By
                 default those of :func:`walks`.
-            context: What it is built with; by default one whose ``with_goals`` is that of goals in a
-                row, :func:`amago_registry.goals.with_goals`.
+            context: Context of the part; by default one whose ``with_goals`` is that of goals in
+                sequence, :func:`amago_registry.goals.with_goals`.
 
         Raises:
             AssertionError: If the component breaks the law.
@@ -70,8 +70,8 @@ class RelabelerLaw(Protocol):
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """A part that is yet to be made, and what it is tried on."""
+class _TestCase:
+    """A component with the trajectory and context of a test."""
 
     component: Component
     trajectory: Trajectory
@@ -82,20 +82,20 @@ class _Trial:
         require_protocol(part, Relabeler, self.component)
         return part
 
-    def require(self, truth: bool, sentence: str) -> None:
-        require(truth, self.component, sentence)
+    def require(self, condition: bool, sentence: str) -> None:
+        require(condition, self.component, sentence)
 
     def copy(self) -> dict[str, np.ndarray]:
         return {name: column.copy() for name, column in self.trajectory.items()}
 
     def relabelled(self) -> list[Trajectory]:
-        """Return what a new part makes of the trajectory, seed by seed."""
+        """Return the results of a new part for the trajectory, one per seed."""
         part = self.part()
         return [_relabelled(part, self.copy(), self.component, seed) for seed in SEEDS]
 
 
-def _law(check: Callable[[_Trial], None]) -> RelabelerLaw:
-    """Make a law of a check of one trajectory."""
+def _law(check: Callable[[_TestCase], None]) -> RelabelerLaw:
+    """Decorate a check of one trajectory as a law."""
 
     @wraps(check)
     def law(
@@ -108,13 +108,13 @@ def _law(check: Callable[[_Trial], None]) -> RelabelerLaw:
     ) -> None:
         del device, dtype
         for columns in walks() if trajectory is None else (trajectory,):
-            check(_Trial(component, columns, context or _CONTEXT))
+            check(_TestCase(component, columns, context or _CONTEXT))
 
     return law
 
 
 def _on_walks_alone(law: RelabelerLaw) -> RelabelerLaw:
-    """Leave out a trajectory of the author's: what its columns mean is not known."""
+    """Skip a law for a trajectory of the plugin author: the meaning of its columns is unknown."""
 
     @wraps(law)
     def checked(
@@ -132,10 +132,10 @@ def _on_walks_alone(law: RelabelerLaw) -> RelabelerLaw:
 
 
 def walks() -> list[Trajectory]:
-    """Return walks on the cells 0 to 9: no goal of two is reached, one, both; and one of one step.
+    """Return walks on the cells 0 to 9 that reach none, one and both of two goals; and one of one step.
 
     Columns: ``obs.obs`` (T+1, 2), the cell / 9 and the time / T; ``obs.goals`` (T+1, 2, 1), cells to
-    visit in order, -1 for those visited; ``achieved`` (T+1, 1), the cell; ``action`` 0 left, 1 right;
+    visit in order, -1 for visited ones; ``achieved`` (T+1, 1), the cell; ``action`` 0 left, 1 right;
     ``reward`` 1 where a goal is reached. A walk is terminated by its last goal, else truncated.
     """
     back_and_forth = (1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 0, 0)
@@ -148,15 +148,15 @@ def walks() -> list[Trajectory]:
 
 
 def _walk(actions: Sequence[int], goals: tuple[int, int]) -> Trajectory:
-    """Walk from cell 4 until the actions or the goals are used up."""
+    """Return a walk from cell 4 that ends with the last action or the last goal."""
     cells, reached, shown = [4], [], [list(goals)]
     for action in actions:
         cells.append(cells[-1] + (1 if action else -1))
-        left = [goal for goal in shown[-1] if goal != ABSENT]
-        reached.append(cells[-1] == left[0])
-        left = left[1:] if reached[-1] else left
-        shown.append([ABSENT] * (2 - len(left)) + left)
-        if not left:
+        remaining = [goal for goal in shown[-1] if goal != ABSENT]
+        reached.append(cells[-1] == remaining[0])
+        remaining = remaining[1:] if reached[-1] else remaining
+        shown.append([ABSENT] * (2 - len(remaining)) + remaining)
+        if not remaining:
             break
     length, done = len(reached), shown[-1] == [ABSENT] * 2
     end_T = np.arange(length) == length - 1
@@ -173,25 +173,25 @@ def _walk(actions: Sequence[int], goals: tuple[int, int]) -> Trajectory:
 
 
 @_law
-def a_relabeler_offers_what_samplers_call(trial: _Trial) -> None:
+def a_relabeler_offers_what_samplers_call(case: _TestCase) -> None:
     """It is a ``Relabeler`` whose ``identity`` is a bool, and returns a trajectory: arrays by name."""
-    part = trial.part()
+    part = case.part()
     identity = type(part.identity).__name__
-    trial.require(identity == "bool", f"its identity is of type {identity}, no bool.")
-    _relabelled(part, trial.copy(), trial.component)
+    case.require(identity == "bool", f"its identity is of type {identity}, not bool.")
+    _relabelled(part, case.copy(), case.component)
 
 
 @_law
-def its_argument_stays_as_it_was(trial: _Trial) -> None:
-    """The trajectory that it was given, which may be read-only, has the same bits afterwards."""
-    part = trial.part()
+def its_argument_stays_as_it_was(case: _TestCase) -> None:
+    """The argument, whose arrays may be read-only, is not modified."""
+    part = case.part()
     for seed in SEEDS:
-        given = trial.copy()
-        _relabelled(part, given, trial.component, seed)
-        changed = _differences(given, trial.trajectory)
-        sentence = f"it changes {changed} of the trajectory that it was given; change copies."
-        trial.require(not changed, sentence)
-    stored = trial.copy()
+        given = case.copy()
+        _relabelled(part, given, case.component, seed)
+        changed = _differences(given, case.trajectory)
+        sentence = f"it modifies {changed} of the trajectory that it is given; modify copies."
+        case.require(not changed, sentence)
+    stored = case.copy()
     for column in stored.values():
         column.flags.writeable = False
     for seed in SEEDS:
@@ -199,203 +199,204 @@ def its_argument_stays_as_it_was(trial: _Trial) -> None:
             part(stored, np.random.default_rng(seed))
         except Exception as error:
             raise AssertionError(
-                f"{trial.component.name}: given arrays that cannot be written to, as the replay gives "
-                f"them, it raised {reason(error)}; change copies."
+                f"{case.component.name}: given read-only arrays, as the replay passes them, it raised "
+                f"{reason(error)}; modify copies."
             ) from error
 
 
 @_law
-def an_identity_changes_nothing(trial: _Trial) -> None:
-    """Where ``identity`` is true, what comes back is what was given, bit by bit."""
-    part = trial.part()
+def an_identity_changes_nothing(case: _TestCase) -> None:
+    """If ``identity`` is true, the result equals the argument, bit by bit."""
+    part = case.part()
     if part.identity is not True:
         return
     for seed in SEEDS:
-        returned = _relabelled(part, trial.copy(), trial.component, seed)
-        changed = _differences(returned, trial.trajectory)
-        trial.require(not changed, f"its identity is true, and it changes {changed}.")
+        returned = _relabelled(part, case.copy(), case.component, seed)
+        changed = _differences(returned, case.trajectory)
+        case.require(not changed, f"its identity is true, but it changes {changed}.")
 
 
 @_law
-def the_same_columns_come_back(trial: _Trial) -> None:
-    """With their names, dtypes, and shapes behind the rows."""
-    for columns in trial.relabelled():
-        given, returned = sorted(trial.trajectory), sorted(columns)
-        trial.require(returned == given, f"given the columns {given}, it returns {returned}.")
+def the_same_columns_come_back(case: _TestCase) -> None:
+    """The result has the same columns: names, dtypes and row shapes."""
+    for columns in case.relabelled():
+        given, returned = sorted(case.trajectory), sorted(columns)
+        case.require(returned == given, f"given the columns {given}, it returns {returned}.")
         for name, column in columns.items():
-            one, other = _kind(trial.trajectory[name]), _kind(column)
-            trial.require(other == one, f"{name} was {one}, and it returns {other}.")
+            one, other = _kind(case.trajectory[name]), _kind(column)
+            case.require(other == one, f"it returns {name} as {other} instead of {one}.")
 
 
 @_law
-def there_is_one_timestep_more_than_transitions(trial: _Trial) -> None:
-    """At least one transition, none invented; each column has as many rows as is its way."""
-    most = len(trial.trajectory["reward"])
-    for columns in trial.relabelled():
+def there_is_one_timestep_more_than_transitions(case: _TestCase) -> None:
+    """The result has at least one and no additional transitions, and T or T+1 rows in each column."""
+    most = len(case.trajectory["reward"])
+    for columns in case.relabelled():
         length = len(columns["reward"]) if "reward" in columns else 0
-        sentence = f"of {most} transitions it makes {length}; return 1 to {most}."
-        trial.require(1 <= length <= most, sentence)
-        for name in sorted(columns.keys() & trial.trajectory.keys()):
-            one_more = name.startswith("obs.") or len(trial.trajectory[name]) > most
+        sentence = f"given {most} transitions, it returns {length}; return 1 to {most}."
+        case.require(1 <= length <= most, sentence)
+        for name in sorted(columns.keys() & case.trajectory.keys()):
+            one_more = name.startswith("obs.") or len(case.trajectory[name]) > most
             rows, wanted = len(columns[name]), length + one_more
-            sentence = f"of {length} transitions, {name} has {rows} rows instead of {wanted}."
-            trial.require(rows == wanted, sentence)
+            sentence = f"with {length} transitions, {name} has {rows} rows instead of {wanted}."
+            case.require(rows == wanted, sentence)
 
 
 @_law
-def what_was_done_is_not_rewritten(trial: _Trial) -> None:
-    """The actions are the first of those that were taken: time goes on from the same beginning."""
-    taken = trial.trajectory["action"]
-    for columns in trial.relabelled():
+def what_was_done_is_not_rewritten(case: _TestCase) -> None:
+    """The actions are a prefix of the recorded ones: a result may be shorter, not start later."""
+    taken = case.trajectory["action"]
+    for columns in case.relabelled():
         action = columns.get("action", taken)
-        sentence = "its actions are not the first of those that were taken."
-        trial.require(np.array_equal(action, taken[: len(action)]), sentence)
+        sentence = "its actions are not a prefix of the recorded actions."
+        case.require(np.array_equal(action, taken[: len(action)]), sentence)
 
 
 @_on_walks_alone
 @_law
-def what_was_seen_is_not_rewritten(trial: _Trial) -> None:
-    """Whatever does not follow from goals is the first of what was seen and recorded, bit by bit."""
-    for columns in trial.relabelled():
+def what_was_seen_is_not_rewritten(case: _TestCase) -> None:
+    """Columns that do not depend on the goals are a prefix of the recorded ones, bit by bit."""
+    for columns in case.relabelled():
         changed = _list(
             [
                 name
-                for name, given in trial.trajectory.items()
-                if name not in (*_ASKED, "action") and name in columns
+                for name, given in case.trajectory.items()
+                if name not in (*_GOAL_COLUMNS, "action") and name in columns
                 if frozen(columns[name]) != frozen(given[: len(columns[name])])
             ]
         )
-        sentence = f"it changes {changed}, which other goals would not have changed."
-        trial.require(not changed, sentence)
+        sentence = f"it changes {changed}, which does not depend on the goals."
+        case.require(not changed, sentence)
 
 
 @_law
-def only_the_last_transition_ends_it(trial: _Trial) -> None:
+def only_the_last_transition_ends_it(case: _TestCase) -> None:
     """No transition but the last is ``terminated`` or ``truncated``."""
-    for columns in trial.relabelled():
+    for columns in case.relabelled():
         for name in ENDS:
             early = np.flatnonzero(columns.get(name, np.zeros(1))[:-1]).tolist()
-            sentence = f"{name} at the transitions {early}, it goes on; cut it at the first."
-            trial.require(not early, sentence)
+            sentence = f"{name} is true at the transitions {early}, before the last; cut at the first."
+            case.require(not early, sentence)
 
 
 @_law
-def what_is_cut_short_ends(trial: _Trial) -> None:
-    """The last of fewer transitions is ``terminated`` or ``truncated``: nothing followed it."""
-    most = len(trial.trajectory["reward"])
-    for columns in trial.relabelled():
+def what_is_cut_short_ends(case: _TestCase) -> None:
+    """A shortened trajectory is ``terminated`` or ``truncated`` at its last transition."""
+    most = len(case.trajectory["reward"])
+    for columns in case.relabelled():
         ends = [columns.get(name, np.ones(0)) for name in ENDS]
         lengths = [len(end) for end in ends]
-        # Where there are no rows at all, another law says so.
+        # Columns without rows are reported by another law.
         cut = all(0 < length < most for length in lengths)
         sentence = (
-            f"cut to {lengths[0]} of {most} transitions, the last is neither terminated nor truncated."
+            f"cut to {lengths[0]} of {most} transitions, it is neither terminated nor truncated at the "
+            "last one."
         )
-        trial.require(not cut or any(end[-1] for end in ends), sentence)
+        case.require(not cut or any(end[-1] for end in ends), sentence)
 
 
 @_on_walks_alone
 @_law
-def goals_rewards_and_ends_are_what_the_environment_would_have_made(trial: _Trial) -> None:
-    """Under other goals they are those of ``with_goals``; under the same ones, those recorded."""
-    for columns in trial.relabelled():
-        shown = columns.get(GOALS, trial.trajectory[GOALS])
-        # Goals of another shape are the subject of other laws, as are the ends of what is cut short.
-        if shown[:1].shape != trial.trajectory[GOALS][:1].shape:
+def goals_rewards_and_ends_are_what_the_environment_would_have_made(case: _TestCase) -> None:
+    """With other goals they are those of ``with_goals``; with the same goals, the recorded ones."""
+    for columns in case.relabelled():
+        shown = columns.get(GOALS, case.trajectory[GOALS])
+        # Other laws check the shape of goals, and the flags of shortened trajectories.
+        if shown[:1].shape != case.trajectory[GOALS][:1].shape:
             continue
-        asked = shown[0].tolist()
-        trial.require(bool(present(shown[0]).any()), f"it asks for {asked}: for no goal at all.")
-        wanted, names = _wanted(trial.trajectory, columns, shown[0])
+        goals = shown[0].tolist()
+        case.require(bool(present(shown[0]).any()), f"its goals are {goals}: no goal at all.")
+        wanted, names = _expected(case.trajectory, columns, shown[0])
         wrong = [
             name
             for name in names
             if name in columns and not np.array_equal(columns[name], wanted[name])
         ]
-        if np.array_equal(shown[0], trial.trajectory[GOALS][0]):
-            sentence = f"it asks for what had been asked for, and changes {_list(wrong)}."
+        if np.array_equal(shown[0], case.trajectory[GOALS][0]):
+            sentence = f"it keeps the goals, but changes {_list(wrong)}."
         else:
             sentence = (
-                f"it asks for {asked}, and {_list(wrong)} is not what the environment would have made "
-                "of that; ask context.with_goals."
+                f"with the goals {goals}, its {_list(wrong)} differs from the environment's; return "
+                "the result of context.with_goals."
             )
-        trial.require(not wrong, sentence)
+        case.require(not wrong, sentence)
 
 
-def _wanted(
+def _expected(
     recorded: Trajectory, columns: Trajectory, goals_KX: np.ndarray
 ) -> tuple[Trajectory, tuple[str, ...]]:
-    """Return what goals lead to, and the columns in which that is known."""
+    """Return the expected columns for the goals, and the names of those to compare."""
     if not np.array_equal(goals_KX, recorded[GOALS][0]):
-        return with_goals(recorded, goals_KX), _ASKED
-    cut = {name: recorded[name][: len(columns.get(name, ()))] for name in _ASKED}
-    return cut, (GOALS, "reward") if len(cut["reward"]) < len(recorded["reward"]) else _ASKED
+        return with_goals(recorded, goals_KX), _GOAL_COLUMNS
+    cut = {name: recorded[name][: len(columns.get(name, ()))] for name in _GOAL_COLUMNS}
+    return cut, (GOALS, "reward") if len(cut["reward"]) < len(recorded["reward"]) else _GOAL_COLUMNS
 
 
 @_law
-def what_is_changed_is_what_the_environment_said(trial: _Trial) -> None:
-    """Given an author's ``with_goals``, it returns what it was given or one of its answers."""
-    if trial.context is _CONTEXT or trial.context.with_goals is None:
+def what_is_changed_is_what_the_environment_said(case: _TestCase) -> None:
+    """With an author's ``with_goals``, the result is the argument or a result of ``with_goals``."""
+    if case.context is _CONTEXT or case.context.with_goals is None:
         return
-    said: list[Trajectory] = [trial.trajectory]
-    ask = trial.context.with_goals
+    valid: list[Trajectory] = [case.trajectory]
+    original = case.context.with_goals
 
-    def listened(columns: Trajectory, goals: Any) -> Trajectory:
-        answer = ask(columns, goals)
-        said.append({name: column.copy() for name, column in answer.items()})
-        return answer
+    def logged(columns: Trajectory, goals: Any) -> Trajectory:
+        result = original(columns, goals)
+        valid.append({name: column.copy() for name, column in result.items()})
+        return result
 
-    listening = replace(trial, context=replace(trial.context, with_goals=listened))
-    for columns in listening.relabelled():
-        wrong = min((_differences(columns, answer) for answer in said), key=len)
+    with_log = replace(case, context=replace(case.context, with_goals=logged))
+    for columns in with_log.relabelled():
+        wrong = min((_differences(columns, other) for other in valid), key=len)
         sentence = (
-            f"its {wrong} is neither what it was given nor what context.with_goals returned; ask for "
-            "other goals, and return the answer as it is."
+            f"its {wrong} is neither that of its argument nor that of a result of context.with_goals; "
+            "return such a result unchanged."
         )
-        trial.require(not wrong, sentence)
+        case.require(not wrong, sentence)
 
 
 @_law
-def the_return_never_falls(trial: _Trial) -> None:
-    """The rewards add up to no less than before."""
-    given = trial.trajectory["reward"].sum(dtype=np.float64)
-    for columns in trial.relabelled():
-        reward = columns.get("reward", trial.trajectory["reward"])
+def the_return_never_falls(case: _TestCase) -> None:
+    """The return (sum of rewards) is never lower than before."""
+    given = case.trajectory["reward"].sum(dtype=np.float64)
+    for columns in case.relabelled():
+        reward = columns.get("reward", case.trajectory["reward"])
         returned = reward.sum(dtype=np.float64)
-        sentence = f"the return was {given:g} and is {returned:g}; leave alone what was better."
-        trial.require(not returned < given - ROUNDING * abs(given), sentence)
+        sentence = f"the return falls from {given:g} to {returned:g}; keep the better trajectory."
+        case.require(not returned < given - ROUNDING * abs(given), sentence)
 
 
 @_law
-def its_numbers_are_finite(trial: _Trial) -> None:
-    """No NaN and no infinity in any column."""
-    for columns in trial.relabelled():
+def its_numbers_are_finite(case: _TestCase) -> None:
+    """Columns have neither NaN nor infinity."""
+    for columns in case.relabelled():
         broken = [name for name in sorted(columns) if not np.isfinite(columns[name]).all()]
-        trial.require(not broken, f"it returns numbers that are not finite in {_list(broken)}.")
+        case.require(not broken, f"it returns numbers that are not finite in {_list(broken)}.")
 
 
 @_law
-def all_randomness_comes_from_the_generator(trial: _Trial) -> None:
-    """Equal generators give equal trajectories, and the global ones are neither read nor changed."""
+def all_randomness_comes_from_the_generator(case: _TestCase) -> None:
+    """Equal generators give equal results; global random generators are neither used nor seeded."""
     runs = []
     for seed in (0, 1):
         with global_randomness(seed) as touched:
-            runs.append([frozen(columns) for columns in trial.relabelled()])
-            sentence = "it draws from a global generator, or seeds it; draw from rng."
-            trial.require(not touched(), sentence)
-    sentence = "equal generators give different trajectories; draw from rng alone."
-    trial.require(runs[0] == runs[1], sentence)
+            runs.append([frozen(columns) for columns in case.relabelled()])
+            sentence = "it uses or seeds a global random generator; use rng."
+            case.require(not touched(), sentence)
+    sentence = "equal generators give different trajectories; use rng alone."
+    case.require(runs[0] == runs[1], sentence)
 
 
 @_law
-def a_call_leaves_no_trace(trial: _Trial) -> None:
-    """What comes back does not depend on what was relabelled before: batches may be drawn again."""
-    part = trial.part()
+def a_call_leaves_no_trace(case: _TestCase) -> None:
+    """The result does not depend on earlier calls: a resumed run samples batches again."""
+    part = case.part()
     first, again = (
-        [frozen(_relabelled(part, trial.copy(), trial.component, seed)) for seed in SEEDS]
+        [frozen(_relabelled(part, case.copy(), case.component, seed)) for seed in SEEDS]
         for _ in range(2)
     )
-    sentence = "it relabels otherwise when asked again with an equal generator; keep nothing."
-    trial.require(first == again, sentence)
+    sentence = "called again with an equal generator, it returns other results; keep no state."
+    case.require(first == again, sentence)
 
 
 RELABELER_LAWS: tuple[RelabelerLaw, ...] = (
@@ -415,28 +416,28 @@ RELABELER_LAWS: tuple[RelabelerLaw, ...] = (
     all_randomness_comes_from_the_generator,
     a_call_leaves_no_trace,
 )
-"""What every relabeler obeys."""
+"""The laws that every relabeler must pass."""
 
 
 def _relabelled(part: Any, trajectory: Trajectory, component: Component, seed: int = 0) -> Trajectory:
-    """Return what the part makes of the trajectory itself."""
+    """Return the part's result for the trajectory, which is not copied."""
     try:
         columns: Trajectory = part(trajectory, np.random.default_rng(seed))
     except Exception as error:
         raise AssertionError(
             f"{component.name}: given the columns {sorted(trajectory)}, it raised {reason(error)}. "
-            "Where it needs others, try it with them: law(component, trajectory=columns, "
+            "If it needs other columns, pass them: law(component, trajectory=columns, "
             "context=RelabelerContext(with_goals=...))."
         ) from error
     arrays = isinstance(columns, Mapping) and all(
         isinstance(column, np.ndarray) and column.ndim for column in columns.values()
     )
-    require(arrays, component, "what it returns is no dictionary of numpy arrays.")
+    require(arrays, component, "it does not return a dictionary of numpy arrays.")
     return columns
 
 
 def _differences(columns: Trajectory, others: Trajectory) -> str:
-    """Return the names of the columns that are not the same in both, bit by bit."""
+    """Return the names of the columns that differ, bit by bit."""
     return _list(
         sorted(
             name

@@ -1,4 +1,4 @@
-"""Which actions may be taken."""
+"""Action masks in observations, and parts that must support them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_only_discrete_actions_have_a_mask() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.float32, np.bool_])
-def test_a_mask_is_read_as_booleans_from_arrays_and_tensors(dtype: Any) -> None:
+def test_masks_in_arrays_and_tensors_are_read_as_booleans(dtype: Any) -> None:
     values = np.array([[[1], [0]], [[0], [0]]], dtype)
     expected = [[True, False], [False, False]]
     assert action_mask({"action_mask": values}).tolist() == expected
@@ -58,7 +58,7 @@ def test_a_mask_is_read_as_booleans_from_arrays_and_tensors(dtype: Any) -> None:
     ],
     ids=str,
 )
-def test_a_mask_has_one_value_per_choice_and_is_free_elsewhere(mask: Any, acted: Any) -> None:
+def test_a_mask_needs_one_value_per_choice_of_discrete_actions_only(mask: Any, acted: Any) -> None:
     check_mask(seeing(mask), acted)
 
 
@@ -104,20 +104,20 @@ def test_a_mask_has_one_value_per_choice_and_is_free_elsewhere(mask: Any, acted:
         (
             spaces.Discrete(2),
             spaces.Discrete(1),
-            "its action_mask is Discrete(2), which is no array; "
+            "its action_mask is Discrete(2), which is not an array; "
             "a mask over Discrete(1) is one array of 1 values 0 or 1, such as MultiBinary(1).",
         ),
     ],
     ids=lambda value: "" if isinstance(value, str) else str(value),
 )
-def test_a_mask_that_cannot_be_one_is_refused(mask: Any, acted: Any, message: str) -> None:
+def test_an_observation_that_cannot_be_a_mask_is_refused(mask: Any, acted: Any, message: str) -> None:
     with pytest.raises(UnsupportedSpaceError) as caught:
         check_mask(seeing(mask), acted)
     assert str(caught.value) == message
 
 
 class Counting(Choosy):
-    """Its mask is made of numbers that count to 2."""
+    """Its mask is a MultiDiscrete observation of 0 and 1."""
 
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(3))
@@ -128,10 +128,10 @@ class Counting(Choosy):
         return {**seen, "action_mask": seen["action_mask"].astype(np.int64), "clock": self.time % 9}
 
 
-def test_a_mask_of_numbers_that_count_to_two_is_obeyed_in_training_and_evaluation(
+def test_a_multi_discrete_mask_is_obeyed_in_training_and_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The environment refuses what is forbidden; ten steps pay 10."""
+    """The environment raises on masked actions; ten steps pay 10."""
     monkeypatch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
     spec, run = tiny(environment=None), tmp_path / "run"
     amago_core.train(spec, environment=Counting, run=run, reporter=Listener())
@@ -160,14 +160,14 @@ def test_a_mask_in_parts_is_refused_when_the_task_is_composed() -> None:
 
 
 class Blind(nn.Module):
-    """An actor that has never heard of masks."""
+    """An actor without an argument for the mask."""
 
     def forward(self, state_NE: Tensor) -> Tensor:
         return state_NE
 
 
 class Seeing(nn.Module):
-    """An actor that takes a mask, whatever it calls it."""
+    """An actor that takes a mask under another name."""
 
     def forward(self, state_NE: Tensor, allowed: Tensor | None = None) -> Tensor:
         return state_NE
@@ -184,7 +184,7 @@ def explore(action: Any, time_B: Any, step: int, rng: Any) -> Any:
             Blind(),
             "actor",
             ("state_NE", "action_mask_NA"),
-            "environment walk shows an action_mask, and the actor zoo/part cannot honour it: it would "
+            "environment walk has an action_mask, which the actor zoo/part does not support: it would "
             "be called with (state_NE, action_mask_NA), and takes no action_mask_NA. "
             "To see the others, type: amago components actor",
         ),
@@ -192,14 +192,14 @@ def explore(action: Any, time_B: Any, step: int, rng: Any) -> Any:
             explore,
             "exploration",
             ("action", "time_B", "step", "rng", "action_mask_BA"),
-            "environment walk shows an action_mask, and the exploration zoo/part cannot honour it: "
+            "environment walk has an action_mask, which the exploration zoo/part does not support: "
             "it would be called with (action, time_B, step, rng, action_mask_BA), "
             "and takes no action_mask_BA. "
             "To see the others, type: amago components exploration",
         ),
     ],
 )
-def test_a_part_that_takes_no_mask_is_refused(
+def test_a_part_without_a_mask_argument_is_refused(
     part: Any, kind: str, call: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(AmagoError) as caught:
@@ -207,5 +207,5 @@ def test_a_part_that_takes_no_mask_is_refused(
     assert str(caught.value) == message
 
 
-def test_a_part_may_call_the_mask_what_it_likes() -> None:
+def test_the_mask_argument_may_have_any_name() -> None:
     check_takes_mask(Seeing(), "actor", "zoo/part", ("state_NE", "action_mask_NA"), "walk")

@@ -1,4 +1,4 @@
-"""Every kind of action and observation, from the first step to an agent that is used elsewhere."""
+"""All action and observation spaces: collecting, training, resuming, evaluation, inference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from amago_core.compose.networks import compose_agent
 from amago_core.compose.tasks import compose_task
 from amago_core.environments import make_environments
 from amago_core.errors import AmagoError
-from amago_core.replay.checks import stored_copy
+from amago_core.replay.trajectory_checks import stored_copy
 from amago_core.run_folder.inference import TrainedAgent
 from amago_core.spec import RunSpec, load_spec
 from amago_registry.trajectories import Trajectory
@@ -69,10 +69,8 @@ def collect(spec: RunSpec, task: Task, agent: Agent, seed: int) -> list[Trajecto
 @pytest.mark.parametrize("exploration", EXPLORATIONS, ids=lambda part: part["use"])
 @chances
 @given(seed=st.integers(0, 999))
-def test_collecting_never_takes_an_action_that_is_forbidden(
-    space: Any, exploration: Any, seed: int
-) -> None:
-    """The environment refuses it."""
+def test_collecting_never_takes_a_masked_action(space: Any, exploration: Any, seed: int) -> None:
+    """The environment raises on one."""
     torch.manual_seed(seed)
     assert len(collect(*choosy(space, exploration), seed)) == 8
 
@@ -81,9 +79,7 @@ def test_collecting_never_takes_an_action_that_is_forbidden(
 @pytest.mark.parametrize("sample", [True, False])
 @chances
 @given(seed=st.integers(0, 999))
-def test_evaluation_never_takes_an_action_that_is_forbidden(
-    space: Any, sample: bool, seed: int
-) -> None:
+def test_evaluation_never_takes_a_masked_action(space: Any, sample: bool, seed: int) -> None:
     torch.manual_seed(seed)
     _, task, agent = choosy(space)
     evaluator = Evaluator(task, episodes=4, environments=2, sample=sample, seed=seed)
@@ -94,34 +90,34 @@ def test_evaluation_never_takes_an_action_that_is_forbidden(
 @pytest.mark.parametrize("sample", [True, False])
 @chances
 @given(seed=st.integers(0, 999))
-def test_an_embedded_agent_never_takes_an_action_that_is_forbidden(
-    space: Any, sample: bool, seed: int
-) -> None:
+def test_a_loaded_agent_never_takes_a_masked_action(space: Any, sample: bool, seed: int) -> None:
     torch.manual_seed(seed)
     _, task, agent = choosy(space)
-    embedded = TrainedAgent(agent.eval(), task.observation_space, task.action_space)
+    loaded = TrainedAgent(agent.eval(), task.observation_space, task.action_space)
     env = Choosy(space)
     obs, _ = env.reset(seed=seed)
     for _ in range(10):
-        action = embedded.act({key: np.asarray(x)[None] for key, x in obs.items()}, sample=sample)
+        action = loaded.act({key: np.asarray(x)[None] for key, x in obs.items()}, sample=sample)
         obs, _, _, _, _ = env.step(action[0])
 
 
-def test_an_agent_that_sees_no_mask_takes_forbidden_actions() -> None:
-    """So the tests above show something."""
+def test_an_agent_without_masks_takes_masked_actions() -> None:
+    """Shows that the tests above can fail."""
     spec, task, agent = choosy(CHOICES)
     agent.masked = False
     with pytest.raises(AmagoError, match="is forbidden by"):
         collect(spec, task, agent, 0)
 
 
-def test_a_blind_actor_is_refused_where_actions_are_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_actor_without_masks_is_refused_where_there_is_a_mask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("amago_standard.heads.actor.MLPActor.forward", lambda self, state_NE: None)
-    with pytest.raises(AmagoError, match=r"the actor standard/mlp cannot honour it"):
+    with pytest.raises(AmagoError, match=r"the actor standard/mlp does not support"):
         choosy(CHOICES)
 
 
-def test_a_blind_exploration_is_refused_where_actions_are_forbidden(
+def test_an_exploration_without_masks_is_refused_where_there_is_a_mask(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec, task, _ = choosy(CHOICES, "epsilon-greedy")
@@ -129,7 +125,7 @@ def test_a_blind_exploration_is_refused_where_actions_are_forbidden(
         "amago_standard.exploration.epsilon_greedy.EpsilonGreedy.__call__",
         lambda self, action, time_B, step, rng: action,
     )
-    with pytest.raises(AmagoError, match=r"the exploration standard/epsilon-greedy cannot honour it"):
+    with pytest.raises(AmagoError, match=r"the exploration standard/epsilon-greedy does not support"):
         compose_exploration(spec, task)
 
 
@@ -143,9 +139,7 @@ def weights(run: Path) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
-def test_an_agent_is_trained_resumed_and_used_whatever_its_actions_and_observations(
-    tmp_path: Path, space: Any
-) -> None:
+def test_agents_are_trained_resumed_and_used_with_every_space(tmp_path: Path, space: Any) -> None:
     def make() -> gymnasium.Env[Any, Any]:
         return Walk(9, action=space, nested=True)
 
@@ -165,9 +159,7 @@ def test_an_agent_is_trained_resumed_and_used_whatever_its_actions_and_observati
 
 
 @pytest.mark.parametrize("space", [CHOICES, DIALS], ids=["one choice", "two dials"])
-def test_an_agent_is_trained_and_resumed_where_actions_are_forbidden(
-    tmp_path: Path, space: Any
-) -> None:
+def test_agents_are_trained_and_resumed_with_action_masks(tmp_path: Path, space: Any) -> None:
     def make() -> gymnasium.Env[Any, Any]:
         return Choosy(space)
 

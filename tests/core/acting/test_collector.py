@@ -1,4 +1,4 @@
-"""Acting in many environments at once, compared with one obvious loop per environment."""
+"""The rollout collector, compared with one simple loop per environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from amago_core.environments import (
     make_checked,
     make_environments,
 )
-from amago_core.replay.checks import stored_copy
+from amago_core.replay.trajectory_checks import stored_copy
 from amago_core.system.tensor_tree import decode_tree, encode_tree
 from amago_registry.spaces import action_to_environment
 from amago_registry.trajectories import Trajectory
@@ -58,10 +58,10 @@ def collect(
     collector: Collector, steps: int, parts: int = 1
 ) -> tuple[list[Trajectory], list[EpisodeStats]]:
     trajectories: list[Trajectory] = []
-    outcomes: list[EpisodeStats] = []
+    episodes: list[EpisodeStats] = []
     for _ in range(parts):
-        collector.run(steps, lambda one: trajectories.append(stored_copy(one)), outcomes)
-    return trajectories, outcomes
+        collector.run(steps, lambda one: trajectories.append(stored_copy(one)), episodes)
+    return trajectories, episodes
 
 
 @dataclass
@@ -144,7 +144,7 @@ def assert_same(trajectory: Trajectory, slow: SlowTrajectory) -> None:
     named=st.booleans(),
     truncates=st.booleans(),
 )
-def test_what_is_recorded_is_always_what_one_loop_per_environment_sees(
+def test_recorded_trajectories_always_equal_those_of_one_loop_per_environment(
     longest: int, environments: int, space: Any, named: bool, truncates: bool
 ) -> None:
     def make() -> Walk:
@@ -152,20 +152,20 @@ def test_what_is_recorded_is_always_what_one_loop_per_environment_sees(
 
     fast = collector(make, environments)
     fast.start()
-    trajectories, outcomes = collect(fast, 15, parts=2)
+    trajectories, episodes = collect(fast, 15, parts=2)
     slow = slow_collect(make, environments, 30, seed=5)
     assert len(slow) == len(trajectories) + environments
-    for trajectory, outcome, expected in zip(trajectories, outcomes, slow, strict=False):
+    for trajectory, episode, expected in zip(trajectories, episodes, slow, strict=False):
         assert_same(trajectory, expected)
-        assert (outcome.seed, outcome.length) == (expected.seed, len(expected.reward))
-        assert outcome.total == pytest.approx(sum(expected.reward), abs=1e-4)
-        assert outcome.successes.tolist() == expected.successes
-        assert outcome.attempt_returns.tolist() == pytest.approx(expected.attempts, abs=1e-4)
+        assert (episode.seed, episode.length) == (expected.seed, len(expected.reward))
+        assert episode.total == pytest.approx(sum(expected.reward), abs=1e-4)
+        assert episode.successes.tolist() == expected.successes
+        assert episode.attempt_returns.tolist() == pytest.approx(expected.attempts, abs=1e-4)
 
 
 @settings(max_examples=10, deadline=None)
 @given(longest=st.integers(1, 6), space=st.sampled_from([SHIFTED, BOX]))
-def test_the_agent_always_sees_what_led_to_the_present_step_of_its_own_task(
+def test_the_agent_always_sees_the_previous_action_and_reward_of_its_own_task(
     longest: int, space: Any
 ) -> None:
     fast = collector(lambda: Walk(longest, action=space), environments=3)
@@ -192,7 +192,7 @@ def test_the_agent_always_sees_what_led_to_the_present_step_of_its_own_task(
     assert seen == expected
 
 
-def test_trajectories_longer_than_the_columns_are_recorded_whole() -> None:
+def test_trajectories_longer_than_the_initial_capacity_are_recorded_whole() -> None:
     fast = collector(lambda: Walk(700), environments=2)
     fast.start()
     trajectories, _ = collect(fast, 900)
@@ -203,7 +203,7 @@ def test_trajectories_longer_than_the_columns_are_recorded_whole() -> None:
 
 
 @pytest.mark.parametrize("space", [SHIFTED, BOX, SWITCHES, DIALS], ids=str)
-def test_every_trajectory_has_a_seed_of_its_own_and_can_be_replayed_from_it(space: Any) -> None:
+def test_every_trajectory_has_its_own_seed_and_can_be_replayed_from_it(space: Any) -> None:
     fast = collector(lambda: Walk(action=space))
     fast.start()
     trajectories, _ = collect(fast, 40)
@@ -237,14 +237,14 @@ def test_nested_observations_are_recorded_by_flat_keys() -> None:
             assert np.array_equal(columns["obs.eye/pair/1"][time], pair[1])
 
 
-def test_tasks_of_other_runs_and_streams_are_others() -> None:
+def test_other_runs_and_streams_have_other_task_seeds() -> None:
     seeds = {task_seed(run, stream, n) for run in range(3) for stream in (0, 1) for n in range(50)}
     assert len(seeds) == 300
     assert task_seed(0, 0, 0) == task_seed(0, 0, 0)
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
-class Contrary:
+class Alternating:
     """Exploration in double precision: alternates in the first dimension, draws the others."""
 
     def __init__(self) -> None:
@@ -271,8 +271,8 @@ class Contrary:
         self.flip = np.array(state["flip"])
 
 
-def test_exploration_has_the_last_word_and_is_told_the_time() -> None:
-    exploration = Contrary()
+def test_exploration_chooses_the_final_action_and_receives_the_time() -> None:
+    exploration = Alternating()
     fast = collector(lambda: Walk(1, action=BOX), environments=2, exploration=exploration)
     fast.start()
     trajectories, _ = collect(fast, 3)
@@ -281,8 +281,8 @@ def test_exploration_has_the_last_word_and_is_told_the_time() -> None:
     assert exploration.calls == [(0, [0, 0]), (1, [0, 0]), (2, [0, 0])]
 
 
-def test_what_the_environment_was_given_is_what_was_recorded() -> None:
-    fast = collector(lambda: Walk(20, action=BOX), environments=1, exploration=Contrary())
+def test_the_recorded_action_is_the_one_the_environment_received() -> None:
+    fast = collector(lambda: Walk(20, action=BOX), environments=1, exploration=Alternating())
     given: list[np.ndarray] = []
     vector: Any = fast.environments
     env: Any = vector.envs[0].unwrapped
@@ -295,8 +295,8 @@ def test_what_the_environment_was_given_is_what_was_recorded() -> None:
     assert np.array_equal(action_to_environment(recorded, BOX), np.array(given))
 
 
-class Shown:
-    """Exploration that remembers the masks it was shown."""
+class MaskSpy:
+    """Exploration that records the masks it receives."""
 
     def __init__(self) -> None:
         self.masks: list[np.ndarray] = []
@@ -315,14 +315,14 @@ class Shown:
 
 
 class Permissive(Choosy):
-    """Shows masks and lets everything pass."""
+    """Shows masks that allow every action."""
 
     def _parts(self) -> list[np.ndarray]:
         return [np.ones_like(part) for part in super()._parts()]
 
 
-def test_exploration_sees_the_mask_of_the_present_step() -> None:
-    exploration = Shown()
+def test_exploration_receives_the_mask_of_the_current_step() -> None:
+    exploration = MaskSpy()
     fast = collector(lambda: Permissive(spaces.Discrete(3)), environments=2, exploration=exploration)
     fast.start()
     trajectories, _ = collect(fast, 10)
@@ -333,17 +333,19 @@ def test_exploration_sees_the_mask_of_the_present_step() -> None:
 
 
 def stored(collector: Collector) -> tuple[Any, Any]:
-    """Return the state as a checkpoint would give it back."""
+    """Return the collector's state as a checkpoint restores it."""
     tensors, facts = collector.state()
     return decode_tree(encode_tree(tensors)), facts  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("space", [SHIFTED, BOX, SWITCHES, DIALS], ids=str)
 @pytest.mark.parametrize("before", [0, 1, 8, 30])
-def test_a_collector_goes_on_from_its_state_as_if_nothing_had_happened(space: Any, before: int) -> None:
+def test_a_collector_resumes_from_a_checkpoint_to_the_bit(space: Any, before: int) -> None:
     def fresh() -> Collector:
         rng = np.random.default_rng(3)
-        return collector(lambda: Walk(12, action=space, nested=True), exploration=Contrary(), rng=rng)
+        return collector(
+            lambda: Walk(12, action=space, nested=True), exploration=Alternating(), rng=rng
+        )
 
     whole = fresh()
     whole.start()
@@ -366,7 +368,7 @@ def test_a_collector_goes_on_from_its_state_as_if_nothing_had_happened(space: An
 
 
 @pytest.mark.parametrize("longest", [4, 400])
-def test_an_environment_that_is_not_reproducible_begins_new_tasks(longest: int) -> None:
+def test_a_resume_begins_new_tasks_where_environments_are_not_reproducible(longest: int) -> None:
     """With short tasks the replay also runs past an end, with long ones only the noise differs."""
     before = collector(lambda: Forgetful(longest))
     before.start()
@@ -381,13 +383,13 @@ def test_an_environment_that_is_not_reproducible_begins_new_tasks(longest: int) 
 
 
 class SilentlyForgetful(Forgetful):
-    """Observations say nothing; only the rewards betray that the noise is another."""
+    """Observations are constant; only the rewards show that the noise is another."""
 
     def _observe(self) -> Any:
         return np.zeros(2, np.float32)
 
 
-def test_rewards_alone_betray_an_environment_that_is_not_reproducible() -> None:
+def test_rewards_alone_reveal_an_environment_that_is_not_reproducible() -> None:
     before = collector(lambda: SilentlyForgetful(400), environments=1)
     before.start()
     while before.recorder.time_B[0] < 5:
@@ -429,8 +431,8 @@ def test_a_value_that_is_not_finite_stops_collecting(at: int, how: str, message:
     assert str(caught.value) == f"environment walk, {message}"
 
 
-class Told(Walk):
-    """A walk of 50 steps that shows or pays what it is told to at the third step."""
+class Scripted(Walk):
+    """A walk of 50 steps with a given observation and reward at the third step."""
 
     def __init__(self, space: Any, fine: Any, wrong: Any, reward: float = 0.0) -> None:
         super().__init__()
@@ -468,10 +470,10 @@ class Told(Walk):
     ],
     ids=str,
 )
-def test_an_index_that_its_space_does_not_have_stops_collecting(
+def test_an_index_outside_its_space_stops_collecting(
     space: Any, fine: Any, wrong: Any, message: str
 ) -> None:
-    broken = collector(lambda: Told(space, fine, wrong))
+    broken = collector(lambda: Scripted(space, fine, wrong))
     broken.start()
     with pytest.raises(EnvironmentFault) as caught:
         collect(broken, 10)
@@ -480,8 +482,8 @@ def test_an_index_that_its_space_does_not_have_stops_collecting(
     )
 
 
-def test_a_reward_that_single_precision_cannot_hold_stops_collecting() -> None:
-    broken = collector(lambda: Told(spaces.Discrete(4), 0, 0, 1e200))
+def test_a_reward_too_large_for_single_precision_stops_collecting() -> None:
+    broken = collector(lambda: Scripted(spaces.Discrete(4), 0, 0, 1e200))
     broken.start()
     with pytest.raises(EnvironmentFault) as caught:
         collect(broken, 10)
@@ -491,7 +493,7 @@ def test_a_reward_that_single_precision_cannot_hold_stops_collecting() -> None:
 
 
 def test_collecting_draws_nothing_from_global_generators() -> None:
-    fast = collector(lambda: Walk(), exploration=Contrary())
+    fast = collector(lambda: Walk(), exploration=Alternating())
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     fast.start()
     collect(fast, 20)
@@ -499,12 +501,12 @@ def test_collecting_draws_nothing_from_global_generators() -> None:
     assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
 
 
-def pieces(length: int, jitter: float = 0.0) -> SegmentLengths:
+def segments(length: int, jitter: float = 0.0) -> SegmentLengths:
     return SegmentLengths(length, jitter, np.random.default_rng(8))
 
 
 def whole(parts: Sequence[Trajectory]) -> dict[str, np.ndarray]:
-    """Return the columns of a trajectory that was handed over in pieces."""
+    """Return the columns of a trajectory that was handed over in segments."""
     columns = {}
     for name in parts[0].columns:
         ends = [part.columns[name] for part in parts]
@@ -523,21 +525,21 @@ def whole(parts: Sequence[Trajectory]) -> dict[str, np.ndarray]:
     jitter=st.sampled_from([0, 0.3, 0.9]),
     space=st.sampled_from([None, SHIFTED, BOX]),
 )
-def test_pieces_end_to_end_are_always_the_trajectory_they_were_cut_from(
+def test_concatenated_segments_always_equal_the_whole_trajectory(
     longest: int, length: int, jitter: float, space: Any
 ) -> None:
     def make() -> Walk:
         return Walk(longest, action=space, named=True)
 
-    cutting = collector(make, pieces=pieces(length, jitter))
+    cutting = collector(make, segments=segments(length, jitter))
     cutting.start()
-    stored, outcomes = collect(cutting, 60)
+    stored, episodes = collect(cutting, 60)
     uncut = collector(make)
     uncut.start()
-    expected, expected_outcomes = collect(uncut, 60)
-    assert [vars(one).keys() for one in outcomes] == [vars(one).keys() for one in expected_outcomes]
-    assert [(o.seed, o.total, o.length) for o in outcomes] == [
-        (o.seed, o.total, o.length) for o in expected_outcomes
+    expected, expected_episodes = collect(uncut, 60)
+    assert [vars(one).keys() for one in episodes] == [vars(one).keys() for one in expected_episodes]
+    assert [(o.seed, o.total, o.length) for o in episodes] == [
+        (o.seed, o.total, o.length) for o in expected_episodes
     ]
     for one in expected:
         parts = [part for part in stored if part.seed == one.seed]
@@ -557,16 +559,16 @@ def test_pieces_end_to_end_are_always_the_trajectory_they_were_cut_from(
                 assert np.array_equal(columns[name], column)
 
 
-def test_a_task_that_ends_where_a_piece_does_is_not_cut_there() -> None:
-    cutting = collector(lambda: Walk(1), environments=1, pieces=pieces(1))
+def test_a_task_that_ends_with_a_segment_is_not_truncated() -> None:
+    cutting = collector(lambda: Walk(1), environments=1, segments=segments(1))
     cutting.start()
     stored, _ = collect(cutting, 2)
     assert [one.columns["terminated"].tolist() for one in stored] == [[True], [True]]
     assert [one.columns["truncated"].tolist() for one in stored] == [[False], [False]]
 
 
-def room(collector: Collector) -> int:
-    """Return how many rows a column has for each environment."""
+def capacity(collector: Collector) -> int:
+    """Return the rows of a column per environment."""
     whole_column: Any = collector.recorder.trajectory(0, 0).columns["reward"].base
     return int(whole_column.shape[1])
 
@@ -582,59 +584,59 @@ class Endless(Walk):
         return obs, info
 
 
-def test_a_task_that_never_ends_is_stored_in_bounded_memory() -> None:
-    cutting = collector(Endless, environments=2, pieces=pieces(60, 0.25))
+def test_segments_of_an_endless_task_take_bounded_memory() -> None:
+    cutting = collector(Endless, environments=2, segments=segments(60, 0.25))
     cutting.start()
-    stored, outcomes = collect(cutting, 1000)
-    assert outcomes == []
+    stored, episodes = collect(cutting, 1000)
+    assert episodes == []
     assert sum(one.length for one in stored) > 2 * (1000 - 75)
-    assert room(cutting) == 256
+    assert capacity(cutting) == 256
 
 
 @pytest.mark.parametrize("before", [0, 7, 100])
-def test_a_collector_in_the_middle_of_a_piece_goes_on_from_its_state(before: int) -> None:
+def test_a_collector_in_the_middle_of_a_segment_resumes_from_a_checkpoint(before: int) -> None:
     def fresh() -> Collector:
-        return collector(lambda: Walk(60, action=BOX, nested=True), pieces=pieces(8, 0.5))
+        return collector(lambda: Walk(60, action=BOX, nested=True), segments=segments(8, 0.5))
 
     first = fresh()
     first.start()
     collect(first, before)
     tensors, facts = stored(first)
-    expected, expected_outcomes = collect(first, 80)
+    expected, expected_episodes = collect(first, 80)
     again = fresh()
     assert again.load_state(tensors, facts)
-    trajectories, outcomes = collect(again, 80)
+    trajectories, episodes = collect(again, 80)
     assert len(trajectories) == len(expected) > 20
     for one, other in zip(trajectories, expected, strict=True):
         facts_of = [(x.seed, x.start_time, x.prev_reward, x.success) for x in (one, other)]
         assert facts_of[0] == facts_of[1]
         assert np.array_equal(one.prev_action, other.prev_action)  # type: ignore[arg-type]
         assert all(np.array_equal(one.columns[name], other.columns[name]) for name in one.columns)
-    assert [o.total for o in outcomes] == [o.total for o in expected_outcomes]
-    assert [o.successes.tolist() for o in outcomes] == [o.successes.tolist() for o in expected_outcomes]
+    assert [o.total for o in episodes] == [o.total for o in expected_episodes]
+    assert [o.successes.tolist() for o in episodes] == [o.successes.tolist() for o in expected_episodes]
 
 
-def test_resuming_a_task_that_never_ends_takes_bounded_memory_too() -> None:
+def test_resuming_an_endless_task_takes_bounded_memory() -> None:
     def fresh() -> Collector:
-        return collector(Endless, environments=1, pieces=pieces(60))
+        return collector(Endless, environments=1, segments=segments(60))
 
     first = fresh()
     first.start()
     collect(first, 1000)
     again = fresh()
     assert again.load_state(*stored(first))
-    assert room(again) == 256
+    assert capacity(again) == 256
     assert again.recorder.start_B.tolist() == [960]
 
 
-class Fragile(SyncEnvironments):
-    """Environments that are lost at some calls of ``step`` and of ``reset``, counted from 1."""
+class Crashing(SyncEnvironments):
+    """Environments that crash at some calls of ``step`` and of ``reset``, counted from 1."""
 
     def __init__(
         self, count: int, steps: Sequence[int] = (), resets: Sequence[int] = (), longest: int = 50
     ) -> None:
         super().__init__(make_checked(lambda: Walk(longest), "walk", count))
-        self._lost_at = {"step": set(steps), "reset": set(resets)}
+        self._crashes_at = {"step": set(steps), "reset": set(resets)}
         self._calls = {"step": 0, "reset": 0}
 
     def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
@@ -650,29 +652,29 @@ class Fragile(SyncEnvironments):
 
     def _count(self, call: str) -> None:
         self._calls[call] += 1
-        if self._calls[call] in self._lost_at[call]:
-            raise EnvironmentCrashed(f"environment walk: lost in {call} {self._calls[call]}.")
+        if self._calls[call] in self._crashes_at[call]:
+            raise EnvironmentCrashed(f"environment walk: crashed in {call} {self._calls[call]}.")
 
 
-def fragile(vector: Fragile, max_restarts: int = 3, **settings: Any) -> tuple[Collector, list[str]]:
+def crashing(vector: Crashing, max_restarts: int = 3, **settings: Any) -> tuple[Collector, list[str]]:
     notes: list[str] = []
     settings = {"vector": vector, "max_restarts": max_restarts, "note": notes.append, **settings}
     return collector(Walk, vector.count, **settings), notes
 
 
-def test_lost_environments_are_started_anew_and_their_trajectories_dropped_and_counted() -> None:
-    fast, notes = fragile(Fragile(3, steps=[4]))
+def test_a_crash_restarts_the_environments_and_discards_unfinished_trajectories() -> None:
+    fast, notes = crashing(Crashing(3, steps=[4]))
     fast.start()
     lengths = [vector_env.unwrapped.length for vector_env in fast.environments.envs]  # type: ignore[attr-defined]
-    assert min(lengths) > 3, "pick another seed: a task ends before the loss"
+    assert min(lengths) > 3, "pick another seed: a task ends before the crash"
     trajectories, _ = collect(fast, 60)
     assert (fast.steps, fast.restarts, fast.dropped) == (60, 1, 3)
     assert notes == [
-        "environment walk: lost in step 4. Environments are started anew (1 of at most 3 times); "
-        "started trajectories dropped: 3"
+        "environment walk: crashed in step 4. Restarting the environments (restart 1 of at most 3); "
+        "unfinished trajectories discarded: 3"
     ]
-    lost = {task_seed(5, 0, number) for number in range(3)}
-    assert lost.isdisjoint(one.seed for one in trajectories)
+    discarded = {task_seed(5, 0, number) for number in range(3)}
+    assert discarded.isdisjoint(one.seed for one in trajectories)
     for one in trajectories:
         env = Walk(50)
         env.reset(seed=one.seed)
@@ -680,48 +682,48 @@ def test_lost_environments_are_started_anew_and_their_trajectories_dropped_and_c
     assert len(trajectories) > 2
 
 
-def test_an_environment_that_was_lost_before_its_first_step_has_no_trajectory_to_drop() -> None:
-    fast, notes = fragile(Fragile(2, resets=[1]))
+def test_a_crash_before_the_first_step_discards_no_trajectory() -> None:
+    fast, notes = crashing(Crashing(2, resets=[1]))
     fast.start()
     assert (fast.restarts, fast.dropped) == (1, 0)
     assert fast.tasks.number_B.tolist() == [2, 3]
     assert len(notes) == 1
 
 
-def test_environments_that_are_lost_while_they_begin_again_are_started_once_more() -> None:
-    fast, notes = fragile(Fragile(2, steps=[3], resets=[2, 3]))
+def test_a_crash_during_a_restart_leads_to_another_restart() -> None:
+    fast, notes = crashing(Crashing(2, steps=[3], resets=[2, 3]))
     fast.start()
     collect(fast, 5)
     assert (fast.steps, fast.restarts, fast.dropped) == (5, 3, 2)
     assert notes == [
-        f"environment walk: lost in {where}. Environments are started anew ({number} of at most 3 "
-        f"times); started trajectories dropped: {dropped}"
+        f"environment walk: crashed in {where}. Restarting the environments (restart {number} of at "
+        f"most 3); unfinished trajectories discarded: {dropped}"
         for number, (where, dropped) in enumerate(
             [("step 3", 2), ("reset 2", 0), ("reset 3", 0)], start=1
         )
     ]
 
 
-def test_after_the_last_restart_the_loss_itself_is_raised() -> None:
-    fast, notes = fragile(Fragile(2, steps=[3, 6, 9]), max_restarts=2)
+def test_after_the_last_restart_the_crash_itself_is_raised() -> None:
+    fast, notes = crashing(Crashing(2, steps=[3, 6, 9]), max_restarts=2)
     fast.start()
     with pytest.raises(EnvironmentCrashed) as caught:
         collect(fast, 20)
-    assert str(caught.value) == "environment walk: lost in step 9."
+    assert str(caught.value) == "environment walk: crashed in step 9."
     assert caught.traceback[-1].name == "_count"
     assert (len(notes), fast.restarts) == (2, 2)
 
 
-def test_without_leave_to_restart_a_loss_ends_collecting() -> None:
-    fast, notes = fragile(Fragile(2, steps=[3]), max_restarts=0)
+def test_without_restarts_a_crash_ends_collecting() -> None:
+    fast, notes = crashing(Crashing(2, steps=[3]), max_restarts=0)
     fast.start()
     with pytest.raises(EnvironmentCrashed):
         collect(fast, 20)
     assert notes == []
 
 
-def test_tasks_that_are_to_be_repeated_begin_again_after_a_loss() -> None:
-    fast, _ = fragile(Fragile(2, steps=[4, 9]), repeats=True)
+def test_with_repeats_the_interrupted_tasks_begin_again_after_a_crash() -> None:
+    fast, _ = crashing(Crashing(2, steps=[4, 9]), repeats=True)
     fast.start()
     trajectories, _ = collect(fast, 200)
     undisturbed = collector(lambda: Walk(50), 2)
@@ -733,24 +735,24 @@ def test_tasks_that_are_to_be_repeated_begin_again_after_a_loss() -> None:
     assert sum(same) >= 6
 
 
-def test_what_was_lost_and_started_anew_is_part_of_the_state() -> None:
-    fast, _ = fragile(Fragile(2, steps=[3]))
+def test_restarts_and_discarded_trajectories_are_part_of_the_state() -> None:
+    fast, _ = crashing(Crashing(2, steps=[3]))
     fast.start()
     collect(fast, 10)
-    again, _ = fragile(Fragile(2))
+    again, _ = crashing(Crashing(2))
     assert again.load_state(*stored(fast))
     assert (again.restarts, again.dropped) == (1, 2)
-    other, _ = fragile(Fragile(2))
+    other, _ = crashing(Crashing(2))
     other.restart(stored(fast)[1])
     assert (other.restarts, other.dropped) == (1, 2 + fast.started)
 
 
-def test_environments_that_are_lost_while_they_are_brought_back_begin_new_tasks() -> None:
-    before, _ = fragile(Fragile(2))
+def test_a_crash_during_a_resume_begins_new_tasks() -> None:
+    before, _ = crashing(Crashing(2))
     before.start()
     collect(before, 10)
     tensors, facts = stored(before)
-    again, notes = fragile(Fragile(2, steps=[2]))
+    again, notes = crashing(Crashing(2, steps=[2]))
     assert again.load_state(tensors, facts) is False
     assert (again.restarts, again.dropped, again.steps) == (1, before.started, 10)
     assert again.tasks.number_B.tolist() == [facts["begun"], facts["begun"] + 1]
@@ -758,8 +760,8 @@ def test_environments_that_are_lost_while_they_are_brought_back_begin_new_tasks(
     collect(again, 20)
 
 
-class Mortal(Walk):
-    """A walk of 50 steps that takes its process with it once, at the third step."""
+class ExitsOnce(Walk):
+    """A walk of 50 steps that ends its process once, at the third step."""
 
     def __init__(self, mark: Path) -> None:
         super().__init__()
@@ -777,8 +779,8 @@ class Mortal(Walk):
         return super().step(action)
 
 
-def test_collecting_goes_on_after_the_process_of_an_environment_died(tmp_path: Path) -> None:
-    make = lambda: Mortal(tmp_path / "mark")  # noqa: E731
+def test_collecting_continues_after_an_environment_process_crashed(tmp_path: Path) -> None:
+    make = lambda: ExitsOnce(tmp_path / "mark")  # noqa: E731
     notes: list[str] = []
     vector = make_environments(make, "walk", 2, "async", processes=1)
     fast = collector(make, 2, vector=vector, max_restarts=1, note=notes.append)
@@ -791,7 +793,7 @@ def test_collecting_goes_on_after_the_process_of_an_environment_died(tmp_path: P
     assert [one.seed for one in trajectories] == [task_seed(5, 0, number) for number in (2, 3)]
 
 
-class BusyBeginning(SyncEnvironments):
+class SlowReset(SyncEnvironments):
     """Begins a task some steps after the last one ended; gymnasium's NEXT_STEP takes one step."""
 
     reproducible = False
@@ -819,41 +821,41 @@ class BusyBeginning(SyncEnvironments):
                 begins[index] = seed
         super().reset(begins)
         self.played_B[:] = played_B
-        self.reward_B[~played_B] = np.nan  # Of a step that was not taken, and nobody's business.
+        self.reward_B[~played_B] = np.nan  # No step was taken: this must not be read.
 
 
 @settings(max_examples=10, deadline=None)
 @given(longest=st.integers(2, 9), length=st.sampled_from([None, 3]), busy=st.integers(1, 3))
-def test_environments_that_begin_of_their_own_accord_are_recorded_without_a_phantom_step(
+def test_autoreset_environments_are_recorded_without_a_phantom_step(
     longest: int, length: int | None, busy: int
 ) -> None:
     def make() -> Walk:
         return Walk(longest, named=True)
 
-    cut = {} if length is None else {"pieces": pieces(length)}
-    slow = collector(make, 3, vector=BusyBeginning(make, 3, busy), **cut)
+    cut = {} if length is None else {"segments": segments(length)}
+    slow = collector(make, 3, vector=SlowReset(make, 3, busy), **cut)
     prompt = collector(make, 3)
     for one in (slow, prompt):
         one.start()
-    trajectories, outcomes = collect(slow, 60)
-    expected, expected_outcomes = collect(prompt, 60)
-    # They take more steps for each task, so that other tasks meet in one batch: compare by seed.
+    trajectories, episodes = collect(slow, 60)
+    expected, expected_episodes = collect(prompt, 60)
+    # Slow resets change which tasks are in one batch: compare by seed.
     by_seed = {one.seed: one for one in expected}
-    totals = {one.seed: (one.total, one.length) for one in expected_outcomes}
-    assert len(outcomes) > 5
-    seeds = [outcome.seed for outcome in outcomes if outcome.seed in by_seed]
+    totals = {one.seed: (one.total, one.length) for one in expected_episodes}
+    assert len(episodes) > 5
+    seeds = [episode.seed for episode in episodes if episode.seed in by_seed]
     assert len(set(seeds)) == len(seeds) > 5
-    for outcome in outcomes:
-        if outcome.seed in by_seed:
-            parts = [part for part in trajectories if part.seed == outcome.seed]
+    for episode in episodes:
+        if episode.seed in by_seed:
+            parts = [part for part in trajectories if part.seed == episode.seed]
             columns = whole(parts)
-            assert (outcome.total, outcome.length) == totals[outcome.seed]
-            for name, column in by_seed[outcome.seed].columns.items():
+            assert (episode.total, episode.length) == totals[episode.seed]
+            for name, column in by_seed[episode.seed].columns.items():
                 if name != "truncated":
                     assert np.array_equal(columns[name], column), name
 
 
-def test_a_trajectory_knows_its_task_and_its_success() -> None:
+def test_a_trajectory_has_its_task_and_its_success() -> None:
     class Named(Walk):
         def reset(self, **settings: Any) -> tuple[Any, dict[str, Any]]:
             obs, _ = super().reset(**settings)
@@ -861,15 +863,15 @@ def test_a_trajectory_knows_its_task_and_its_success() -> None:
 
     fast = collector(lambda: Named(9))
     fast.start()
-    trajectories, outcomes = collect(fast, 60)
+    trajectories, episodes = collect(fast, 60)
     assert {one.length for one in trajectories} == set(range(1, 10))
-    for one, outcome in zip(trajectories, outcomes, strict=True):
-        assert one.task == outcome.task == f"of {one.length}"
-        assert one.success == outcome.success
+    for one, episode in zip(trajectories, episodes, strict=True):
+        assert one.task == episode.task == f"of {one.length}"
+        assert one.success == episode.success
         assert (one.success is None) == (one.length < 3)
 
 
-def test_what_the_agent_keeps_of_one_step_is_not_changed_by_the_next() -> None:
+def test_inputs_that_the_agent_keeps_are_not_changed_by_the_next_step() -> None:
     kept: list[Any] = []
 
     class Keeper(SpyAgent):
@@ -888,26 +890,28 @@ def test_what_the_agent_keeps_of_one_step_is_not_changed_by_the_next() -> None:
 
 
 class Unseeded(SyncEnvironments):
-    """Environments that say that seeds do not lead to their tasks, and that nothing can be replayed."""
+    """Environments that declare that seeds do not determine tasks and that replays differ."""
 
     reproducible = seeded = False
 
 
-def test_no_seed_is_recorded_where_seeds_do_not_say_which_task_begins() -> None:
+def test_the_recorded_seed_is_0_where_seeds_do_not_determine_the_task() -> None:
     fast = collector(Walk, vector=Unseeded(make_checked(Walk, "walk", 3)))
     fast.start()
-    trajectories, outcomes = collect(fast, 20)
+    trajectories, episodes = collect(fast, 20)
     assert len(trajectories) > 5
-    assert {one.seed for one in trajectories} == {one.seed for one in outcomes} == {0}
+    assert {one.seed for one in trajectories} == {one.seed for one in episodes} == {0}
 
 
-def test_actions_that_nobody_can_replay_are_not_kept() -> None:
+def test_actions_are_not_kept_where_they_cannot_be_replayed() -> None:
     vector = Unseeded(make_checked(Endless, "walk", 2))
-    fast = collector(Endless, 2, vector=vector, pieces=pieces(5))
+    fast = collector(Endless, 2, vector=vector, segments=segments(5))
     fast.start()
     collect(fast, 43)
     tensors, facts = stored(fast)
     assert [len(tensors[f"actions-{index}"]) for index in range(2)] == [0, 0]
-    again = collector(Endless, 2, vector=Unseeded(make_checked(Endless, "walk", 2)), pieces=pieces(5))
+    again = collector(
+        Endless, 2, vector=Unseeded(make_checked(Endless, "walk", 2)), segments=segments(5)
+    )
     assert again.load_state(tensors, facts) is False
     assert again.steps == 43

@@ -1,4 +1,4 @@
-"""How good an agent is: by task, and by attempt within a task."""
+"""The evaluator and its results, by task and by attempt."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from amago_core.run_folder.run_dir import RunDir
 from amago_core.spec import load_spec
 
 
-def outcome(total: float, *attempts: tuple[float, float], length: int = 4) -> EpisodeStats:
+def stats(total: float, *attempts: tuple[float, float], length: int = 4) -> EpisodeStats:
     successes, returns = ([attempt[side] for attempt in attempts] for side in (0, 1))
     return EpisodeStats(0, length, total, np.array(successes, float), np.array(returns, float))
 
 
 def test_a_summary_has_means_over_tasks_and_their_standard_error() -> None:
-    result = summarize([outcome(1, length=2), outcome(3), outcome(5, length=6)])
+    result = summarize([stats(1, length=2), stats(3), stats(5, length=6)])
     assert result.episodes == 3
     assert result.mean_return == 3
     assert result.standard_error == pytest.approx(2 / 3**0.5)
@@ -53,11 +53,11 @@ def test_a_summary_has_means_over_tasks_and_their_standard_error() -> None:
 
 
 def test_one_task_has_no_standard_error() -> None:
-    assert summarize([outcome(1)]).standard_error == 0
+    assert summarize([stats(1)]).standard_error == 0
 
 
-def test_attempts_are_averaged_over_the_tasks_that_came_to_them() -> None:
-    tasks = [outcome(9, (0, 1), (1, 5)), outcome(9, (1, 3)), outcome(9, (1, 2), (0, 1), (1, 7))]
+def test_attempts_are_averaged_over_the_tasks_that_reached_them() -> None:
+    tasks = [stats(9, (0, 1), (1, 5)), stats(9, (1, 3)), stats(9, (1, 2), (0, 1), (1, 7))]
     first, second, third = summarize(tasks).attempts
     # Returns 1, 3, 2, then 5, 1, then 7; their standard deviations are 1 and the root of 8.
     assert (first.tasks, first.success, first.total) == (3, pytest.approx(2 / 3), 2)
@@ -68,11 +68,11 @@ def test_attempts_are_averaged_over_the_tasks_that_came_to_them() -> None:
 
 
 def test_success_is_the_mean_over_tasks_of_their_mean_over_attempts() -> None:
-    assert summarize([outcome(0, (1, 0), (0, 0)), outcome(0, (1, 0)), outcome(0)]).success == 0.75
+    assert summarize([stats(0, (1, 0), (0, 0)), stats(0, (1, 0)), stats(0)]).success == 0.75
 
 
 def test_tasks_of_one_attempt_have_no_adaptation() -> None:
-    result = summarize([outcome(1, (1, 1)), outcome(0, (0, 0))])
+    result = summarize([stats(1, (1, 1)), stats(0, (0, 0))])
     assert result.success == 0.5
     assert result.attempts == ()
 
@@ -87,18 +87,18 @@ def test_adaptation_compares_the_first_tenth_of_the_attempts_with_the_last(
     assert Evaluation(1, 0.0, 0.0, None, 1.0, curve).adaptation == expected
 
 
-def test_attempts_that_only_some_tasks_came_to_say_nothing_of_adaptation() -> None:
-    result = summarize([outcome(3, (0, 1), (0, 1), (1, 1)), outcome(2, (0, 0), (1, 1))])
+def test_attempts_that_few_tasks_reached_do_not_count_for_adaptation() -> None:
+    result = summarize([stats(3, (0, 1), (0, 1), (1, 1)), stats(2, (0, 0), (1, 1))])
     assert [attempt.tasks for attempt in result.attempts] == [2, 2, 1]
     assert result.shared_attempts == result.attempts[:2]
     assert result.adaptation == (0.5, 1)
-    assert summarize([outcome(2, (0, 1), (1, 1)), outcome(0, (0, 0))]).adaptation is None
-    nine = [outcome(1, (0, 0), (1, 1))] * 9
-    assert summarize([*nine, outcome(0, (0, 0))]).adaptation == (0, 1)
+    assert summarize([stats(2, (0, 1), (1, 1)), stats(0, (0, 0))]).adaptation is None
+    nine = [stats(1, (0, 0), (1, 1))] * 9
+    assert summarize([*nine, stats(0, (0, 0))]).adaptation == (0, 1)
 
 
-def test_tasks_with_names_have_results_of_their_own() -> None:
-    ones = [outcome(1, (1, 1), length=2), outcome(5, (0, 5), length=4), outcome(7)]
+def test_named_tasks_have_their_own_results() -> None:
+    ones = [stats(1, (1, 1), length=2), stats(5, (0, 5), length=4), stats(7)]
     result = summarize([replace(one, task=task) for one, task in zip(ones, "aab", strict=True)])
     assert result.tasks == (
         TaskResult("a", episodes=2, mean_return=3, standard_error=2, success=0.5, length=3),
@@ -108,8 +108,8 @@ def test_tasks_with_names_have_results_of_their_own() -> None:
     assert summarize(ones).tasks == ()
 
 
-def test_an_evaluation_comes_back_from_json_as_it_was() -> None:
-    ones = [replace(outcome(2, (1, 1), (0, 1)), task=task) for task in "ab"]
+def test_an_evaluation_survives_a_json_round_trip() -> None:
+    ones = [replace(stats(2, (1, 1), (0, 1)), task=task) for task in "ab"]
     result = summarize(ones)
     assert len(result.attempts) == len(result.tasks) == 2
     assert Evaluation.from_stored(json.loads(json.dumps(asdict(result)))) == result
@@ -157,24 +157,24 @@ def test_an_evaluation_always_counts_the_first_tasks_and_no_others(
     assert result.mean_return == pytest.approx(expected, abs=1e-4)
 
 
-class Fragile(SyncEnvironments):
-    """Walks that are lost at some calls of ``step``, counted from 1."""
+class Crashing(SyncEnvironments):
+    """Walks that crash at some calls of ``step``, counted from 1."""
 
-    def __init__(self, count: int, lost_at: Sequence[int]) -> None:
+    def __init__(self, count: int, crashes_at: Sequence[int]) -> None:
         super().__init__(make_checked(lambda: Walk(9), "walk", count))
-        self._lost_at, self._steps = lost_at, 0
+        self._crashes_at, self._steps = crashes_at, 0
 
     def step(self, action: np.ndarray, active_B: np.ndarray | None = None) -> None:
         self._steps += 1
-        if self._steps in self._lost_at:
-            raise EnvironmentCrashed(f"environment walk: lost in step {self._steps}.")
+        if self._steps in self._crashes_at:
+            raise EnvironmentCrashed(f"environment walk: crashed in step {self._steps}.")
         super().step(action, active_B)
 
     def restart(self) -> None:
         pass
 
 
-def fragile(lost_at: Sequence[int], max_restarts: int) -> tuple[Evaluator, list[str]]:
+def crashing(crashes_at: Sequence[int], max_restarts: int) -> tuple[Evaluator, list[str]]:
     task, notes = Task("walk", Walk, Walk().observation_space, Walk().action_space, None), list[str]()
     evaluator = Evaluator(
         task,
@@ -182,21 +182,21 @@ def fragile(lost_at: Sequence[int], max_restarts: int) -> tuple[Evaluator, list[
         environments=2,
         sample=False,
         seed=3,
-        make_many=lambda count: Fragile(count, lost_at),
+        make_many=lambda count: Crashing(count, crashes_at),
         max_restarts=max_restarts,
         note=notes.append,
     )
     return evaluator, notes
 
 
-def test_an_evaluation_that_lost_its_environments_counts_the_same_tasks() -> None:
-    evaluator, notes = fragile(lost_at=[1, 4, 11, 17], max_restarts=4)
+def test_an_evaluation_with_crashes_counts_the_same_tasks() -> None:
+    evaluator, notes = crashing(crashes_at=[1, 4, 11, 17], max_restarts=4)
     assert evaluator(SpyAgent()) == evaluate(SpyAgent(), 8, 2)  # type: ignore[arg-type]
     assert len(notes) == 4
 
 
 def test_restarts_are_counted_over_all_evaluations() -> None:
-    evaluator, notes = fragile(lost_at=[1, 101], max_restarts=1)
+    evaluator, notes = crashing(crashes_at=[1, 101], max_restarts=1)
 
     def evaluate_often() -> None:
         for _ in range(30):
@@ -204,13 +204,13 @@ def test_restarts_are_counted_over_all_evaluations() -> None:
 
     with pytest.raises(EnvironmentCrashed) as caught:
         evaluate_often()
-    assert str(caught.value) == "environment walk: lost in step 101."
+    assert str(caught.value) == "environment walk: crashed in step 101."
     assert len(notes) == 1
 
 
-def test_a_task_longer_than_what_is_kept_of_it_is_counted_whole(monkeypatch: Any) -> None:
+def test_a_task_longer_than_a_segment_is_counted_whole(monkeypatch: Any) -> None:
     whole = evaluate(SpyAgent(), 3, 2, longest=200)
-    monkeypatch.setattr("amago_core.acting.evaluator._ROWS", 16)
+    monkeypatch.setattr("amago_core.acting.evaluator._SEGMENT_LENGTH", 16)
     assert evaluate(SpyAgent(), 3, 2, longest=200) == whole
     assert whole.length > 100
 
@@ -228,12 +228,12 @@ def endless(limit: int | None, horizon: int | None = None) -> Evaluator:
     return Evaluator(task, episodes=5, environments=2, sample=False, seed=3, step_limit=limit)
 
 
-def test_a_trajectory_is_cut_at_the_step_limit_and_counted_as_it_stands() -> None:
+def test_a_trajectory_is_cut_at_the_step_limit_and_counted() -> None:
     result = endless(limit=7)(SpyAgent())  # type: ignore[arg-type]
     assert (result.episodes, result.mean_return, result.length) == (5, 7, 7)
 
 
-def test_a_step_limit_leaves_shorter_tasks_as_they_are() -> None:
+def test_a_step_limit_does_not_change_shorter_tasks() -> None:
     make = lambda: Walk(9)  # noqa: E731
     task = Task("walk", make, make().observation_space, make().action_space, None)
     cut, whole = (
@@ -243,21 +243,21 @@ def test_a_step_limit_leaves_shorter_tasks_as_they_are() -> None:
     assert cut(SpyAgent()) == whole(SpyAgent())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("horizon", "patience"), [(None, 40), (30, 40), (64, 64)])
-def test_a_task_that_never_ends_is_a_fault_that_says_what_to_type(
-    monkeypatch: pytest.MonkeyPatch, horizon: int | None, patience: int
+@pytest.mark.parametrize(("horizon", "max_steps"), [(None, 40), (30, 40), (64, 64)])
+def test_an_endless_task_is_an_error_that_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, horizon: int | None, max_steps: int
 ) -> None:
     monkeypatch.setattr("amago_core.acting.evaluator.MAX_TASK_STEPS", 40)
     with pytest.raises(EnvironmentFault) as caught:
         endless(None, horizon)(SpyAgent())  # type: ignore[arg-type]
     assert str(caught.value) == (
-        f"environment endless: a task has not ended after {patience} steps of an evaluation. "
+        f"environment endless: a task has not ended after {max_steps} steps of an evaluation. "
         "Set evaluation.step_limit=<steps> to cut trajectories there, or give the environment a time "
         "limit."
     )
 
 
-def test_an_evaluation_is_the_same_at_every_call_and_leaves_the_generator_alone() -> None:
+def test_an_evaluation_is_reproducible_and_restores_the_random_generator() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = evaluate(Sampler(), 6, 2)
@@ -266,7 +266,7 @@ def test_an_evaluation_is_the_same_at_every_call_and_leaves_the_generator_alone(
     assert evaluate(Sampler(), 6, 2) == first
 
 
-def test_a_run_can_be_evaluated_again_and_again(tmp_path: Path) -> None:
+def test_a_run_can_be_evaluated_repeatedly(tmp_path: Path) -> None:
     run = tmp_path / "run"
     amago_core.train(tiny(), run=run, reporter=Listener())
     of_training = (run / "evaluation.json").read_bytes()
@@ -288,13 +288,13 @@ def test_a_run_can_be_evaluated_again_and_again(tmp_path: Path) -> None:
     assert (run / "evaluation.json").read_bytes() == of_training
 
 
-def test_what_is_no_run_cannot_be_evaluated(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_cannot_be_evaluated(tmp_path: Path) -> None:
     with pytest.raises(AmagoError) as caught:
         amago_core.evaluate(tmp_path / "nothing")
-    assert str(caught.value) == f"{tmp_path / 'nothing'} is no run: it does not exist."
+    assert str(caught.value) == f"{tmp_path / 'nothing'} is not a run: it does not exist."
     with pytest.raises(AmagoError) as caught:
         amago_core.evaluate(tmp_path)
-    assert str(caught.value) == f"{tmp_path} is no run: it holds no spec.yaml."
+    assert str(caught.value) == f"{tmp_path} is not a run: it holds no spec.yaml."
 
 
 def test_a_run_without_a_checkpoint_cannot_be_evaluated(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_run_without_a_checkpoint_cannot_be_evaluated(tmp_path: Path) -> None:
     assert str(caught.value) == f"{run} holds no checkpoint."
 
 
-def test_a_trained_agent_is_evaluated_on_tasks_it_was_never_evaluated_on(tmp_path: Path) -> None:
+def test_amago_evaluate_uses_tasks_that_training_did_not_evaluate_on(tmp_path: Path) -> None:
     spec, run = tiny(), tmp_path / "run"
     trained = amago_core.train(spec, run=run, reporter=Listener())
     task = compose_task(load_spec(spec).environment, 0)
@@ -340,7 +340,7 @@ def test_an_evaluation_cannot_change_the_agent(tmp_path: Path) -> None:
     )
 
 
-def test_an_environment_that_does_not_suit_the_agent_is_refused(tmp_path: Path) -> None:
+def test_an_environment_with_other_spaces_than_the_agent_is_refused(tmp_path: Path) -> None:
     run = tmp_path / "run"
     amago_core.train(tiny(), ["training.rounds=1"], run=run, reporter=Listener())
     with pytest.raises(AmagoError) as caught:
@@ -351,8 +351,8 @@ def test_an_environment_that_does_not_suit_the_agent_is_refused(tmp_path: Path) 
     )
 
 
-class OfItsOwn(Walk):
-    """A walk whose length, and so when the next one begins, depends on the actions."""
+class ActionLength(Walk):
+    """A walk whose length depends on the actions."""
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, reward, *_, info = super().step(action)
@@ -365,17 +365,19 @@ class OfItsOwn(Walk):
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.name)
-def test_an_evaluation_is_on_the_same_tasks_however_a_vector_form_begins_them(
+def test_an_evaluation_has_the_same_tasks_in_every_autoreset_mode(
     mode: AutoresetMode,
 ) -> None:
     made: list[Any] = []
 
     def many(count: int) -> GymnasiumVectorEnvironments:
-        vector = SyncVectorEnv([OfItsOwn] * count, autoreset_mode=mode)
+        vector = SyncVectorEnv([ActionLength] * count, autoreset_mode=mode)
         made.append(GymnasiumVectorEnvironments(vector, "walk"))
         return made[-1]
 
-    task = Task("walk", OfItsOwn, OfItsOwn().observation_space, OfItsOwn().action_space, None)
+    task = Task(
+        "walk", ActionLength, ActionLength().observation_space, ActionLength().action_space, None
+    )
     evaluator = Evaluator(task, episodes=6, environments=2, sample=False, seed=3, make_many=many)
     names = []
     for action in (0, 1):
@@ -383,7 +385,7 @@ def test_an_evaluation_is_on_the_same_tasks_however_a_vector_form_begins_them(
         names.append([one.name for one in evaluator(agent).tasks])
     assert len(names[0]) == 6
     assert names[0] == names[1]
-    expected = [OfItsOwn().reset(seed=task_seed(3, 1, number))[1]["task"] for number in range(6)]
+    expected = [ActionLength().reset(seed=task_seed(3, 1, number))[1]["task"] for number in range(6)]
     assert names[0] == sorted(expected)
 
 

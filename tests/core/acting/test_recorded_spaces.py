@@ -1,4 +1,4 @@
-"""What environments record beside their observations: checked, stored, never shown to the agent."""
+"""Recorded spaces: values beside the observations that are checked and stored, not shown to agents."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from amago_core.environments import (
 from amago_core.environments.gymnasium_vector import make_gymnasium_vector
 from amago_core.learning.batch import pack
 from amago_core.replay import Replay, ReplayWriter
-from amago_core.replay.checks import REQUIRED, stored_copy
 from amago_core.replay.shard_format import RESERVED
+from amago_core.replay.trajectory_checks import REQUIRED, stored_copy
 from amago_core.system.tensor_tree import decode_tree, encode_tree
 from amago_registry.recordings import TAKEN
 from amago_registry.trajectories import Trajectory
 
-# The module itself imports torch, which would make every process of these tests slow to start.
+# By value: an import of the module in subprocesses would import torch, which is slow.
 cloudpickle.register_pickle_by_value(toys)
 
 SEEN = "obs.observation"
@@ -57,16 +57,16 @@ class Declares(Walk):
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (3, "its recorded_space is 3, no gymnasium.spaces.Dict"),
+        (3, "its recorded_space is 3, not a gymnasium.spaces.Dict"),
         (
             spaces.Discrete(3),
-            "its recorded_space is Discrete(3), no gymnasium.spaces.Dict",
+            "its recorded_space is Discrete(3), not a gymnasium.spaces.Dict",
         ),
         *(
             (
                 spaces.Dict({key: spaces.Discrete(3), "own": spaces.Discrete(3)}),
-                f"its recorded_space has the key {key!r}, which means something else in a trajectory "
-                "or an info: choose another name",
+                f"its recorded_space has the key {key!r}, which is reserved in trajectories "
+                "and infos: choose another name",
             )
             for key in ("reward", "terminated", "success", "task", "obs.place", "_own", "lengths")
         ),
@@ -82,30 +82,30 @@ class Declares(Walk):
     ],
     ids=lambda case: None if isinstance(case, str) else str(case).replace(" ", ""),
 )
-def test_what_cannot_be_recorded_is_refused_at_once(space: Any, message: str) -> None:
+def test_a_space_that_cannot_be_recorded_is_refused(space: Any, message: str) -> None:
     with pytest.raises(EnvironmentFault) as caught:
         make_environments(lambda: Declares(space), "walk", 1)
     assert str(caught.value) == f"environment walk: {message}."
 
 
-def test_no_name_that_the_replay_uses_can_be_recorded() -> None:
+def test_names_that_the_replay_uses_cannot_be_recorded() -> None:
     assert {*REQUIRED, *RESERVED} - TAKEN == {"__metadata__"}  # It begins with an underscore.
 
 
 @pytest.mark.parametrize("space", [None, spaces.Dict()], ids=str)
-def test_an_environment_may_say_that_it_records_nothing(space: Any) -> None:
+def test_an_environment_may_declare_that_it_records_nothing(space: Any) -> None:
     vector = make_environments(lambda: Declares(space), "walk", 2)
     assert vector.recorded_space == spaces.Dict()
     assert vector.recorded == {}
     assert make_environments(Walk, "walk", 2).recorded == {}
 
 
-def test_what_lies_below_a_wrapper_is_recorded_too() -> None:
+def test_the_recorded_space_is_found_below_wrappers() -> None:
     wrapped = gymnasium.wrappers.TimeLimit(Kept(), 3)
     assert list(CheckedEnv(wrapped, "walk").recorded_space) == ["warmth", "clock"]
 
 
-def test_a_recorded_space_that_cannot_be_read_is_no_lack_of_one() -> None:
+def test_an_error_in_the_recorded_space_property_is_raised() -> None:
     class Unread(Walk):
         @property
         def recorded_space(self) -> spaces.Dict:
@@ -122,15 +122,15 @@ def test_a_recorded_space_that_cannot_be_read_is_no_lack_of_one() -> None:
 @pytest.mark.parametrize(
     ("at", "how", "message"),
     [
-        (0, "lacks", "the info has no 'warmth', which recorded_space says it has."),
-        (2, "lacks", "the info has no 'warmth', which recorded_space says it has."),
+        (0, "lacks", "the info has no 'warmth', which recorded_space declares."),
+        (2, "lacks", "the info has no 'warmth', which recorded_space declares."),
         (1, "shape", "info['warmth'] has shape (1,), its space (2,)."),
         (2, "kind", "info['warmth'] is of type complex128, its space of float64."),
-        (0, "ragged", "info['warmth'] is no array: [1.0, [2.0]]."),
+        (0, "ragged", "info['warmth'] is not an array: [1.0, [2.0]]."),
         (1, "none", "info['warmth'] has shape (), its space (2,)."),
     ],
 )
-def test_a_fault_names_environment_step_and_key(at: int, how: str, message: str) -> None:
+def test_an_error_names_environment_step_and_key(at: int, how: str, message: str) -> None:
     env = CheckedEnv(Kept(50, at=at, how=how), "walk")
 
     def act() -> None:
@@ -143,7 +143,7 @@ def test_a_fault_names_environment_step_and_key(at: int, how: str, message: str)
     assert str(caught.value) == f"environment walk, step {at} of its task: {message}"
 
 
-def test_numbers_of_a_kind_that_fits_are_converted_as_observations_are() -> None:
+def test_recorded_values_of_a_compatible_dtype_are_converted() -> None:
     vector = make_environments(lambda: Kept(50, at=1, how="whole"), "walk", 2)
     vector.reset([1, 2])
     vector.step(np.zeros(2, np.int64))
@@ -153,7 +153,7 @@ def test_numbers_of_a_kind_that_fits_are_converted_as_observations_are() -> None
     assert vector.recorded["clock"].tolist() == [1, 1]
 
 
-def test_only_what_was_reset_or_stepped_is_recorded_anew() -> None:
+def test_only_environments_that_were_reset_or_stepped_record() -> None:
     vector = make_environments(lambda: Kept(50), "walk", 3)
     recorded = vector.recorded
     vector.reset([1, 2, 3])
@@ -166,7 +166,7 @@ def test_only_what_was_reset_or_stepped_is_recorded_anew() -> None:
     assert np.array_equal(vector.recorded["warmth"][:, 1], vector.obs["observation"][:, 1])
 
 
-def test_processes_record_what_environments_in_this_process_do() -> None:
+def test_subprocess_environments_record_what_sync_environments_do() -> None:
     make, begun = partial(Kept, 5), count(10)
     alone = make_environments(make, "walk", 3)
     spread = make_environments(make, "walk", 3, "async", processes=2)
@@ -214,9 +214,9 @@ class Noting(gymnasium.Env[Any, Any]):
 
 
 class Vector(VectorWrapper):
-    """Several that note, the first task of each a step longer than that of the one before.
+    """A vector of ``Noting``; the first task of each is one step longer than that of the one before.
 
-    Infos go wrong in the way ``how`` says.
+    Infos are wrong in the way ``how`` names.
     """
 
     def __init__(self, number: int, mode: AutoresetMode, how: str = "") -> None:
@@ -253,7 +253,7 @@ class NotingPart:
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.name)
-def test_a_vector_form_records_whole_trajectories_however_it_begins_the_next(
+def test_a_vector_form_records_whole_trajectories_in_every_autoreset_mode(
     mode: AutoresetMode,
 ) -> None:
     vector = make_environments(NotingPart(mode).make, "noting", 3, "native")
@@ -277,13 +277,13 @@ def test_a_vector_form_records_whole_trajectories_however_it_begins_the_next(
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("lacks", "the info has no 'noted', which single_recorded_space says it has"),
+        ("lacks", "the info has no 'noted', which single_recorded_space declares"),
         ("shape", "info['noted'] has shape (2, 1), not (2, 2)"),
         ("kind", "info['noted'] is of type float64, its space of int64"),
         ("silent", "the info has no 'noted' of environment 1"),
     ],
 )
-def test_a_fault_of_a_vector_form_says_what_its_infos_lack(how: str, message: str) -> None:
+def test_an_error_of_a_vector_form_names_the_missing_or_wrong_info(how: str, message: str) -> None:
     environments = GymnasiumVectorEnvironments(Vector(2, AutoresetMode.DISABLED, how), "noting")
     environments.reset([1, 2])
     with pytest.raises(EnvironmentFault) as caught:
@@ -291,7 +291,7 @@ def test_a_fault_of_a_vector_form_says_what_its_infos_lack(how: str, message: st
     assert str(caught.value) == f"environment noting, in its vector form: {message}."
 
 
-def test_how_a_task_ended_must_be_recorded_where_the_next_one_begins_with_the_same_step() -> None:
+def test_same_step_autoreset_must_record_the_last_step_in_final_info() -> None:
     vector = Vector(2, AutoresetMode.SAME_STEP, "lacks the end")
     environments = GymnasiumVectorEnvironments(vector, "noting")
     environments.reset([1, 2])
@@ -300,11 +300,11 @@ def test_how_a_task_ended_must_be_recorded_where_the_next_one_begins_with_the_sa
         environments.step(np.zeros(2, np.int64))
     assert str(caught.value) == (
         "environment noting, in its vector form: the final_info has no 'noted', which "
-        "single_recorded_space says it has."
+        "single_recorded_space declares."
     )
 
 
-def test_a_vector_form_records_what_one_environment_does() -> None:
+def test_a_vector_form_with_another_recorded_space_is_refused() -> None:
     def undeclared(number: int) -> VectorEnv[Any, Any, Any]:
         return Vector(number, AutoresetMode.DISABLED).env
 
@@ -316,7 +316,7 @@ def test_a_vector_form_records_what_one_environment_does() -> None:
     )
 
 
-def test_what_a_vector_form_cannot_record_is_refused() -> None:
+def test_a_reserved_key_in_the_space_of_a_vector_form_is_refused() -> None:
     class Odd(Vector):
         def __init__(self, number: int) -> None:
             super().__init__(number, AutoresetMode.DISABLED)
@@ -326,11 +326,11 @@ def test_what_a_vector_form_cannot_record_is_refused() -> None:
         make_gymnasium_vector(Odd, partial(Noting, 2), "noting", 2)
     assert str(caught.value) == (
         "environment noting, in its vector form: its single_recorded_space has the key 'task', which "
-        "means something else in a trajectory or an info: choose another name."
+        "is reserved in trajectories and infos: choose another name."
     )
 
 
-def test_a_vector_form_below_gymnasiums_wrappers_is_asked_what_it_records() -> None:
+def test_the_recorded_space_of_a_vector_form_is_found_below_wrappers() -> None:
     class Passing(VectorWrapper):
         pass
 
@@ -348,16 +348,16 @@ def collector(make: Callable[[], Any], environments: int = 3, **settings: Any) -
 
 def collect(collector: Collector, steps: int) -> tuple[list[Trajectory], list[EpisodeStats]]:
     trajectories: list[Trajectory] = []
-    outcomes: list[EpisodeStats] = []
-    collector.run(steps, lambda one: trajectories.append(stored_copy(one)), outcomes)
-    return trajectories, outcomes
+    episodes: list[EpisodeStats] = []
+    collector.run(steps, lambda one: trajectories.append(stored_copy(one)), episodes)
+    return trajectories, episodes
 
 
-def pieces(length: int) -> SegmentLengths:
+def segments(length: int) -> SegmentLengths:
     return SegmentLengths(length, 0.0, np.random.default_rng(0))
 
 
-def test_what_is_recorded_has_a_row_for_every_observation() -> None:
+def test_recorded_columns_have_a_row_for_every_observation() -> None:
     fast = collector(lambda: Kept(9))
     fast.start()
     trajectories, _ = collect(fast, 60)
@@ -371,9 +371,9 @@ def test_what_is_recorded_has_a_row_for_every_observation() -> None:
 
 
 @given(length=st.integers(1, 12), environments=st.integers(1, 3))
-def test_pieces_end_to_end_record_what_whole_trajectories_do(length: int, environments: int) -> None:
+def test_segments_record_what_whole_trajectories_do(length: int, environments: int) -> None:
     whole = collector(lambda: Kept(9), environments)
-    cut = collector(lambda: Kept(9), environments, pieces=pieces(length))
+    cut = collector(lambda: Kept(9), environments, segments=segments(length))
     for one in (whole, cut):
         one.start()
     (expected, _), (found, _) = collect(whole, 30), collect(cut, 30)
@@ -384,7 +384,7 @@ def test_pieces_end_to_end_record_what_whole_trajectories_do(length: int, enviro
             assert np.array_equal(np.concatenate(joined), one.columns[key])
 
 
-def test_columns_of_long_tasks_grow() -> None:
+def test_recorded_columns_of_long_tasks_grow() -> None:
     columns = RolloutRecorder(spaces.Dict(), spaces.Discrete(2), 2, recorded_space=ACHIEVED)
     achieved, no = np.zeros((2, 1), np.int64), np.zeros(2, bool)
     columns.begin({}, np.ones(2, bool), {"achieved": achieved - 1})
@@ -403,7 +403,7 @@ def test_columns_of_long_tasks_grow() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 3])
-def test_a_recorded_number_that_is_not_finite_is_named_with_its_step(at: int) -> None:
+def test_an_error_names_the_step_of_a_recorded_value_that_is_not_finite(at: int) -> None:
     fast = collector(lambda: Kept(50, at=at, how="nan"), 1)
 
     def act() -> None:
@@ -417,7 +417,7 @@ def test_a_recorded_number_that_is_not_finite_is_named_with_its_step(at: int) ->
     )
 
 
-def test_a_resumed_collector_records_what_one_that_went_on_does() -> None:
+def test_a_resumed_collector_records_what_an_uninterrupted_one_does() -> None:
     first = collector(lambda: Kept(30))
     first.start()
     collect(first, 37)
@@ -430,12 +430,12 @@ def test_a_resumed_collector_records_what_one_that_went_on_does() -> None:
         assert all(np.array_equal(one.columns[name], other.columns[name]) for name in one.columns)
 
 
-def test_a_task_that_records_something_else_is_not_the_same_task() -> None:
+def test_a_resume_detects_that_recorded_values_have_changed() -> None:
     class Drifting(Kept):
         drift = 0.0
 
-        def _tell(self, obs: Any) -> dict[str, Any]:
-            return super()._tell(obs) | {"warmth": np.array([self.time + 0.5, self.drift])}
+        def _info(self, obs: Any) -> dict[str, Any]:
+            return super()._info(obs) | {"warmth": np.array([self.time + 0.5, self.drift])}
 
     first = collector(lambda: Drifting(30))
     first.start()
@@ -447,7 +447,7 @@ def test_a_task_that_records_something_else_is_not_the_same_task() -> None:
     assert not collector(lambda: Drifting(30)).load_state(stored, facts)
 
 
-def test_whoever_does_not_want_it_records_nothing_and_sees_no_fault() -> None:
+def test_with_records_off_nothing_is_recorded_and_checked() -> None:
     fast = collector(lambda: Kept(50, at=3, how="nan"), records=False)
     fast.start()
     trajectories, _ = collect(fast, 60)
@@ -455,7 +455,7 @@ def test_whoever_does_not_want_it_records_nothing_and_sees_no_fault() -> None:
     assert all(one.columns.keys().isdisjoint({"warmth", "clock"}) for one in trajectories)
 
 
-def test_the_agent_is_not_shown_what_is_recorded() -> None:
+def test_the_agent_does_not_see_recorded_values() -> None:
     fast = collector(Kept)
     fast.start()
     collect(fast, 5)
@@ -463,7 +463,7 @@ def test_the_agent_is_not_shown_what_is_recorded() -> None:
     assert {key for shown in spy.shown for key in shown if key.startswith("obs.")} == {SEEN}
 
 
-def test_the_replay_stores_what_is_recorded_and_batches_leave_it_out(tmp_path: Any) -> None:
+def test_the_replay_stores_recorded_values_and_batches_leave_them_out(tmp_path: Any) -> None:
     fast = collector(Seeker)
     fast.start()
     trajectories, _ = collect(fast, 60)
@@ -479,7 +479,7 @@ def test_the_replay_stores_what_is_recorded_and_batches_leave_it_out(tmp_path: A
     assert batch.obs.keys() == {"obs", "goals"}
 
 
-def test_an_evaluation_does_not_look_at_what_is_recorded() -> None:
+def test_an_evaluation_does_not_read_recorded_values() -> None:
     task = compose_task(None, 0, lambda: Kept(9, at=3, how="nan"))
     evaluator = Evaluator(task, episodes=4, environments=2, sample=True, seed=0)
     evaluation = evaluator(SpyAgent())  # type: ignore[arg-type]

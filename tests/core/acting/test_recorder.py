@@ -1,4 +1,4 @@
-"""What environments did, in columns."""
+"""The rollout recorder: trajectories and segments in preallocated columns."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from amago_core.spec import load_spec
 NAN = np.nan
 
 
-def recorder(environments: int = 1, pieces: SegmentLengths | None = None) -> RolloutRecorder:
+def recorder(environments: int = 1, segments: SegmentLengths | None = None) -> RolloutRecorder:
     observed = spaces.Dict(place=spaces.Box(-9, 9, (2,), np.float64), key=spaces.Discrete(5))
-    return RolloutRecorder(observed, spaces.Discrete(3), environments, pieces)
+    return RolloutRecorder(observed, spaces.Discrete(3), environments, segments)
 
 
-def pieces(length: int, jitter: float = 0.0) -> SegmentLengths:
+def segments(length: int, jitter: float = 0.0) -> SegmentLengths:
     return SegmentLengths(length, jitter, np.random.default_rng(0))
 
 
@@ -95,7 +95,7 @@ def test_actions_are_kept_in_the_smallest_type_that_holds_them_all(
     assert columns.actions(0).tolist() == [greatest]
 
 
-def test_beginning_anew_touches_only_the_environments_that_ended() -> None:
+def test_a_new_trajectory_begins_only_where_the_mask_is_true() -> None:
     columns = recorder(3)
     columns.begin(observation(0, 0, 0), np.ones(3, bool))
     record(columns, 0, [1, 2, 3])
@@ -107,7 +107,7 @@ def test_beginning_anew_touches_only_the_environments_that_ended() -> None:
     assert columns.trajectory(1, 0).length == 0
 
 
-def test_columns_grow_and_keep_what_they_hold() -> None:
+def test_columns_grow_and_keep_their_rows() -> None:
     columns = recorder(2)
     columns.begin(observation(0, 0), np.ones(2, bool))
     for time in range(600):
@@ -120,54 +120,54 @@ def test_columns_grow_and_keep_what_they_hold() -> None:
 
 
 def test_stepping_some_environments_equals_stepping_them_alone() -> None:
-    together, apart = recorder(), recorder(2)
-    together.begin(observation(0), np.array([True]))
-    apart.begin(observation(4, 0), np.ones(2, bool))
+    single, vectorized = recorder(), recorder(2)
+    single.begin(observation(0), np.array([True]))
+    vectorized.begin(observation(4, 0), np.ones(2, bool))
     for time in range(300):
-        record(together, time, [time / 3])
+        record(single, time, [time / 3])
         no, nothing = np.zeros(2, bool), np.full(2, NAN)
         fields = {"action": np.full(2, time % 3), "terminated": no, "truncated": no, "success": nothing}
         obs = observation(99, time + 1)
-        apart.step(obs, np.array([False, True]), reward=np.array([99, time / 3]), **fields)
-    for name, column in together.trajectory(0, 0).columns.items():
-        assert np.array_equal(column, apart.trajectory(1, 0).columns[name])
-    assert apart.time_B.tolist() == [0, 300]
-    assert together.actions(0).tolist() == [time % 3 for time in range(300)]
+        vectorized.step(obs, np.array([False, True]), reward=np.array([99, time / 3]), **fields)
+    for name, column in single.trajectory(0, 0).columns.items():
+        assert np.array_equal(column, vectorized.trajectory(1, 0).columns[name])
+    assert vectorized.time_B.tolist() == [0, 300]
+    assert single.actions(0).tolist() == [time % 3 for time in range(300)]
 
 
-def test_an_outcome_adds_up_each_attempt() -> None:
+def test_episode_stats_sum_the_rewards_of_each_attempt() -> None:
     columns = recorder()
     columns.begin(observation(0), np.array([True]))
     for time, (reward, success) in enumerate([(1, NAN), (2, 1), (4, NAN), (8, 0), (16, NAN)]):
         record(columns, time, [reward], [success])
-    outcome = columns.outcome(0, seed=3)
-    assert (outcome.seed, outcome.length, outcome.total) == (3, 5, 31)
-    assert outcome.successes.tolist() == [1, 0]
-    assert outcome.attempt_returns.tolist() == [3, 12]  # What follows the last attempt is no attempt.
-    assert outcome.success == 0.5
+    stats = columns.episode_stats(0, seed=3)
+    assert (stats.seed, stats.length, stats.total) == (3, 5, 31)
+    assert stats.successes.tolist() == [1, 0]
+    assert stats.attempt_returns.tolist() == [3, 12]  # Rewards after the last attempt belong to none.
+    assert stats.success == 0.5
 
 
-def test_without_word_of_success_there_is_none() -> None:
+def test_success_is_none_where_the_environment_reports_none() -> None:
     columns = recorder()
     columns.begin(observation(0), np.array([True]))
     record(columns, 0, [1])
-    outcome = columns.outcome(0, seed=0)
-    assert outcome.success is None
-    assert outcome.attempt_returns.tolist() == []
+    stats = columns.episode_stats(0, seed=0)
+    assert stats.success is None
+    assert stats.attempt_returns.tolist() == []
 
 
-def test_attempts_of_the_trajectory_before_are_forgotten() -> None:
+def test_a_new_trajectory_does_not_count_earlier_attempts() -> None:
     columns = recorder()
     columns.begin(observation(0), np.array([True]))
     for time in range(3):
         record(columns, time, [1], [1])
     columns.begin(observation(0), np.array([True]))
     record(columns, 0, [5], [0])
-    assert columns.outcome(0, seed=0).successes.tolist() == [0]
-    assert columns.outcome(0, seed=0).total == 5
+    assert columns.episode_stats(0, seed=0).successes.tolist() == [0]
+    assert columns.episode_stats(0, seed=0).total == 5
 
 
-def test_beginning_in_another_row_goes_on_where_each_environment_is() -> None:
+def test_environments_at_different_rows_are_recorded_at_their_own_row() -> None:
     columns = recorder(2)
     columns.begin(observation(0, 0), np.ones(2, bool))
     record(columns, 0, [1, 2])
@@ -178,8 +178,8 @@ def test_beginning_in_another_row_goes_on_where_each_environment_is() -> None:
     assert columns.trajectory(1, 0).columns["reward"].tolist() == [2, 4]
 
 
-def test_a_piece_goes_on_where_the_one_before_it_was_cut() -> None:
-    columns = recorder(pieces=pieces(2))
+def test_a_segment_continues_where_the_previous_one_was_cut() -> None:
+    columns = recorder(segments=segments(2))
     columns.begin(observation(0), np.array([True]))
     for time, (reward, success) in enumerate([(1, NAN), (2, 1)]):
         record(columns, time, [reward], [success])
@@ -189,7 +189,7 @@ def test_a_piece_goes_on_where_the_one_before_it_was_cut() -> None:
     assert (first.start_time, first.prev_action, first.prev_reward) == (0, None, 0)
     assert first.columns["truncated"].tolist() == [False, True]
     assert columns.trajectory(0, 7).columns["truncated"].tolist() == [False, False]
-    columns.drop(0)
+    columns.start_segment(0)
     assert columns.due_B().tolist() == [False]
     record(columns, 2, [4])
     second = columns.trajectory(0, 7)
@@ -200,16 +200,16 @@ def test_a_piece_goes_on_where_the_one_before_it_was_cut() -> None:
     assert columns.actions(0).tolist() == [0, 1, 2]
 
 
-def test_a_new_task_knows_nothing_of_the_pieces_before_it() -> None:
-    columns = recorder(pieces=pieces(2))
+def test_a_new_task_does_not_continue_earlier_segments() -> None:
+    columns = recorder(segments=segments(2))
     columns.begin(observation(0), np.array([True]))
     record(columns, 0, [5], [1])
-    columns.drop(0)
+    columns.start_segment(0)
     columns.begin(observation(0), np.array([True]))
     record(columns, 0, [1])
-    fresh, outcome = columns.trajectory(0, 0), columns.outcome(0, 0)
+    fresh, stats = columns.trajectory(0, 0), columns.episode_stats(0, 0)
     assert (fresh.start_time, fresh.prev_action, fresh.prev_reward) == (0, None, 0)
-    assert (outcome.total, outcome.length, outcome.success) == (1, 1, None)
+    assert (stats.total, stats.length, stats.success) == (1, 1, None)
     assert columns.actions(0).tolist() == [0]
 
 
@@ -221,7 +221,7 @@ def test_a_new_task_knows_nothing_of_the_pieces_before_it() -> None:
     ),
     cuts=st.sets(st.integers(0, 19)),
 )
-def test_the_outcome_of_a_task_is_always_the_same_to_the_bit_however_it_was_cut(
+def test_episode_stats_are_always_the_same_however_the_task_was_cut(
     rows: list[tuple[float, float]], cuts: set[int]
 ) -> None:
     whole, cut = recorder(), recorder()
@@ -231,35 +231,35 @@ def test_the_outcome_of_a_task_is_always_the_same_to_the_bit_however_it_was_cut(
         for columns in (whole, cut):
             record(columns, time, [reward], [success])
         if time in cuts:
-            cut.drop(0)
-    one, other = whole.outcome(0, 3), cut.outcome(0, 3)
+            cut.start_segment(0)
+    one, other = whole.episode_stats(0, 3), cut.episode_stats(0, 3)
     assert (one.total, one.length) == (other.total, other.length)
     assert one.successes.tolist() == other.successes.tolist()
     assert one.attempt_returns.tolist() == other.attempt_returns.tolist()
     assert whole.actions(0).tolist() == cut.actions(0).tolist()
 
 
-def test_columns_do_not_grow_where_pieces_are_handed_over() -> None:
-    columns = recorder(pieces=pieces(100))
+def test_columns_do_not_grow_where_segments_are_handed_over() -> None:
+    columns = recorder(segments=segments(100))
     columns.begin(observation(0), np.array([True]))
     for time in range(1000):
         record(columns, time, [1])
         if columns.due_B()[0]:
-            columns.drop(0)
+            columns.start_segment(0)
     whole_column: Any = columns.trajectory(0, 0).columns["reward"].base
     assert whole_column.shape == (1, 256)
-    assert columns.outcome(0, 0).total == 1000
+    assert columns.episode_stats(0, 0).total == 1000
 
 
 @given(length=st.integers(1, 50), jitter=st.floats(0, 0.99))
-def test_lengths_of_pieces_always_lie_around_their_mean(length: int, jitter: float) -> None:
-    drawn = pieces(length, jitter).draw(100)
+def test_segment_lengths_always_lie_around_their_mean(length: int, jitter: float) -> None:
+    drawn = segments(length, jitter).draw(100)
     assert drawn.min() >= max(1, length * (1 - jitter) - 1e-6)
     assert drawn.max() <= length * (1 + jitter) + 1e-6
 
 
-def test_every_length_of_a_piece_is_as_likely_as_any_other() -> None:
-    lengths, counts = np.unique(pieces(8, 0.25).draw(5000), return_counts=True)
+def test_segment_lengths_are_uniform() -> None:
+    lengths, counts = np.unique(segments(8, 0.25).draw(5000), return_counts=True)
     assert lengths.tolist() == [6, 7, 8, 9, 10]
     assert counts.min() > 900
 
@@ -270,22 +270,22 @@ def fingerprint(
     columns = recorder()
     columns.begin(observation(0), np.array([True]))
     record(columns, 0, [past])
-    columns.drop(0)
+    columns.start_segment(0)
     facts = {"terminated": np.array([end]), "truncated": np.zeros(1, bool), "success": np.zeros(1)}
-    done, paid = np.array([action]), np.array([reward])
-    columns.step(observation(place), np.ones(1, bool), action=done, reward=paid, **facts)
+    actions, rewards = np.array([action]), np.array([reward])
+    columns.step(observation(place), np.ones(1, bool), action=actions, reward=rewards, **facts)
     return columns.fingerprint(0)
 
 
 @pytest.mark.parametrize(
     "change", [{"past": 2}, {"place": 3}, {"action": 1}, {"reward": 4}, {"end": True}], ids=str
 )
-def test_a_fingerprint_tells_recordings_apart(change: dict[str, Any]) -> None:
+def test_different_recordings_have_different_fingerprints(change: dict[str, Any]) -> None:
     assert fingerprint() == fingerprint()
     assert fingerprint(**change) != fingerprint()
 
 
-def test_a_piece_that_no_memory_could_hold_is_refused_in_the_spec() -> None:
+def test_a_segment_length_beyond_any_memory_is_refused_in_the_spec() -> None:
     with pytest.raises(SpecError) as caught:
         load_spec({"environment": {"use": "t-maze"}}, [f"collector.segment_length={10**30}"])
     assert str(caught.value) == (

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def amago(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs a command over a fake catalog."""
+    """A function that runs a command with a fake catalog of parts."""
 
     def run(*words: str, catalog: Catalog = CATALOG) -> Result:
         for command in ("components", "explain", "plugins"):
@@ -47,15 +47,15 @@ def test_components_lists_each_kind(amago: Any) -> None:
     )
 
 
-def test_components_says_what_could_be_installed(amago: Any) -> None:
+def test_components_lists_parts_that_are_not_installed(amago: Any) -> None:
     assert amago("components", "dataset").stdout.splitlines()[-1] == (
         "  not installed: minari (pip install ./plugins/NAME)"
     )
 
 
-def test_components_points_at_broken_plugins(amago: Any) -> None:
+def test_components_mentions_broken_plugins(amago: Any) -> None:
     result = amago("components", "actor", catalog=CATALOG_WITH_BROKEN)
-    assert result.stderr == "\nBroken plugins: zoo. `amago plugins` says why.\n"
+    assert result.stderr == "\nBroken plugins: zoo. `amago plugins` shows their errors.\n"
 
 
 def test_components_writes_ambiguous_names_in_full(amago: Any) -> None:
@@ -83,7 +83,7 @@ def test_explain_shows_options_and_what_to_write(amago: Any) -> None:
         "backbone standard/transformer: a transformer\n\n"
         "  plugin  standard\n"
         "  target  parts:backbone\n\n"
-        "option     type                                  default  consequence\n"
+        "option     type                                  default  description\n"
         "layers     integer, at least 1                   3        Blocks; time grows with them.\n"
         "width      integer, at least 2, a multiple of 2  256      Features per timestep.\n"
         "attention  attention                             auto     Kernel.\n\n"
@@ -100,7 +100,7 @@ def test_explain_shows_options_and_what_to_write(amago: Any) -> None:
 class Bells(Options):
     """Bells that ring.
 
-    This is said nowhere else.
+    A second paragraph is not printed.
     """
 
     count: int = Field(2, ge=1, description="How many.")
@@ -130,31 +130,31 @@ CHURCH = Plugin(
 )
 
 
-def test_explain_has_a_table_for_every_section_of_a_parts_options(amago: Any) -> None:
+def test_explain_has_a_table_for_every_section_of_the_options(amago: Any) -> None:
     assert amago("explain", "environment", "church", catalog=Catalog([CHURCH])).stdout == (
         "environment town/church: tall\n\n"
         "  plugin  town\n"
         "  target  m:C\n\n"
-        "option  type              default    consequence\n"
+        "option  type              default    description\n"
         "tower   section           see below  What is seen from afar.\n"
         "chapel  section or null   null       A second one.\n"
         "towers  list of: section  []         More of them.\n"
         "doors   mapping           {}         Found by name.\n\n"
         "tower: Where the bells hang.\n\n"
-        "option        type             default    consequence\n"
+        "option        type             default    description\n"
         "tower.height  number, above 0  50.0       In metres.\n"
         "tower.bells   section          see below  What rings.\n\n"
         "tower.bells: Bells that ring.\n\n"
-        "option             type                 default  consequence\n"
+        "option             type                 default  description\n"
         "tower.bells.count  integer, at least 1  5        How many.\n"
         "tower.bells.name   text                 Anna     What is engraved.\n\n"
         + "".join(
             f"{key}: Where the bells hang.\n\n"
-            "option         type             default    consequence\n"
+            "option         type             default    description\n"
             f"{key}.height  number, above 0  30.0       In metres.\n"
             f"{key}.bells   section          see below  What rings.\n\n"
             f"{key}.bells: Bells that ring.\n\n"
-            "option              type                 default  consequence\n"
+            "option              type                 default  description\n"
             f"{key}.bells.count  integer, at least 1  5        How many.\n"
             f"{key}.bells.name   text                 Anna     What is engraved.\n\n"
             for key in ("chapel", "towers")
@@ -200,7 +200,7 @@ NESTED = {
 
 
 @pytest.mark.parametrize(("kind", "name"), NESTED)
-def test_every_option_inside_a_section_of_an_installed_part_is_explained(
+def test_every_nested_option_of_an_installed_part_is_explained(
     kind: str, name: str, amago: Any
 ) -> None:
     shown = amago("explain", kind, name, catalog=registry_catalog.installed()).stdout
@@ -219,14 +219,14 @@ def installed_part(kind: str, written: Any) -> Options:
     return entry.component.options.model_validate(given)
 
 
-def test_the_filter_of_the_objectives_is_among_those() -> None:
+def test_the_filter_of_the_amago_objective_is_a_nested_option() -> None:
     assert "filter.kind" in NESTED["objective", "standard/amago"]
 
 
-def test_explain_says_which_options_must_be_given(amago: Any) -> None:
+def test_explain_marks_required_options(amago: Any) -> None:
     assert amago("explain", "environment", "gymnasium").stdout.split("\n\n", 2)[2] == (
-        "option  type  default              consequence\n"
-        "id      text  none: must be given  Registered id of the environment.\n\n"
+        "option  type  default   description\n"
+        "id      text  required  Registered id of the environment.\n\n"
         "In a spec:\n"
         "  environment:\n"
         "    use: gymnasium\n"
@@ -234,7 +234,7 @@ def test_explain_says_which_options_must_be_given(amago: Any) -> None:
     )
 
 
-def test_explain_shows_trackers_as_the_list_they_are_in(amago: Any) -> None:
+def test_explain_shows_a_tracker_as_an_item_of_a_list(amago: Any) -> None:
     shown = amago("explain", "tracker", "jsonl").stdout
     assert shown.endswith("In a spec:\n  trackers:\n    - use: jsonl\n      window: null\n")
     assert "It has no options.\n" in amago("explain", "tracker", "csv").stdout
@@ -242,12 +242,12 @@ def test_explain_shows_trackers_as_the_list_they_are_in(amago: Any) -> None:
 
 def test_explain_shows_the_keys_of_a_section(amago: Any) -> None:
     assert amago("explain", "training.stop").stdout == (
-        "training.stop: When to stop before all rounds are done; whatever comes first.\n\n"
-        "option   type                      default  consequence\n"
-        "seconds  number, above 0, or null  null     Stop after the round in which so many seconds of "
-        "training passed.\n"
-        "return   number or null            null     Stop after the evaluation whose mean return "
-        "reaches this.\n"
+        "training.stop: Early stopping, at whichever limit is reached first.\n\n"
+        "option   type                      default  description\n"
+        "seconds  number, above 0, or null  null     Time limit: stop after the round in which "
+        "training has taken this many seconds.\n"
+        "return   number or null            null     Target return: stop after the evaluation whose "
+        "mean return reaches it.\n"
     )
     rows = amago("explain", "training").stdout.splitlines()
     assert [row.split("  ")[0] for row in rows[3:]] == list(TrainingSpec.model_fields)
@@ -256,7 +256,7 @@ def test_explain_shows_the_keys_of_a_section(amago: Any) -> None:
     ]  # fmt: skip
 
 
-def test_explain_without_a_name_says_what_it_could_explain(amago: Any) -> None:
+def test_explain_without_a_name_lists_the_names_of_the_kind(amago: Any) -> None:
     assert amago("explain", "backbone").stderr == (
         "Error: which backbone? Write `amago explain backbone NAME`, with one of: gru, transformer.\n"
     )
@@ -271,7 +271,7 @@ def test_explain_without_a_name_says_what_it_could_explain(amago: Any) -> None:
     )
 
 
-def test_explain_of_a_part_says_what_to_write(amago: Any) -> None:
+def test_explain_of_a_part_without_its_kind_suggests_the_command(amago: Any) -> None:
     assert amago("explain", "gru").stderr == (
         "Error: 'gru' is a part: write `amago explain backbone gru`.\n"
     )
@@ -293,18 +293,20 @@ def test_plugins_lists_broken_ones_with_their_reason(amago: Any) -> None:
         "zoo       amago-zoo       0.2.0    broken: importing zoo.hooks raised ImportError: no cage\n"
     )
     assert amago("plugins", catalog=Catalog([])).stdout == (
-        "No plugin is installed; `pip install amago-standard` gives the common parts.\n"
+        "No plugin is installed; `pip install amago-standard` installs the standard parts.\n"
     )
 
 
-def test_no_command_shows_the_help(amago: Any) -> None:
+def test_without_a_command_the_help_is_printed(amago: Any) -> None:
     alone, asked = amago(), amago("--help")
     assert alone.exit_code == asked.exit_code == 0
     assert alone.stdout == asked.stdout
-    assert "  components  List the parts a spec can name, or those of one KIND." in alone.stdout
+    assert (
+        "  components  List the installed parts that a spec can name, or those of one" in alone.stdout
+    )
 
 
-def test_the_help_shows_of_every_command_the_first_sentence_of_its_own_help(amago: Any) -> None:
+def test_the_help_repeats_the_first_sentence_of_every_command(amago: Any) -> None:
     context = click.Context(cli)
     shown = " ".join(amago("--help").stdout.split("Commands:")[1].split())
     summaries = []
@@ -332,7 +334,7 @@ def test_an_unknown_command_suggests_the_closest(amago: Any) -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "check"])
-def test_a_wrong_spec_is_one_message_and_nothing_is_written(
+def test_a_wrong_spec_is_one_message_and_writes_nothing(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amago: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -350,7 +352,7 @@ def test_a_wrong_spec_is_one_message_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["maze.yaml"]
 
 
-def test_run_and_resume_are_words_for_train_alone() -> None:
+def test_the_old_words_of_train_are_no_overrides_of_the_spec() -> None:
     assert train.split_words(("seed=1", "run=runs/a", "resume=true", "running.threads=1")) == (
         "runs/a",
         True,
@@ -377,7 +379,7 @@ def test_threads_are_announced_before_torch_is_imported(monkeypatch: pytest.Monk
     assert environment == {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}
 
 
-def test_the_table_of_parts_ends_with_the_sum() -> None:
+def test_the_table_of_parts_ends_with_the_total() -> None:
     class Row:
         def __init__(self, part: str, parameters: int) -> None:
             self.part, self.use, self.parameters = part, "standard/x", parameters
@@ -392,7 +394,7 @@ def test_the_table_of_parts_ends_with_the_sum() -> None:
     )
 
 
-def test_a_terminal_gets_its_last_column_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_column_is_wrapped_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [("a", "one two three four five six seven"), ("bb", "eight")]
     assert table(rows) == "a   one two three four five six seven\nbb  eight"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)

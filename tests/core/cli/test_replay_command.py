@@ -1,4 +1,4 @@
-"""``amago replay``: what people see of a replay."""
+"""``amago replay``: summary, verify and protect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from replays import edited, recording, store
+from replays import edit_shard, recording, store
 
 from amago_core.cli.main import cli
 from amago_core.replay import Replay, ReplayWriter, TrajectoryGoneError
@@ -41,15 +41,15 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_replay_is_shown_as_a_table(run: Path) -> None:
+def test_the_summary_is_a_table_of_totals_and_one_of_tasks(run: Path) -> None:
     done = amago(run)
     sizes = [path.stat().st_size for path in (run / "replay").glob("*.safetensors")]
     (copy,) = (run / "replay" / "protected").iterdir()
     lines = f"""\
 replay        {run}/replay
-trajectories  4 in 2 shards; 3 more were stored and are gone
-timesteps     12, 3.0 a trajectory
-disk          {sum(sizes) / 1024:.1f} KiB, {sum(sizes) / 12:.0f} bytes a timestep
+trajectories  4 in 2 shards; 3 more were evicted or cannot be read
+timesteps     12, 3.0 per trajectory
+disk          {sum(sizes) / 1024:.1f} KiB, {sum(sizes) / 12:.0f} bytes per timestep
 updates       20 to 2,500
 writers       a: 1 in 1 shard
               b: 3 in 1 shard
@@ -66,7 +66,7 @@ maze               2   4.500   3.150   3.750   4.500   5.250   5.850    0.500   
     assert amago(run / "replay").stdout == lines
 
 
-def test_a_replay_without_tasks_has_one_line(tmp_path: Path) -> None:
+def test_a_replay_without_task_names_has_one_row(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(2))
     assert amago(tmp_path).stdout.splitlines()[-2:] == [
         "trajectories  return    5 %   25 %   50 %   75 %   95 %  success  length",
@@ -74,33 +74,33 @@ def test_a_replay_without_tasks_has_one_line(tmp_path: Path) -> None:
     ]
 
 
-def test_an_empty_replay_is_shown(tmp_path: Path) -> None:
+def test_an_empty_replay_has_no_trajectories_yet(tmp_path: Path) -> None:
     ReplayWriter(tmp_path)
     assert amago(tmp_path).stdout == f"replay        {tmp_path}\ntrajectories  none yet\n"
 
 
-def test_names_of_tasks_cannot_move_the_cursor(tmp_path: Path) -> None:
+def test_control_characters_in_task_names_are_escaped(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     writer.append(recording(0, task="\x1b[2J\nmaze\0"))
     writer.flush(0)
     assert amago(tmp_path).stdout.splitlines()[-1].startswith(r"\x1b[2J\nmaze\x00  ")
 
 
-def test_a_task_that_no_trajectory_has_is_not_shown(tmp_path: Path) -> None:
+def test_a_task_without_trajectories_is_not_shown(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path), range(2))
-    edited(path, lambda header, described: described.update(tasks=["", "ghost"]))
+    edit_shard(path, lambda header, described: described.update(tasks=["", "ghost"]))
     done = amago(tmp_path)
     assert (done.exit_code, done.stdout.splitlines()[-1].split()[0]) == (0, "2")
 
 
-def test_trajectories_that_another_shard_claims_are_not_counted_as_gone(tmp_path: Path) -> None:
+def test_overlapping_trajectory_numbers_do_not_count_as_evicted(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(3), 0)
     later = store(ReplayWriter(tmp_path / "other"), range(4), 1)
     later.rename(tmp_path / later.name)
     assert amago(tmp_path).stdout.splitlines()[1] == "trajectories  7 in 2 shards"
 
 
-def test_a_name_too_long_for_a_folder_is_said(tmp_path: Path) -> None:
+def test_a_folder_name_that_is_too_long_is_explained(tmp_path: Path) -> None:
     ReplayWriter(tmp_path / "own")
     name = "a" * 300
     for words in ([name], [name, "verify"], [tmp_path / "own", "protect", name]):
@@ -112,26 +112,26 @@ def test_a_name_too_long_for_a_folder_is_said(tmp_path: Path) -> None:
     assert amago(name, "protect", "x").stderr == f"Error: {name} cannot be listed: File name too long\n"
 
 
-def test_damaged_shards_are_left_out_of_the_table(tmp_path: Path) -> None:
+def test_damaged_shards_are_skipped_in_the_summary(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     store(writer, range(2)).write_bytes(b"")
     store(writer, range(2, 3))
     done = amago(tmp_path)
-    assert "1 in 1 shard; 2 more were stored and are gone" in done.stdout
+    assert "1 in 1 shard; 2 more were evicted or cannot be read" in done.stdout
     assert done.stderr == (
-        f"\n1 shard cannot be read and is left out. `amago replay {tmp_path} verify` says why.\n"
+        f"\n1 shard cannot be read and is skipped. `amago replay {tmp_path} verify` lists the errors.\n"
     )
 
 
-def test_a_whole_replay_is_said_to_be(run: Path) -> None:
+def test_verify_reports_an_intact_replay(run: Path) -> None:
     done = amago(run, "verify")
     assert done.exit_code == 0
     assert done.stdout == (
-        f"{run}/replay is whole: 5 trajectories in 3 shards, every checksum as it was stored.\n"
+        f"{run}/replay is intact: 5 trajectories in 3 shards, all checksums match.\n"
     )
 
 
-def test_what_is_damaged_is_listed_and_not_moved(run: Path) -> None:
+def test_verify_lists_damaged_shards_and_does_not_move_them(run: Path) -> None:
     path = sorted((run / "replay").glob("*-b-*"))[0]
     content = bytearray(path.read_bytes())
     content[content.index(np.arange(100, 104, dtype=np.float32).tobytes())] ^= 1
@@ -141,13 +141,13 @@ def test_what_is_damaged_is_listed_and_not_moved(run: Path) -> None:
     assert done.stdout == (
         f"{run}/replay: 1 of 3 shards cannot be used.\n"
         f"  {path} is damaged: trajectory 2 of its 3 does not have the checksum it was stored with\n"
-        "2 trajectories in the others can be. "
-        "Training moves damaged shards to quarantine/ and goes on.\n"
+        "The others hold 2 trajectories. "
+        "Training moves damaged shards to quarantine/ and continues.\n"
     )
     assert path.exists()
 
 
-def test_trajectories_of_another_run_are_protected(run: Path, tmp_path: Path) -> None:
+def test_protect_copies_the_trajectories_of_another_run(run: Path, tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path / "third"), range(2))
     done = amago(run, "protect", tmp_path / "third")
     assert (done.exit_code, done.stderr) == (0, "")
@@ -160,15 +160,14 @@ def test_trajectories_of_another_run_are_protected(run: Path, tmp_path: Path) ->
     )
 
 
-def test_what_cannot_be_protected_is_said(tmp_path: Path) -> None:
+def test_protect_reports_the_shards_it_skips(tmp_path: Path) -> None:
     ReplayWriter(tmp_path / "own")
     path = store(ReplayWriter(tmp_path / "other"), range(2))
     path.write_bytes(b"")
     done = amago(tmp_path / "own", "protect", tmp_path / "other")
     assert (done.exit_code, done.stderr) == (
         1,
-        f"left out: {path} is not a shard of a replay: it has 0 bytes, and its header cannot be among "
-        "them\n",
+        f"skipped: {path} is not a shard of a replay: it has 0 bytes and no valid header\n",
     )
 
 
@@ -177,7 +176,7 @@ def test_what_cannot_be_protected_is_said(tmp_path: Path) -> None:
     [
         (
             ["own", "verfy"],
-            "a replay cannot 'verfy'. Did you mean 'verify'? "
+            "there is no action 'verfy'. Did you mean 'verify'? "
             "Write `amago replay FOLDER`, `... FOLDER verify` or `... FOLDER protect SOURCE`.",
         ),
         (["verify", "own"], "the folder comes first: amago replay own verify"),
@@ -185,7 +184,7 @@ def test_what_cannot_be_protected_is_said(tmp_path: Path) -> None:
             ["own", "protect"],
             "protect takes one folder to copy from, not 0: amago replay own protect runs/other",
         ),
-        (["own", "verify", "more", "words"], "verify takes nothing more, not 'more words'."),
+        (["own", "verify", "more", "words"], "verify takes no further words, not 'more words'."),
         (["ovn"], "ovn does not exist. Did you mean 'own'?"),
         (
             ["folder"],
@@ -197,7 +196,7 @@ def test_what_cannot_be_protected_is_said(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_explained(
+def test_wrong_arguments_are_explained(
     words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""From a resolved spec to objects."""
+"""Build the parts of a resolved spec."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from amago_core.spec import load_spec
 from amago_registry.errors import UnsupportedSpaceError
 
 
-class Seeing(Walk):
-    """A walk that declares some other observation space."""
+class OtherSpace(Walk):
+    """A walk that declares a given observation space."""
 
     def __init__(self, space: spaces.Space[Any]) -> None:
         super().__init__()
         self.observation_space = space
 
 
-def test_a_task_knows_name_spaces_and_horizon() -> None:
+def test_a_task_has_name_spaces_and_horizon() -> None:
     spec = load_spec(tiny())
     task = compose_task(spec.environment, 0)
     assert task.name == "standard/bandit"
@@ -37,7 +37,7 @@ def test_a_task_knows_name_spaces_and_horizon() -> None:
     assert task.horizon == 10
 
 
-def test_a_local_environment_is_called_after_its_function() -> None:
+def test_a_local_environment_is_named_after_its_function() -> None:
     def corridor() -> gymnasium.Env[Any, Any]:
         return Walk(named=True)
 
@@ -46,7 +46,7 @@ def test_a_local_environment_is_called_after_its_function() -> None:
     assert sorted(task.observed) == ["cell", "seen"]
 
 
-def test_without_an_environment_there_is_no_task() -> None:
+def test_a_spec_without_an_environment_has_no_task() -> None:
     with pytest.raises(AmagoError) as caught:
         compose_task(None, 0)
     assert str(caught.value) == ("this spec has no environment: write environment: {use: some-name}.")
@@ -62,9 +62,9 @@ def test_without_an_environment_there_is_no_task() -> None:
     ],
     ids=lambda space: type(space).__name__,
 )
-def test_observations_that_are_no_arrays_are_refused(space: spaces.Space[Any]) -> None:
+def test_observations_that_are_not_arrays_are_an_error(space: spaces.Space[Any]) -> None:
     def corridor() -> gymnasium.Env[Any, Any]:
-        return Seeing(space)
+        return OtherSpace(space)
 
     with pytest.raises(UnsupportedSpaceError) as caught:
         compose_task(None, 0, corridor)
@@ -74,7 +74,7 @@ def test_observations_that_are_no_arrays_are_refused(space: spaces.Space[Any]) -
     )
 
 
-def test_an_environment_that_fails_is_closed_and_named() -> None:
+def test_an_environment_that_raises_is_an_error_that_names_it() -> None:
     def corridor() -> gymnasium.Env[Any, Any]:
         raise ValueError("length is 0")
 
@@ -85,7 +85,7 @@ def test_an_environment_that_fails_is_closed_and_named() -> None:
     )
 
 
-def test_a_vector_form_that_is_not_there_is_missed_before_anything_starts(
+def test_a_missing_vector_environment_is_an_error_before_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = load_spec(tiny(), ["collector.vectorization=native"])
@@ -94,11 +94,11 @@ def test_a_vector_form_that_is_not_there_is_missed_before_anything_starts(
     compose(spec)
     made: list[Any] = []
 
-    def noted(make: Any, *others: Any) -> Any:
+    def spy(make: Any, *others: Any) -> Any:
         made.append(make)
         return make_environments(make, *others)
 
-    monkeypatch.setattr("amago_core.compose.build.make_environments", noted)
+    monkeypatch.setattr("amago_core.compose.build.make_environments", spy)
     compose(spec)
     assert len(made) == 1
     made.clear()
@@ -107,7 +107,7 @@ def test_a_vector_form_that_is_not_there_is_missed_before_anything_starts(
     assert [make().horizon for make in made] == [10, 20]
 
 
-def test_the_table_has_a_row_per_part_and_leaves_the_generator_alone() -> None:
+def test_the_table_has_a_row_per_part_and_leaves_the_random_state_alone() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     rows = describe(load_spec(tiny()))
@@ -126,17 +126,18 @@ def test_the_table_has_a_row_per_part_and_leaves_the_generator_alone() -> None:
     assert actor.parameters == (8 * 8 + 8) + (8 * 6 + 6)
 
 
-def test_a_context_shorter_than_a_trajectory_is_worth_a_note() -> None:
+def test_a_context_shorter_than_a_trajectory_is_noted() -> None:
     short, whole = (load_spec(tiny(), [f"agent.context_length={length}"]) for length in (8, 10))
     task = compose_task(short.environment, 0)
     assert context_note(short, task) == (
         "agent.context_length is 8, and a trajectory of standard/bandit lasts up to 10 steps: "
-        "nothing is learned from what lies further apart. Whole trajectories: agent.context_length=10"
+        "the agent cannot learn from events that are further apart. To train on whole trajectories: "
+        "agent.context_length=10"
     )
     assert context_note(whole, task) is None
 
 
-def test_the_table_says_what_an_action_consists_of() -> None:
+def test_the_table_shows_the_choices_of_an_action() -> None:
     shown = {}
     for space in (spaces.MultiDiscrete([[3], [4]]), spaces.MultiBinary(5), spaces.Box(-2, 2, (3, 2))):
         spec = load_spec(tiny(environment=None), local_environment=True)

@@ -1,4 +1,4 @@
-"""Where networks run, and what cannot run there."""
+"""The device of the networks, and the precisions it supports."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from amago_core.spec import load_spec
 
 
 @pytest.mark.parametrize(
-    ("found", "asked", "given"),
+    ("available", "setting", "device_type"),
     [(False, "auto", "cpu"), (True, "auto", "cuda"), (True, "cpu", "cpu"), (True, "cuda", "cuda")],
 )
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_device_is_given_as_asked_and_bf16_on_cuda(
-    monkeypatch: pytest.MonkeyPatch, found: bool, asked: str, given: str, precision: str
+def test_the_device_follows_the_spec_and_bf16_needs_cuda(
+    monkeypatch: pytest.MonkeyPatch, available: bool, setting: str, device_type: str, precision: str
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
-    spec = load_spec(tiny(running={"device": asked, "precision": precision}))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    spec = load_spec(tiny(running={"device": setting, "precision": precision}))
     device = device_of(spec)
-    assert device.type == given
-    if precision == "fp32" or given == "cuda":
+    assert device.type == device_type
+    if precision == "fp32" or device_type == "cuda":
         check_precision(spec, device)
         return
     with pytest.raises(AmagoError) as caught:
         check_precision(spec, device)
-    why = "running.device is cpu" if asked == "cpu" else "this torch finds no CUDA device"
+    why = "running.device is cpu" if setting == "cpu" else "this torch finds no CUDA device"
     assert str(caught.value) == (
         f"running.precision is bf16, which needs a CUDA device, and {why}: write "
         "running.precision=fp32."
     )
 
 
-def test_cuda_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cuda_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(AmagoError) as caught:
         device_of(load_spec(tiny(running={"device": "cuda"})))

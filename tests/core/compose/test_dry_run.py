@@ -1,4 +1,4 @@
-"""Parts tried together before anything else is done."""
+"""The dry run of all parts on random timesteps before training."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def composed(**changes: Any) -> Composed:
     return spec, task, agent, compose_objective(spec.agent, agent, task)
 
 
-def rehearsed(spec: RunSpec, task: Task, agent: Agent, objective: nn.Module) -> None:
+def run_dry(spec: RunSpec, task: Task, agent: Agent, objective: nn.Module) -> None:
     dry_run(agent, objective, task, spec.agent)
 
 
-def test_a_rehearsal_leaves_no_trace() -> None:
+def test_a_dry_run_changes_neither_weights_nor_random_state() -> None:
     parts = composed()
     _, _, agent, objective = parts
     torch.manual_seed(3)
     before = torch.get_rng_state()
     states = [{k: v.clone() for k, v in module.state_dict().items()} for module in (agent, objective)]
-    rehearsed(*parts)
+    run_dry(*parts)
     for module in agent.modules():
         if hasattr(module, "commit"):
             module.commit()
@@ -72,32 +72,32 @@ TOO_NARROW = RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x8 and 9x
         ("objective", "loss", "objective standard/amago"),
     ],
 )
-def test_what_a_part_raises_becomes_a_sentence_that_names_it(
+def test_an_exception_of_a_part_becomes_an_error_that_names_it(
     monkeypatch: pytest.MonkeyPatch, part: str, method: str, name: str
 ) -> None:
     parts = composed()
     target = parts[3] if part == "objective" else getattr(parts[2], part)
     monkeypatch.setattr(target, method, raising(TOO_NARROW))
     with pytest.raises(AmagoError) as caught:
-        rehearsed(*parts)
+        run_dry(*parts)
     assert str(caught.value) == (
-        f"the {name} cannot be used: trying it on two made-up timesteps raised "
+        f"the {name} cannot be used: a dry run on two random timesteps raised "
         "RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x8 and 9x9)"
     )
     assert caught.value.__cause__ is TOO_NARROW
 
 
-def test_an_error_that_speaks_to_the_user_already_is_left_as_it_is(
+def test_an_amago_error_of_a_part_is_passed_on_unchanged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parts = composed()
     monkeypatch.setattr(parts[2].backbone, "forward", raising(AmagoError("not on this machine.")))
     with pytest.raises(AmagoError) as caught:
-        rehearsed(*parts)
+        run_dry(*parts)
     assert str(caught.value) == "not on this machine."
 
 
-def test_what_a_part_raises_while_it_is_built_names_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_while_building_a_part_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("amago_standard.backbones.gru.GRU.__init__", raising(TypeError("no width")))
     with pytest.raises(AmagoError) as caught:
         composed()
@@ -107,20 +107,20 @@ def test_what_a_part_raises_while_it_is_built_names_it_too(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("part", "use"), [("encoder", "standard/mlp"), ("backbone", "standard/gru")])
-def test_a_part_that_is_not_as_wide_as_it_says_is_refused(
+def test_a_part_whose_output_is_not_out_dim_wide_is_an_error(
     monkeypatch: pytest.MonkeyPatch, part: str, use: str
 ) -> None:
     parts = composed()
     monkeypatch.setattr(getattr(parts[2], part), "forward", lambda *seen: torch.zeros(2, 5))
     with pytest.raises(AmagoError) as caught:
-        rehearsed(*parts)
+        run_dry(*parts)
     assert str(caught.value) == (
         f"the {part} {use} returned the shape (2, 5) for two timesteps; its out_dim says (2, 8)."
     )
 
 
 class Flat:
-    """A distribution that knows nothing of discounts."""
+    """A distribution without a dimension for discounts."""
 
     def sample(self) -> Tensor:
         return torch.zeros(2, dtype=torch.int64)
@@ -128,18 +128,18 @@ class Flat:
     mode = sample
 
 
-def test_an_actor_that_forgets_the_discounts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_actor_without_the_discount_dimension_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = composed()
     monkeypatch.setattr(parts[2].actor, "forward", lambda state_NE: Flat())
     with pytest.raises(AmagoError) as caught:
-        rehearsed(*parts)
+        run_dry(*parts)
     assert str(caught.value) == (
         "the actor standard/mlp sampled actions of shape (2,) for two timesteps under 2 discounts; "
         "for Discrete(3) it must be (2, 2)."
     )
 
 
-def test_the_actor_is_shown_a_mask_while_learning_and_while_acting(
+def test_the_actor_gets_the_action_mask_in_the_loss_and_when_acting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = load_spec(tiny(environment=None), local_environment=True)

@@ -1,4 +1,4 @@
-"""Environments side by side, held to what they declare."""
+"""Synchronous vectorized environments, and checks of what environments return."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from amago_core.environments import (
         (2, "kind", "the observation 'observation' is of type complex64, its space of float32."),
     ],
 )
-def test_a_fault_names_environment_step_and_field(at: int, how: str, message: str) -> None:
+def test_an_error_names_environment_step_and_field(at: int, how: str, message: str) -> None:
     env = CheckedEnv(Broken(at, how), "walk")
 
     def act() -> None:
@@ -52,7 +52,7 @@ def test_a_fault_names_environment_step_and_field(at: int, how: str, message: st
 
 
 class Odd(Walk):
-    """A walk that is odd in the way ``how`` says."""
+    """A walk that misbehaves in the way ``how`` names."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -83,10 +83,12 @@ class Odd(Walk):
         (1, "success", "info['success'] is -1e+200, which is too large."),
         (1, "complex", "the reward is np.complex128(1j) instead of being one number."),
         (1, "huge", f"the reward is 1{400 * '0'} instead of being one number."),
-        (1, "ragged", "the observation 'observation' is no array: [1.0, [2.0]]."),
+        (1, "ragged", "the observation 'observation' is not an array: [1.0, [2.0]]."),
     ],
 )
-def test_what_no_environment_should_do_is_a_fault_all_the_same(at: int, how: str, message: str) -> None:
+def test_exits_and_values_beyond_any_type_are_environment_faults(
+    at: int, how: str, message: str
+) -> None:
     env = CheckedEnv(Odd(how), "walk")
 
     def act() -> None:
@@ -98,7 +100,7 @@ def test_what_no_environment_should_do_is_a_fault_all_the_same(at: int, how: str
     assert str(caught.value) == f"environment walk, step {at} of its task: {message}"
 
 
-def test_an_environment_that_exits_while_it_is_made_is_named() -> None:
+def test_an_exit_during_construction_names_the_environment() -> None:
     def make() -> gymnasium.Env[Any, Any]:
         sys.exit("no licence")
 
@@ -110,7 +112,7 @@ def test_an_environment_that_exits_while_it_is_made_is_named() -> None:
 @pytest.mark.parametrize(
     "ones", [(1, 1), (True, True), (np.float32(1), np.bool_(True)), (np.array(1), np.array(1))]
 )
-def test_numbers_and_truths_of_any_type_pass_and_become_pythons(ones: tuple[Any, Any]) -> None:
+def test_numbers_and_booleans_of_any_type_become_those_of_python(ones: tuple[Any, Any]) -> None:
     class Loose(Walk):
         def step(self, action: Any) -> Any:
             obs, *_ = super().step(action)
@@ -125,7 +127,7 @@ def test_numbers_and_truths_of_any_type_pass_and_become_pythons(ones: tuple[Any,
 
 
 @pytest.mark.parametrize("given", [np.float64, np.float16, np.int8])
-def test_an_observation_of_a_kind_that_fits_is_converted(given: Any) -> None:
+def test_an_observation_of_a_compatible_dtype_is_converted(given: Any) -> None:
     class Other(Walk):
         def _observe(self) -> Any:
             return np.array([self.time, -1], given)
@@ -137,14 +139,14 @@ def test_an_observation_of_a_kind_that_fits_is_converted(given: Any) -> None:
     assert vector.obs["observation"].tolist() == [[1, -1]]
 
 
-def test_a_task_that_has_a_name_is_known_by_it() -> None:
+def test_the_name_of_a_task_is_read_from_its_info() -> None:
     vector = make_environments(Fragile, "walk", 3)
     assert vector.task_B == ["", "", ""]
     vector.reset([1, 2, None])
     assert vector.task_B == ["odd", "even", ""]
 
 
-def test_what_is_no_name_of_a_task_is_left_alone() -> None:
+def test_a_task_name_that_is_not_text_is_ignored() -> None:
     class Numbered(Walk):
         def reset(self, **words: Any) -> Any:
             return super().reset(**words)[0], {"task": 3}
@@ -164,16 +166,16 @@ def test_success_is_only_that_of_the_last_step() -> None:
     assert known == [False, False, True, False]
 
 
-def test_what_runs_in_this_process_cannot_be_started_anew() -> None:
+def test_sync_environments_cannot_be_restarted() -> None:
     with pytest.raises(EnvironmentFault) as caught:
         make_environments(Walk, "walk", 1).restart()
     assert str(caught.value) == (
-        "environment walk runs in this process and cannot be started anew; with "
+        "environment walk runs in this process and cannot be restarted; with "
         "collector.vectorization=async it can."
     )
 
 
-def test_the_step_in_a_fault_counts_from_the_last_reset() -> None:
+def test_the_step_in_an_error_counts_from_the_last_reset() -> None:
     env = CheckedEnv(Broken(2, "shape"), "walk")
     env.reset(seed=0)
     env.step(0)
@@ -183,7 +185,7 @@ def test_the_step_in_a_fault_counts_from_the_last_reset() -> None:
         env.step(0)
 
 
-def test_an_environment_that_cannot_be_made_is_named() -> None:
+def test_a_construction_error_names_the_environment() -> None:
     def make() -> gymnasium.Env[Any, Any]:
         raise OSError("no display")
 
@@ -192,7 +194,7 @@ def test_an_environment_that_cannot_be_made_is_named() -> None:
     assert str(caught.value) == "environment doom could not be constructed: OSError: no display."
 
 
-def test_what_is_no_environment_is_named() -> None:
+def test_an_object_that_is_not_an_environment_is_refused() -> None:
     with pytest.raises(EnvironmentFault) as caught:
         make_environments(lambda: "oops", "doom", 1)  # type: ignore[arg-type, return-value]
     assert str(caught.value) == (
@@ -206,7 +208,7 @@ def test_finite_values_and_whole_numbers_pass() -> None:
 
 
 @pytest.mark.parametrize(("bad", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
-def test_a_value_that_is_not_finite_is_named_with_its_step(bad: float, shown: str) -> None:
+def test_an_error_names_the_step_of_a_value_that_is_not_finite(bad: float, shown: str) -> None:
     with pytest.raises(EnvironmentFault) as caught:
         check_finite("walk", np.array([4, 7]), reward=np.array([1.0, bad]))
     assert str(caught.value) == (
@@ -214,13 +216,13 @@ def test_a_value_that_is_not_finite_is_named_with_its_step(bad: float, shown: st
     )
 
 
-def test_the_whole_observation_is_shown_where_a_part_is_not_finite() -> None:
+def test_an_error_shows_the_whole_observation_that_is_not_finite() -> None:
     with pytest.raises(EnvironmentFault) as caught:
         check_finite("walk", np.array([3, 3]), obs=np.array([[0.5, np.nan], [0.0, 0.0]]))
     assert str(caught.value) == ("environment walk, step 3 of its task: obs is not finite: [0.5 nan].")
 
 
-def test_a_reset_leaves_environments_without_a_seed_where_they_are() -> None:
+def test_a_reset_does_not_touch_environments_without_a_seed() -> None:
     vector: Any = make_environments(lambda: Broken(-1, "never"), "walk", 3)
     vector.reset([1, 2, 3])
     vector.step(np.array([0, 0, 0]))
@@ -243,7 +245,7 @@ def test_the_step_budget_is_the_horizon_or_the_registered_limit() -> None:
 
 
 class Nested(Walk):
-    """A walk whose nested observation goes wrong in the way ``how`` says."""
+    """A walk whose nested observation is wrong in the way ``how`` names."""
 
     def __init__(self, how: str) -> None:
         super().__init__(nested=True)
@@ -281,31 +283,31 @@ class Nested(Walk):
         ),
     ],
 )
-def test_what_is_wrong_deep_in_an_observation_is_named_by_its_flat_key(how: str, message: str) -> None:
+def test_an_error_names_a_nested_observation_by_its_flat_key(how: str, message: str) -> None:
     with pytest.raises(EnvironmentFault) as caught:
         CheckedEnv(Nested(how), "walk").reset(seed=0)
     assert str(caught.value) == f"environment walk, step 0 of its task: {message}"
 
 
-def test_nested_observations_are_stepped_side_by_side() -> None:
+def test_nested_observations_are_batched_by_flat_keys() -> None:
     vector = make_environments(lambda: Walk(9, nested=True), "walk", 3)
     vector.reset([1, 2, 3])
     assert vector.obs["eye/cell"].shape == (3, 2, 2)
     assert vector.obs["eye/pair/1"].tolist() == [[0, 1]] * 3
 
 
-def test_a_function_that_returns_one_environment_again_and_again_is_refused() -> None:
+def test_a_function_that_returns_the_same_environment_twice_is_refused() -> None:
     only = Walk()
     make_environments(lambda: only, "walk", 1).close()
     with pytest.raises(EnvironmentFault) as caught:
         make_environments(lambda: only, "walk", 2)
     assert str(caught.value) == (
         "environment walk: making it 2 times gave the same object twice; each call must return a new "
-        "environment, for they are stepped side by side."
+        "environment, because they are stepped together."
     )
 
 
-def test_a_number_that_single_precision_cannot_hold_is_named_with_its_step() -> None:
+def test_an_error_names_the_step_of_a_number_too_large_for_float32() -> None:
     check_finite("walk", np.array([4, 7]), reward=np.array([1.0, -3.4e38]))
     with pytest.raises(EnvironmentFault) as caught:
         check_finite("walk", np.array([4, 7]), reward=np.array([1.0, -1e200]))
@@ -314,8 +316,8 @@ def test_a_number_that_single_precision_cannot_hold_is_named_with_its_step() -> 
     )
 
 
-class Clinging(Walk):
-    """A walk that cannot be closed; knows which of its kind are open."""
+class CloseRaises(Walk):
+    """A walk whose ``close`` raises; counts the open ones."""
 
     opened: list[int] = []
 
@@ -328,17 +330,17 @@ class Clinging(Walk):
         raise RuntimeError("the window is gone")
 
 
-def test_what_cannot_be_closed_is_told_and_leaves_no_other_open(
+def test_an_error_in_close_is_logged_and_the_others_are_closed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    Clinging.opened.clear()
-    environments = make_environments(Clinging, "walk", 2)
+    CloseRaises.opened.clear()
+    environments = make_environments(CloseRaises, "walk", 2)
     environments.close()
-    assert Clinging.opened == []
+    assert CloseRaises.opened == []
     assert caplog.messages == ["environment walk: close raised RuntimeError: the window is gone."] * 2
 
 
-def test_what_was_made_is_closed_where_the_next_one_cannot_be() -> None:
+def test_made_environments_are_closed_if_a_later_one_fails() -> None:
     opened: list[int] = []
 
     class Third(Walk):

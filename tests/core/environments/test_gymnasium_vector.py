@@ -1,4 +1,4 @@
-"""Vector environments that begin tasks in their own ways, brought to one."""
+"""Gymnasium vector environments in every autoreset mode behind one interface."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from amago_core.environments.gymnasium_vector import make_gymnasium_vector
 from amago_registry.contexts import EnvironmentContext
 
 MODES = list(AutoresetMode)
-BY_ITSELF = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
+AUTORESET = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
 
 
 class Counting(gymnasium.Env[Any, Any]):
     """Observes [number of its task, time]; its tasks take ``first``, ``first + 1`` ... steps.
 
-    Pays the time; at the end of a task says its number as success. Tasks are named after their number.
+    Pays the time; success is the task's number, at its end. Tasks are named after their number.
     """
 
     def __init__(self, first: int, shape: str = "bare") -> None:
@@ -144,7 +144,7 @@ def test_trajectories_are_whole_and_without_phantom_steps(mode: AutoresetMode, s
         assert trajectories == [expected(2 + index, k, shape) for k in range(len(trajectories))]
 
 
-def test_the_step_that_begins_a_task_is_not_played_and_shows_how_it_begins() -> None:
+def test_the_autoreset_step_of_next_step_is_not_played_and_begins_a_task() -> None:
     environments = native(CountingPart(AutoresetMode.NEXT_STEP), 2)
     environments.reset([1, 2])
     rows = []
@@ -167,7 +167,7 @@ def test_the_step_that_begins_a_task_is_not_played_and_shows_how_it_begins() -> 
     ]
 
 
-def test_one_that_waits_for_its_next_step_has_neither_played_nor_begun() -> None:
+def test_before_its_autoreset_step_an_environment_has_not_begun_a_task() -> None:
     environments = native(CountingPart(AutoresetMode.NEXT_STEP), 2)
     environments.reset([1, 2])
     for _ in range(2):
@@ -179,7 +179,7 @@ def test_one_that_waits_for_its_next_step_has_neither_played_nor_begun() -> None
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-def test_all_at_once_begin_with_seeds_of_their_own(mode: AutoresetMode) -> None:
+def test_a_reset_of_all_passes_on_each_seed(mode: AutoresetMode) -> None:
     environments = native(CountingPart(mode), 2)
     environments.reset([7, 8])
     environments.step(np.zeros(2, np.int64))
@@ -190,7 +190,7 @@ def test_all_at_once_begin_with_seeds_of_their_own(mode: AutoresetMode) -> None:
     assert environments.obs["observation"].tolist() == [[1, 0], [1, 0]]
 
 
-def test_a_mask_resets_with_seeds_those_that_ended() -> None:
+def test_a_masked_reset_passes_on_the_seeds_of_ended_tasks() -> None:
     environments = native(CountingPart(AutoresetMode.DISABLED), 3)
     environments.reset([7, 8, 9])
     environments.reset([None, 5, None])
@@ -199,7 +199,7 @@ def test_a_mask_resets_with_seeds_those_that_ended() -> None:
     assert environments.began_B.tolist() == [False, True, False]
 
 
-def test_with_masks_and_seeds_every_number_is_that_of_environments_one_by_one() -> None:
+def test_with_autoreset_disabled_results_equal_those_of_sync_environments() -> None:
     class Part:
         make = staticmethod(partial(Walk, nested=True))
 
@@ -226,7 +226,7 @@ def test_with_masks_and_seeds_every_number_is_that_of_environments_one_by_one() 
             side.reset(fresh)
 
 
-def test_cartpole_in_its_own_vector_form_begins_as_its_first_seed_says() -> None:
+def test_the_first_seed_determines_the_resets_of_cartpoles_vector_form() -> None:
     from amago_core.spec import load_spec
 
     spec = load_spec({"environment": {"use": "gymnasium", "id": "CartPole-v1"}})
@@ -253,8 +253,8 @@ def test_cartpole_in_its_own_vector_form_begins_as_its_first_seed_says() -> None
         assert np.abs(one["obs"][0]["observation"]).max() <= 0.05
 
 
-@pytest.mark.parametrize("mode", BY_ITSELF, ids=lambda mode: mode.name)
-def test_a_task_that_has_not_ended_cannot_be_cut_where_tasks_begin_by_themselves(
+@pytest.mark.parametrize("mode", AUTORESET, ids=lambda mode: mode.name)
+def test_a_running_task_cannot_be_cut_with_autoreset(
     mode: AutoresetMode,
 ) -> None:
     environments = native(CountingPart(mode), 2)
@@ -263,13 +263,12 @@ def test_a_task_that_has_not_ended_cannot_be_cut_where_tasks_begin_by_themselves
     with pytest.raises(EnvironmentFault) as caught:
         environments.reset([None, 3])
     assert str(caught.value) == (
-        "environment counting: its vector form begins the next task by itself, and only where the last "
-        "one ends; it cannot be cut before. Leave out the limit on its steps, or write "
-        "collector.vectorization=sync."
+        "environment counting: its vector form resets by itself (autoreset), so a task cannot be cut "
+        "before it ends. Leave out the limit on its steps, or write collector.vectorization=sync."
     )
 
 
-def test_a_final_observation_may_come_as_one_batch() -> None:
+def test_final_observations_may_be_one_batch() -> None:
     class Batched(VectorWrapper):
         def step(self, actions: Any) -> Any:
             obs, reward, terminated, truncated, infos = self.env.step(actions)
@@ -288,7 +287,7 @@ def test_a_final_observation_may_come_as_one_batch() -> None:
 
 
 class Wrong(VectorWrapper):
-    """Goes wrong in the way ``how`` says."""
+    """Misbehaves in the way ``how`` names."""
 
     def __init__(self, env: Any, how: str) -> None:
         super().__init__(env)
@@ -319,7 +318,7 @@ class Wrong(VectorWrapper):
             "success zero": (obs, reward, terminated, truncated, {"success": np.array(0.5)}),
             "success text": (obs, reward, terminated, truncated, {"success": ["won", "lost"]}),
             "success inf": (obs, reward, terminated, truncated, {"success": [1.0, np.inf]}),
-            "success who": (
+            "success mask": (
                 obs,
                 reward,
                 terminated,
@@ -344,7 +343,7 @@ class Wrong(VectorWrapper):
         ("end", "terminated has shape (1,), not (2,)"),
         ("reward text", "reward is of type <U1 instead of being numbers"),
         ("reward complex", "reward is of type complex128 instead of being numbers"),
-        ("ragged", "the observation 'observation' is no array: [[1.0, 2.0], [1.0]]"),
+        ("ragged", "the observation 'observation' is not an array: [[1.0, 2.0], [1.0]]"),
         ("four", "step raised ValueError: not enough values to unpack (expected 5, got 4)"),
         ("info", "the info is 7 instead of being a dictionary"),
         ("success one", "info['success'] is 0.5 instead of a value for each environment"),
@@ -352,12 +351,12 @@ class Wrong(VectorWrapper):
         ("success zero", "info['success'] is array(0.5) instead of a value for each environment"),
         ("success text", "info['success'] is 'won' instead of being one number"),
         ("success inf", "info['success'] is inf, which is too large"),
-        ("success who", "info['_success'] has shape (3,), not (2,)"),
-        ("final", "a task ended, and the info has no 'final_obs' that shows how"),
+        ("success mask", "info['_success'] has shape (3,), not (2,)"),
+        ("final", "a task ended, and the info has no 'final_obs', its last observation"),
         ("final shape", "the observation 'observation' has shape (1, 2), not (2, 2)"),
     ],
 )
-def test_what_is_wrong_in_a_vector_form_is_named(how: str, message: str) -> None:
+def test_an_error_of_a_vector_form_names_what_is_wrong(how: str, message: str) -> None:
     mode = AutoresetMode.SAME_STEP if "final" in how else AutoresetMode.DISABLED
     vector = Wrong(CountingPart(mode).make_vector(2), how)
     environments = GymnasiumVectorEnvironments(vector, "counting")
@@ -371,7 +370,7 @@ def test_what_is_wrong_in_a_vector_form_is_named(how: str, message: str) -> None
     assert str(caught.value) == f"environment counting, in its vector form: {message}."
 
 
-def test_a_part_without_a_vector_form_says_what_to_write() -> None:
+def test_an_environment_without_a_vector_form_is_an_error_that_says_what_to_type() -> None:
     with pytest.raises(EnvironmentFault) as caught:
         make_environments(Walk, "walk", 2, "native")
     assert str(caught.value) == (
@@ -381,7 +380,7 @@ def test_a_part_without_a_vector_form_says_what_to_write() -> None:
 
 
 class Odd(CountingPart):
-    """A part whose vector form is not that of its environments."""
+    """A part whose vector form differs from its single environments."""
 
     def __init__(self, how: str) -> None:
         super().__init__(AutoresetMode.DISABLED)
@@ -413,22 +412,22 @@ class Odd(CountingPart):
         ("done", "the action space of its vector form is Discrete(3) instead of Discrete(2)."),
         (
             "silent",
-            "its vector form must say how it begins the next task: set metadata['autoreset_mode'] to a "
+            "its vector form does not declare its autoreset mode: set metadata['autoreset_mode'] to a "
             "gymnasium.vector.AutoresetMode, it is None.",
         ),
     ],
 )
-def test_a_vector_form_of_another_kind_is_refused(how: str, message: str) -> None:
+def test_a_vector_form_that_differs_from_one_environment_is_refused(how: str, message: str) -> None:
     with pytest.raises(EnvironmentFault) as caught:
         native(Odd(how), 2)
     assert str(caught.value) == f"environment counting: {message}"
 
 
-def test_a_vector_form_cannot_be_started_anew() -> None:
+def test_a_vector_form_cannot_be_restarted() -> None:
     with pytest.raises(EnvironmentFault) as caught:
         native(CountingPart(AutoresetMode.DISABLED), 2).restart()
     assert str(caught.value) == (
-        "environment counting runs in this process and cannot be started anew; with "
+        "environment counting runs in this process and cannot be restarted; with "
         "collector.vectorization=async it can."
     )
 
@@ -440,7 +439,7 @@ def test_a_vector_form_may_be_closed_twice() -> None:
 
 
 class Repeating(VectorWrapper):
-    """In the step that begins the next task, says once more how the last one went."""
+    """Repeats reward and ends of the last step in the autoreset step."""
 
     over: Any = None
 
@@ -457,7 +456,7 @@ class Repeating(VectorWrapper):
         return obs, reward, terminated, truncated, infos
 
 
-def test_a_step_that_was_not_played_pays_and_ends_nothing_whatever_is_said() -> None:
+def test_reward_and_ends_of_an_autoreset_step_are_ignored() -> None:
     inner = CountingPart(AutoresetMode.NEXT_STEP).make_vector(2)
     environments = GymnasiumVectorEnvironments(Repeating(inner), "counting")
     for index, trajectories in enumerate(recorded(environments, 20)):
@@ -465,25 +464,25 @@ def test_a_step_that_was_not_played_pays_and_ends_nothing_whatever_is_said() -> 
         assert trajectories == [expected(2 + index, k, "bare") for k in range(len(trajectories))]
 
 
-def test_a_vector_form_that_cannot_be_closed_is_told_and_hides_nothing(
+def test_an_error_in_close_of_a_vector_form_is_logged_and_hides_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Clinging(VectorWrapper):
+    class CloseRaises(VectorWrapper):
         def close(self, **words: Any) -> None:
             raise RuntimeError("the window is gone")
 
-    vector = Clinging(CountingPart(AutoresetMode.DISABLED).make_vector(2))
+    vector = CloseRaises(CountingPart(AutoresetMode.DISABLED).make_vector(2))
     GymnasiumVectorEnvironments(vector, "counting").close()
-    told = "environment counting: close raised RuntimeError: the window is gone."
-    assert caplog.messages == [told]
+    warning = "environment counting: close raised RuntimeError: the window is gone."
+    assert caplog.messages == [warning]
     with pytest.raises(EnvironmentFault) as caught:
         make_gymnasium_vector(lambda _: vector, partial(Counting, 2), "counting", 3)
     assert str(caught.value) == "environment counting: the number of its vector form is 2 instead of 3."
-    assert caplog.messages == [told, told]
+    assert caplog.messages == [warning, warning]
 
 
 class OneSeed(VectorWrapper):
-    """Takes no list of seeds."""
+    """Accepts one seed, but no list of seeds."""
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         if isinstance(seed, list):
@@ -492,7 +491,7 @@ class OneSeed(VectorWrapper):
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-def test_tasks_are_seeded_where_each_begins_with_a_seed_of_its_own(mode: AutoresetMode) -> None:
+def test_tasks_are_seeded_where_each_begins_with_its_own_seed(mode: AutoresetMode) -> None:
     environments = native(CountingPart(mode), 2)
     environments.reset([1, 2])
     assert environments.seeded == (mode is AutoresetMode.DISABLED)

@@ -1,4 +1,4 @@
-"""Environments in processes: the bits of those in this one, and nothing left behind by any end."""
+"""Subprocess environments: same bits as sync ones, crashes, timeouts, restarts, no leftovers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from amago_core.environments.subprocess_envs import shares
 from amago_core.system import sockets
 from amago_registry.contexts import EnvironmentContext
 
-# The module itself imports torch, which would make every process of these tests slow to start.
+# By value: an import of the module in subprocesses would import torch, which is slow.
 cloudpickle.register_pickle_by_value(toys)
 
 Make = Callable[[], gymnasium.Env[Any, Any]]
@@ -55,11 +55,11 @@ def running(make: Make, count: int, **words: Any) -> Iterator[SubprocessEnvironm
 
 
 def pids(environments: SubprocessEnvironments) -> list[int]:
-    return [worker.process.pid for worker in environments._workers]
+    return [process.popen.pid for process in environments._processes]
 
 
 def is_gone(pid: int, seconds: float = 0.0) -> bool:
-    """Say whether a process has ended and been reaped, waiting for that if need be."""
+    """Return whether a process has ended and been reaped; wait up to ``seconds`` for it."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -91,7 +91,7 @@ def harm(*actions: int) -> np.ndarray:
 
 
 def keeping(space: spaces.Space[Any]) -> Make:
-    """Return what makes environments that keep their last action and pay for every change of it."""
+    """Return a factory of environments that keep their last action and pay for every change."""
 
     class Keeping(Walk):
         last: Any = None
@@ -124,14 +124,14 @@ CASES: dict[str, Make] = {
 
 
 def drawn(space: spaces.Space[Any], env_obs: dict[str, np.ndarray]) -> np.ndarray:
-    """Return an action that each environment allows."""
+    """Return an allowed action for each environment."""
     if "action_mask" in env_obs:
         return env_obs["action_mask"].argmax(1)
     return np.stack([space.sample() for _ in range(5)])
 
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
-def test_every_number_is_that_of_environments_in_this_process(make: Make) -> None:
+def test_results_equal_those_of_sync_environments_to_the_bit(make: Make) -> None:
     alone = make_environments(make, "walk", 5)
     rng, begun = np.random.default_rng(0), 5
     with running(make, 5, processes=2) as environments:
@@ -159,14 +159,14 @@ def test_every_number_is_that_of_environments_in_this_process(make: Make) -> Non
             active_B = rng.random(5) < 0.8 if rng.random() < 0.3 else None
             for side in (alone, environments):
                 side.step(action, active_B)
-                if active_B is not None:  # The others show what they showed before.
+                if active_B is not None:  # The results of the others are unchanged.
                     side.terminated_B[~active_B] = side.truncated_B[~active_B] = False
             assert_same(environments, alone)
     alone.close()
 
 
 @given(count=st.integers(1, 300), processes=st.integers(1, 300))
-def test_every_environment_is_always_in_one_process_and_shares_are_fair(
+def test_every_environment_is_always_in_one_process_and_shares_are_even(
     count: int, processes: int
 ) -> None:
     found = shares(count, processes)
@@ -176,7 +176,7 @@ def test_every_environment_is_always_in_one_process_and_shares_are_fair(
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_shared_arrays_are_one_memory_and_do_not_overlap() -> None:
+def test_shared_arrays_share_memory_and_do_not_overlap() -> None:
     columns = {"a": Column((3, 2), "<f4"), "b": Column((3,), "|b1"), "empty": Column((3, 0), "<f8")}
     memory = shared_file(columns)
     one, other = attach(memory, columns), attach(memory, columns)
@@ -198,13 +198,13 @@ def test_shared_arrays_are_one_memory_and_do_not_overlap() -> None:
         (2, "reward none", "the reward is None instead of being one number."),
     ],
 )
-def test_what_is_wrong_in_another_process_is_said_as_here_and_is_no_loss(
+def test_an_invalid_value_in_a_subprocess_is_a_fault_and_not_a_crash(
     at: int, how: str, message: str
 ) -> None:
     with running(lambda: Broken(at, how), 2, processes=1) as environments:
         with pytest.raises(EnvironmentFault) as caught:
             play(environments, 5)
-        assert not environments._workers
+        assert not environments._processes
     assert str(caught.value) == f"environment walk, step {at} of its task: {message}"
     assert type(caught.value) is EnvironmentFault
 
@@ -216,7 +216,7 @@ def play(environments: Any, steps: int) -> None:
 
 
 @pytest.mark.parametrize(("at", "call"), [(3, "step"), (0, "reset")])
-def test_what_an_environment_raises_is_a_loss_with_its_own_traceback(at: int, call: str) -> None:
+def test_an_exception_of_an_environment_is_a_crash_with_its_traceback(at: int, call: str) -> None:
     with (
         running(lambda: Broken(at, "raise"), 2, processes=1) as environments,
         pytest.raises(EnvironmentCrashed) as caught,
@@ -239,7 +239,9 @@ def test_what_an_environment_raises_is_a_loss_with_its_own_traceback(at: int, ca
         (CRASH, "the process of environments 2 to 3 was killed by SIGSEGV.", "Segmentation fault"),
     ],
 )
-def test_a_process_that_ends_is_a_loss_that_says_how(action: int, message: str, note: str) -> None:
+def test_a_process_that_ends_is_a_crash_with_its_exit_code_or_signal(
+    action: int, message: str, note: str
+) -> None:
     with running(Fragile, 4, processes=2) as environments:
         environments.reset([1, 2, 3, 4])
         ended = pids(environments)
@@ -249,12 +251,12 @@ def test_a_process_that_ends_is_a_loss_that_says_how(action: int, message: str, 
     assert str(caught.value) == f"environment walk: {message}"
     notes = getattr(caught.value, "__notes__", [])
     assert len(notes) == (note is not None)
-    for said in notes:
-        assert note in said
-        assert "in step\n" in said
+    for text in notes:
+        assert note in text
+        assert "in step\n" in text
 
 
-def test_an_environment_that_hangs_is_a_loss_that_says_where() -> None:
+def test_a_step_timeout_is_a_crash_with_the_current_traceback() -> None:
     with running(Fragile, 2, processes=2, step_timeout=30.0) as environments:
         environments.reset([1, 2])
         environments._timeout = 0.5  # Not before: a busy machine may be slow to start and to reset.
@@ -270,7 +272,7 @@ def test_an_environment_that_hangs_is_a_loss_that_says_where() -> None:
     assert "in spin\n" in note
 
 
-def test_a_process_killed_from_outside_in_the_middle_of_a_step_is_a_loss() -> None:
+def test_a_process_killed_during_a_step_is_a_crash() -> None:
     with running(Fragile, 2, processes=2) as environments:
         environments.reset([1, 2])
         victim = pids(environments)[1]
@@ -282,16 +284,16 @@ def test_a_process_killed_from_outside_in_the_middle_of_a_step_is_a_loss() -> No
     assert str(caught.value) == "environment walk: the process of environment 1 was killed by SIGKILL."
 
 
-def test_a_process_killed_between_steps_is_a_loss_found_with_the_next() -> None:
+def test_a_process_killed_between_steps_is_found_by_the_next_call() -> None:
     with running(Fragile, 2, processes=2) as environments:
         environments.reset([1, 2])
         os.kill(pids(environments)[0], signal.SIGKILL)
-        environments._workers[0].process.wait()
+        environments._processes[0].popen.wait()
         with pytest.raises(EnvironmentCrashed, match="environment 0 was killed by SIGKILL"):
             environments.reset([3, 4])
 
 
-def test_a_restart_makes_all_anew_in_the_same_arrays() -> None:
+def test_a_restart_makes_all_environments_again_in_the_same_arrays() -> None:
     alone = make_environments(Fragile, "walk", 3)
     with running(Fragile, 3, processes=2) as environments:
         environments.reset([1, 2, 3])
@@ -307,12 +309,12 @@ def test_a_restart_makes_all_anew_in_the_same_arrays() -> None:
         assert_same(environments, alone)
 
 
-@pytest.mark.parametrize("losses", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_random_losses_are_survived_one_after_the_other(losses: int) -> None:
+@pytest.mark.parametrize("crashes", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_random_crashes_are_survived_one_after_the_other(crashes: int) -> None:
     rng = np.random.default_rng(0)
     alone = make_environments(Fragile, "walk", 4)
     with running(Fragile, 4, processes=2, step_timeout=30.0) as environments:
-        for number in range(losses):
+        for number in range(crashes):
             seeds = [10 * number + index for index in range(4)]
             for side in (alone, environments):
                 side.reset(seeds)
@@ -323,7 +325,7 @@ def test_random_losses_are_survived_one_after_the_other(losses: int) -> None:
             action = harm(0, 0, 0, 0)
             action[rng.integers(4)] = rng.choice([RAISE, HANG, EXIT, KILL])
             ended = pids(environments)
-            # Honest steps and starts, before this one, may take long on a busy machine.
+            # Steps and starts before this one may take long on a busy machine.
             environments._timeout = 0.5 if HANG in action else 30.0
             with pytest.raises(EnvironmentCrashed):
                 environments.step(action)
@@ -332,7 +334,7 @@ def test_random_losses_are_survived_one_after_the_other(losses: int) -> None:
             environments.restart()
 
 
-def test_a_process_that_ends_while_it_makes_its_environments_is_a_loss() -> None:
+def test_a_process_that_ends_while_it_makes_its_environments_is_a_crash() -> None:
     parent = os.getpid()
 
     def make() -> gymnasium.Env[Any, Any]:
@@ -347,7 +349,7 @@ def test_a_process_that_ends_while_it_makes_its_environments_is_a_loss() -> None
     )
 
 
-def test_what_cannot_be_made_in_another_process_is_no_loss() -> None:
+def test_a_construction_error_in_a_subprocess_is_not_a_crash() -> None:
     parent = os.getpid()
 
     def make() -> gymnasium.Env[Any, Any]:
@@ -362,7 +364,7 @@ def test_what_cannot_be_made_in_another_process_is_no_loss() -> None:
     assert "in make\n" in caught.value.__notes__[0]
 
 
-def test_what_cannot_be_made_at_all_is_found_before_a_process_starts() -> None:
+def test_a_construction_error_is_found_before_a_process_starts() -> None:
     def make() -> gymnasium.Env[Any, Any]:
         raise OSError("no display")
 
@@ -372,8 +374,8 @@ def test_what_cannot_be_made_at_all_is_found_before_a_process_starts() -> None:
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_processes_that_are_never_ready_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amago_core.environments.subprocess_envs.STARTING", 0.5)
+def test_processes_that_do_not_start_in_time_are_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amago_core.environments.subprocess_envs.START_TIMEOUT_S", 0.5)
     parent = os.getpid()
 
     def make() -> gymnasium.Env[Any, Any]:
@@ -384,11 +386,12 @@ def test_processes_that_are_never_ready_are_given_up(monkeypatch: pytest.MonkeyP
     with pytest.raises(EnvironmentCrashed) as caught:
         make_environments(make, "walk", 1, "async", step_timeout=0.1)
     assert str(caught.value) == (
-        "environment walk: the process of environment 0 did not make them within 0.5 seconds."
+        "environment walk: the process of environment 0 did not make its environments within "
+        "0.5 seconds."
     )
 
 
-def test_a_function_that_cannot_be_sent_is_refused() -> None:
+def test_a_function_that_cannot_be_pickled_is_refused() -> None:
     lock = threading.Lock()
 
     def make() -> gymnasium.Env[Any, Any]:
@@ -398,14 +401,13 @@ def test_a_function_that_cannot_be_sent_is_refused() -> None:
     with pytest.raises(EnvironmentFault) as caught:
         make_environments(make, "walk", 2, "async")
     assert str(caught.value) == (
-        "environment walk cannot run in processes of its own: the function that makes it cannot be "
-        "sent to them (TypeError: cannot pickle '_thread.lock' object). Let it create inside itself "
-        "whatever cannot be copied, such as open files, connections and locks, or write "
-        "collector.vectorization=sync."
+        "environment walk cannot run in subprocesses: the function that makes it cannot be pickled "
+        "(TypeError: cannot pickle '_thread.lock' object). Create what cannot be pickled, such as open "
+        "files, connections and locks, inside the function, or write collector.vectorization=sync."
     )
 
 
-class Unreadable:
+class Unpicklable:
     def __call__(self) -> gymnasium.Env[Any, Any]:
         return Walk()
 
@@ -413,25 +415,25 @@ class Unreadable:
         return int, ("x",)
 
 
-def test_a_function_that_cannot_be_received_is_refused() -> None:
+def test_a_function_that_cannot_be_unpickled_is_refused() -> None:
     with pytest.raises(EnvironmentFault) as caught:
-        make_environments(Unreadable(), "walk", 1, "async")
+        make_environments(Unpicklable(), "walk", 1, "async")
     assert str(caught.value) == (
-        "environment walk cannot run in processes of its own: the function that makes it cannot be "
-        "received by them (ValueError: invalid literal for int() with base 10: 'x'). Define it in a "
-        "module that can be imported by its name, or write collector.vectorization=sync."
+        "environment walk cannot run in subprocesses: the function that makes it cannot be unpickled "
+        "there (ValueError: invalid literal for int() with base 10: 'x'). Define it in a module that "
+        "can be imported by its name, or write collector.vectorization=sync."
     )
     assert type(caught.value) is EnvironmentFault
 
 
-def test_processes_import_no_torch_and_take_one_thread() -> None:
-    class Told(Walk):
+def test_subprocesses_import_no_torch_and_use_one_thread() -> None:
+    class Reporting(Walk):
         def step(self, action: Any) -> Any:
             threads = [os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")]
-            told = 10.0 * ("torch" in sys.modules) + 1.0 * (threads == ["1", "1"])
-            return (super().step(action)[0], told, False, False, {})
+            reported = 10.0 * ("torch" in sys.modules) + 1.0 * (threads == ["1", "1"])
+            return (super().step(action)[0], reported, False, False, {})
 
-    with running(Told, 1) as environments:
+    with running(Reporting, 1) as environments:
         environments.reset([0])
         environments.step(harm(0))
         assert environments.reward_B.tolist() == [1.0]
@@ -442,7 +444,7 @@ def test_processes_import_no_torch_and_take_one_thread() -> None:
     [{"use": "t-maze", "length": 3}, {"use": "gymnasium", "id": "CartPole-v1"}, ["t-maze", "bandit"]],
     ids=["own", "registered", "mixture"],
 )
-def test_parts_run_in_processes_as_they_do_here(environment: Any) -> None:
+def test_registered_environments_run_in_subprocesses(environment: Any) -> None:
     from amago_core.spec import load_spec
 
     part = load_spec({"environment": environment}).environment
@@ -459,7 +461,7 @@ def test_parts_run_in_processes_as_they_do_here(environment: Any) -> None:
     alone.close()
 
 
-def test_auto_takes_a_process_per_core_but_no_more_than_environments(
+def test_auto_starts_a_process_per_core_but_no_more_than_environments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("amago_core.environments.subprocess_envs.cores", lambda: 3)
@@ -480,7 +482,7 @@ def test_closing_ends_the_processes_and_may_be_done_twice() -> None:
             environments.step(harm(0, 0))
 
 
-def test_closing_lets_environments_close_themselves(tmp_path: Path) -> None:
+def test_closing_calls_close_of_each_environment(tmp_path: Path) -> None:
     class Tidy(Walk):
         def close(self) -> None:
             (tmp_path / str(os.getpid())).touch()
@@ -490,7 +492,7 @@ def test_closing_lets_environments_close_themselves(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {str(pid) for pid in [*ended, os.getpid()]}
 
 
-def test_forgotten_environments_end_their_processes() -> None:
+def test_garbage_collection_of_the_environments_ends_their_processes() -> None:
     environments = make_environments(Walk, "walk", 1, "async")
     assert isinstance(environments, SubprocessEnvironments)
     (pid,) = pids(environments)
@@ -501,8 +503,8 @@ def test_forgotten_environments_end_their_processes() -> None:
     assert is_gone(pid)
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files the way of Linux")
-def test_no_descriptor_is_left_open_after_losses_and_the_end() -> None:
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc, as on Linux")
+def test_no_descriptor_stays_open_after_crashes_and_close() -> None:
     def opened() -> int:
         gc.collect()
         return len(list(Path("/proc/self/fd").iterdir()))
@@ -518,7 +520,7 @@ def test_no_descriptor_is_left_open_after_losses_and_the_end() -> None:
     assert opened() == before
 
 
-def test_signals_to_the_whole_group_are_left_to_the_engine() -> None:
+def test_subprocesses_ignore_sigint_and_sigterm() -> None:
     with running(Walk, 2, processes=2) as environments:
         environments.reset([1, 2])
         for pid in pids(environments):
@@ -554,13 +556,13 @@ class Slow(gymnasium.Env):
 environments = make_environments(Slow, "slow", 2, "async", processes=2)
 environments.reset([1, 2])
 environments.step(np.array([0, 0]))
-print(*[worker.process.pid for worker in environments._workers], flush=True)
+print(*[process.popen.pid for process in environments._processes], flush=True)
 if word == "wait":
     time.sleep(100)
 if word == "step":
     environments.step(np.array([0, 1]))
 """
-# No `if __name__ == "__main__"`: processes do not run the program again.
+# No `if __name__ == "__main__"`: subprocesses do not run the program again.
 
 
 def program(folder: Path, word: str) -> tuple[subprocess.Popen[str], list[int]]:
@@ -575,49 +577,49 @@ def program(folder: Path, word: str) -> tuple[subprocess.Popen[str], list[int]]:
     return process, [int(pid) for pid in line.split()]
 
 
-def test_a_program_that_ends_without_closing_leaves_no_process_and_no_warning(tmp_path: Path) -> None:
-    process, workers = program(tmp_path, "end")
+def test_a_program_that_exits_without_close_leaves_no_process(tmp_path: Path) -> None:
+    process, children = program(tmp_path, "end")
     out, errors = process.communicate(timeout=60)
     assert (process.returncode, out, errors) == (0, "", "")
-    assert len(workers) == 2
-    assert all(is_gone(pid, 1.0) for pid in workers)
+    assert len(children) == 2
+    assert all(is_gone(pid, 1.0) for pid in children)
 
 
-def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path: Path) -> None:
-    process, workers = program(tmp_path, "wait")
-    with process:  # Its output is not read to the end: the others may still hold it open.
+def test_subprocesses_end_after_their_parent_is_killed(tmp_path: Path) -> None:
+    process, children = program(tmp_path, "wait")
+    with process:  # Its output is not read to the end: the subprocesses may still hold it open.
         process.kill()
-    assert len(workers) == 2
+    assert len(children) == 2
     try:
-        assert all(is_gone(pid, 10.0) for pid in workers)
+        assert all(is_gone(pid, 10.0) for pid in children)
     finally:
-        for pid in workers:
+        for pid in children:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
-def test_a_process_in_the_middle_of_a_step_ends_soon_after_the_one_that_started_it(
+def test_a_subprocess_in_a_step_ends_soon_after_its_parent_is_killed(
     tmp_path: Path,
 ) -> None:
-    process, workers = program(tmp_path, "step")
+    process, children = program(tmp_path, "step")
     deadline = time.monotonic() + 60
     while not (tmp_path / "in the step").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    with process:  # Its output is not read to the end: the others may still hold it open.
+    with process:  # Its output is not read to the end: the subprocesses may still hold it open.
         process.kill()
     try:
-        assert all(is_gone(pid, 20.0) for pid in workers)
+        assert all(is_gone(pid, 20.0) for pid in children)
     finally:
-        for pid in workers:
+        for pid in children:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
-def test_the_end_of_a_process_is_noticed_though_one_that_it_forked_lives_on(
+def test_a_crash_is_noticed_although_a_fork_keeps_the_connection_open(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("amago_core.environments.subprocess_envs._LOOK", 0.1)
+    monkeypatch.setattr("amago_core.environments.subprocess_envs._PROCESS_CHECK_S", 0.1)
 
     class Forking(Walk):
         def step(self, action: Any) -> Any:
@@ -632,16 +634,16 @@ def test_the_end_of_a_process_is_noticed_though_one_that_it_forked_lives_on(
         with pytest.raises(EnvironmentCrashed) as caught:
             environments.step(harm(0))
     assert str(caught.value) == "environment walk: the process of environment 0 was killed by SIGKILL."
-    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)  # It was still there.
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)  # It was still running.
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="lists open files the way of Linux")
-def test_programs_that_an_environment_starts_inherit_no_connection() -> None:
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc, as on Linux")
+def test_programs_started_by_an_environment_inherit_no_descriptor() -> None:
     class Counting(Walk):
         def step(self, action: Any) -> Any:
             inherited = 0
             for path in Path("/proc/self/fd").iterdir():
-                with suppress(OSError):  # The one that lists them is closed again.
+                with suppress(OSError):  # The descriptor of the listing is closed by now.
                     inherited += int(path.name) > 2 and os.get_inheritable(int(path.name))
             return super().step(action)[0], float(inherited), False, False, {}
 
@@ -652,7 +654,7 @@ def test_programs_that_an_environment_starts_inherit_no_connection() -> None:
 
 
 @pytest.mark.parametrize("how", ["program", "fork"])
-def test_what_an_environment_starts_can_be_terminated_by_it(tmp_path: Path, how: str) -> None:
+def test_an_environment_can_terminate_processes_that_it_started(tmp_path: Path, how: str) -> None:
     parent = os.getpid()
 
     class Serving(Walk):
@@ -680,8 +682,8 @@ def test_what_an_environment_starts_can_be_terminated_by_it(tmp_path: Path, how:
     assert (tmp_path / "status").read_text() == str(int(signal.SIGTERM))
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="has no real-time signals")
-def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="no real-time signals")
+def test_a_signal_without_a_name_is_reported_by_its_number() -> None:
     number = signal.SIGRTMIN + 6
 
     class Signalled(Walk):
@@ -698,7 +700,7 @@ def test_a_signal_without_a_name_is_told_by_its_number() -> None:
     )
 
 
-def test_what_is_no_exception_but_raised_is_a_loss_with_its_traceback() -> None:
+def test_a_base_exception_is_a_crash_with_its_traceback() -> None:
     class Panic(BaseException):
         pass
 
@@ -715,7 +717,7 @@ def test_what_is_no_exception_but_raised_is_a_loss_with_its_traceback() -> None:
     assert "in step\n" in note
 
 
-def test_after_an_interruption_no_answer_is_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_an_interruption_no_stale_answer_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(Walk, 2, processes=2) as environments:
         environments.reset([1, 2])
         ended = pids(environments)
@@ -725,7 +727,7 @@ def test_after_an_interruption_no_answer_is_taken_for_another(monkeypatch: pytes
 
         with monkeypatch.context() as patched:
             patched.setattr(
-                "amago_core.environments.subprocess_envs.EnvironmentProcess.answer", interrupted
+                "amago_core.environments.subprocess_envs.EnvironmentProcess.receive", interrupted
             )
             with pytest.raises(KeyboardInterrupt):
                 environments.step(harm(0, 0))
@@ -736,12 +738,12 @@ def test_after_an_interruption_no_answer_is_taken_for_another(monkeypatch: pytes
         environments.reset([1, 2])
 
 
-def test_a_time_limit_of_centuries_is_one() -> None:
+def test_a_timeout_of_centuries_does_not_overflow() -> None:
     with running(Walk, 1, step_timeout=1e10) as environments:
         environments.reset([1])
 
 
-def test_long_messages_arrive_whole_and_broken_ones_are_an_end() -> None:
+def test_long_messages_arrive_whole_and_truncated_ones_raise_eof() -> None:
     ours, theirs = socket.socketpair()
     content = bytes(range(256)) * 8192
     with ours, theirs:

@@ -1,4 +1,4 @@
-"""Datasets of others, while batches are drawn: what goes wrong names them."""
+"""Checked datasets: errors while batches are drawn name the dataset."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from amago_core.learning.checked_parts import CheckedDataset, TrajectoryChecker
 from amago_registry.trajectories import Trajectory
 
 SEEN, ACTED = spaces.Box(-np.inf, np.inf, (2,), np.float32), spaces.Discrete(3)
-FORM = "cannot be learned from: of a trajectory,"
+COLUMNS_FAULT = "cannot be learned from: of a trajectory,"
 
 
-class Given:
-    """A dataset that gives what it is told to, and is right at first."""
+class FaultyDataset:
+    """A dataset that is valid at update 0 and returns ``later`` afterwards."""
 
     observation_space, action_space = SEEN, ACTED
 
@@ -56,18 +56,18 @@ FAULTS: dict[str, tuple[Callable[[int], Any], str]] = {
         "drew the wrong number of trajectories for update 4: 3 instead of 5.",
     ),
     "columns": (lambda count: [{}] * count, "drew a dict in place of a trajectory."),
-    "empty": (lambda count: [recording(1, 0)] * count, f"{FORM} it has no transition."),
+    "empty": (lambda count: [recording(1, 0)] * count, f"{COLUMNS_FAULT} it has no transition."),
     "lists": (
         lambda count: [Trajectory({k: list(v) for k, v in recording(1, 3).columns.items()})] * count,
-        f"{FORM} obs.observation is no array with rows.",
+        f"{COLUMNS_FAULT} obs.observation is not an array with rows.",
     ),
-    "rows": (cut, f"{FORM} obs.observation has 4 rows instead of 3."),
+    "rows": (cut, f"{COLUMNS_FAULT} obs.observation has 4 rows instead of 3."),
 }
 
 
 @pytest.mark.parametrize(("later", "fault"), FAULTS.values(), ids=FAULTS)
-def test_a_dataset_that_goes_wrong_later_is_named(later: Callable[[int], Any], fault: str) -> None:
-    dataset = CheckedDataset(Given(later), "evil/walks", TrajectoryChecker(SEEN, ACTED))
+def test_the_error_of_a_dataset_names_it(later: Callable[[int], Any], fault: str) -> None:
+    dataset = CheckedDataset(FaultyDataset(later), "evil/walks", TrajectoryChecker(SEEN, ACTED))
     rng = np.random.default_rng(0)
     assert [drawn.length for drawn in dataset.sample(rng, 2, 0)] == [3, 3]
     with pytest.raises(AmagoError) as caught:
@@ -75,9 +75,9 @@ def test_a_dataset_that_goes_wrong_later_is_named(later: Callable[[int], Any], f
     assert str(caught.value) == f"the dataset evil/walks {fault}"
 
 
-def test_a_generator_is_as_good_as_a_list() -> None:
+def test_a_dataset_can_return_a_generator() -> None:
     dataset = CheckedDataset(
-        Given(lambda count: (recording(1, n + 1) for n in range(count))),
+        FaultyDataset(lambda count: (recording(1, n + 1) for n in range(count))),
         "x",
         TrajectoryChecker(SEEN, ACTED),
     )

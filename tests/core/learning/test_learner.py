@@ -1,4 +1,4 @@
-"""One update: forward, backward, optimiser step."""
+"""The learner: forward, backward, optimizer step."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def slices(seed: int, *, spoil: str | None = None) -> list[Trajectory]:
 
 
 def everything(learner: Learner) -> bytes:
-    """Return weights, targets, statistics and optimiser as bytes."""
+    """Return weights, targets, statistics and optimizer state as bytes."""
     tensors, _ = learner.state()
     tensors.pop("generator")
     return encode_tree({"agent": dict(learner.agent.state_dict()), **tensors})
 
 
-def test_the_learning_rate_rises_in_equal_steps_and_then_stays() -> None:
+def test_the_learning_rate_warms_up_linearly_and_then_stays() -> None:
     trained = learner("training.learning_rate=0.01", "training.warmup=4")
     rates = []
     for update in range(6):
@@ -86,11 +86,11 @@ def test_the_learning_rate_rises_in_equal_steps_and_then_stays() -> None:
     assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
 
 
-def test_without_warm_up_the_learning_rate_is_whole_at_once() -> None:
+def test_without_warm_up_the_first_learning_rate_is_the_full_one() -> None:
     assert learner("training.warmup=0", "training.learning_rate=0.5").learning_rate == 0.5
 
 
-def test_a_long_gradient_is_scaled_down_to_the_limit() -> None:
+def test_the_gradient_norm_is_clipped() -> None:
     trained = learner("training.gradient_clip=0.001")
     metrics = trained.update(batch(0))
     squares = [float(p.grad.square().sum()) for p in trained.agent.parameters() if p.grad is not None]
@@ -107,7 +107,7 @@ def test_every_trained_parameter_gets_a_gradient_and_moves() -> None:
     assert still == []
 
 
-def test_targets_follow_only_after_a_step() -> None:
+def test_target_networks_are_updated_after_a_step() -> None:
     trained = learner()
     before = {name: value.clone() for name, value in trained.objective.state_dict().items()}
     trained.update(batch(0))
@@ -117,7 +117,7 @@ def test_targets_follow_only_after_a_step() -> None:
 
 @pytest.mark.parametrize("spoil", ["reward", "obs.observation"])
 @pytest.mark.parametrize("after", [0, 2])
-def test_a_batch_with_nan_leaves_everything_as_it_was_to_the_bit(spoil: str, after: int) -> None:
+def test_a_batch_with_nan_changes_no_bit_of_the_state(spoil: str, after: int) -> None:
     trained = learner()
     for update in range(after):
         trained.update(batch(update))
@@ -128,7 +128,7 @@ def test_a_batch_with_nan_leaves_everything_as_it_was_to_the_bit(spoil: str, aft
     assert (trained.updates, trained.skipped) == (after + 1, 1)
 
 
-def test_after_a_skipped_update_learning_goes_on_as_if_it_had_not_been() -> None:
+def test_a_skipped_update_has_no_effect_on_later_ones() -> None:
     with_fault, without = learner("training.warmup=0"), learner("training.warmup=0")
     for update in range(4):
         for trained in (with_fault, without):
@@ -139,11 +139,11 @@ def test_after_a_skipped_update_learning_goes_on_as_if_it_had_not_been() -> None
     assert everything(with_fault) == everything(without)
 
 
-def test_too_many_skipped_updates_in_a_row_stop_with_what_is_not_finite() -> None:
+def test_too_many_skipped_updates_in_a_row_raise_and_name_what_is_not_finite() -> None:
     trained = learner()
     for _ in range(MAX_SKIPPED_UPDATES - 1):
         trained.update(batch(0, spoil="reward"))
-    trained.update(batch(0))  # One that works, and the count begins anew.
+    trained.update(batch(0))  # One that works resets the count.
     for _ in range(MAX_SKIPPED_UPDATES - 1):
         metrics = trained.update(batch(0, spoil="reward"))
     broken = ", ".join(name for name, value in metrics.items() if not value.isfinite().all())
@@ -160,7 +160,7 @@ def test_too_many_skipped_updates_in_a_row_stop_with_what_is_not_finite() -> Non
 
 
 class Proposing(nn.Module):
-    """An actor-like scale that counts forward passes, and adopts the count when told to."""
+    """An encoder that proposes its count of forward passes as a statistic."""
 
     count: Tensor
 
@@ -184,7 +184,7 @@ class Proposing(nn.Module):
 
 
 class Plain(nn.Module):
-    """A backbone or objective that does nothing of note."""
+    """A minimal backbone or objective."""
 
     def forward(self, x_ND: Tensor, layout: Any) -> Tensor:
         return x_ND
@@ -196,7 +196,7 @@ class Plain(nn.Module):
         pass
 
 
-def test_statistics_are_adopted_with_the_step_that_used_them_and_not_without() -> None:
+def test_statistics_are_committed_only_with_the_step_that_used_them() -> None:
     encoder = Proposing()
     agent = Agent(encoder, Plain(), nn.Identity(), nn.Identity())
     trained = Learner(agent, Plain(), spec().training)
@@ -208,7 +208,7 @@ def test_statistics_are_adopted_with_the_step_that_used_them_and_not_without() -
     assert float(encoder.count) == 2
 
 
-def test_a_learner_goes_on_from_its_state_to_the_bit() -> None:
+def test_a_learner_resumes_from_its_state_to_the_bit() -> None:
     whole = learner()
     for update in range(3):
         whole.update(batch(update))
@@ -226,7 +226,7 @@ def test_a_learner_goes_on_from_its_state_to_the_bit() -> None:
     assert (again.updates, again.skipped) == (whole.updates, whole.skipped) == (7, 1)
 
 
-def test_skipped_updates_in_a_row_are_counted_across_a_state() -> None:
+def test_consecutive_skipped_updates_are_counted_across_a_resume() -> None:
     before = learner()
     for _ in range(MAX_SKIPPED_UPDATES - 1):
         before.update(batch(0, spoil="reward"))
@@ -242,14 +242,14 @@ def gradients(learner: Learner) -> dict[str, Tensor]:
 
 
 def exact(*overrides: str) -> Learner:
-    """Return a learner in float64 in which nothing is drawn."""
+    """Return a learner in float64 without randomness."""
     trained = learner("agent.backbone.dropout=0.0", "agent.objective.target_members=4", *overrides)
     trained.agent.double()
     trained.objective.double()
     return trained
 
 
-def test_two_accumulated_batches_give_the_gradient_of_one_of_both() -> None:
+def test_two_accumulated_batches_have_the_gradient_of_their_union() -> None:
     accumulated, whole = exact("agent.encoder.normalize=false"), exact("agent.encoder.normalize=false")
     for trained in (accumulated, whole):
         trained.agent.critic.observe = lambda target_NG: None  # type: ignore[assignment]
@@ -261,16 +261,16 @@ def test_two_accumulated_batches_give_the_gradient_of_one_of_both() -> None:
         torch.testing.assert_close(accumulated_metrics[name], whole_metrics[name], check_dtype=False)
 
 
-def test_the_share_that_was_relabelled_is_that_of_all_batches() -> None:
+def test_the_relabelled_fraction_is_that_of_all_batches() -> None:
     trained = learner()
-    some = [replace(piece, relabelled=number == 0) for number, piece in enumerate(slices(0))]
-    every = [replace(piece, relabelled=True) for piece in slices(1)]
-    told = trained.update(pack(some, SPACE), pack(every, SPACE))["relabelled"]
-    assert float(told) == pytest.approx((1 / len(some) + 1) / 2)
+    some = [replace(each, relabelled=number == 0) for number, each in enumerate(slices(0))]
+    every = [replace(each, relabelled=True) for each in slices(1)]
+    fraction = trained.update(pack(some, SPACE), pack(every, SPACE))["relabelled"]
+    assert float(fraction) == pytest.approx((1 / len(some) + 1) / 2)
     assert "relabelled" not in trained.update(batch(0))
 
 
-def test_accumulated_batches_are_weighed_by_their_transitions() -> None:
+def test_accumulated_batches_are_weighted_by_their_transitions() -> None:
     """One transition beside nine: a mean of two means would count it nine times."""
     short = slices(1)[1:]
     accumulated, whole = exact("agent.encoder.normalize=false"), exact("agent.encoder.normalize=false")
@@ -282,11 +282,11 @@ def test_accumulated_batches_are_weighed_by_their_transitions() -> None:
         torch.testing.assert_close(gradients(accumulated)[name], gradient, rtol=1e-9, atol=1e-12)
 
 
-def test_half_precision_is_for_products_alone() -> None:
-    """Autocast on the CPU stands for that on a GPU: what is kept and compared stays in fp32."""
+def test_bf16_is_used_only_for_matrix_products() -> None:
+    """Autocast on the CPU stands in for that on a GPU: state and metrics stay in fp32."""
     single = learner()
     half = learner()
-    half._half = True
+    half._bf16 = True
     metrics = half.update(batch(0))
     wanted = single.update(batch(0))
     assert {value.dtype for value in metrics.values()} == {torch.float32}
@@ -300,7 +300,7 @@ def test_half_precision_is_for_products_alone() -> None:
 
 
 @pytest.mark.parametrize("objective", ["amago", "amago2", "behavior-cloning"])
-def test_gradient_norms_are_told_for_every_part_and_make_up_the_whole(objective: str) -> None:
+def test_gradient_norms_are_reported_per_part_and_add_up_to_the_total(objective: str) -> None:
     trained = learner(f"agent.objective={objective}")
     metrics = trained.update(batch(0))
     parts = [metrics[f"gradient_norm/{part}"] for part in ("encoder", "backbone", "actor", "critic")]
@@ -310,7 +310,7 @@ def test_gradient_norms_are_told_for_every_part_and_make_up_the_whole(objective:
     assert float(metrics["valid_timesteps"]) == 9
 
 
-def test_parts_report_their_state_under_their_names() -> None:
+def test_parts_report_metrics_under_their_names() -> None:
     trained = learner("agent.critic={use: two-hot, hidden_dims: [8]}")
     trained.update(batch(0))
     assert trained.report() == {"critic/beyond_limits": 0.0}
@@ -318,18 +318,18 @@ def test_parts_report_their_state_under_their_names() -> None:
     assert {"critic/popart_mean/0.999", "critic/popart_std/0.1"} <= names.keys()
 
 
-def test_a_loss_of_infinity_is_skipped_also_where_its_gradient_is_finite() -> None:
+def test_an_infinite_loss_is_skipped_even_if_its_gradient_is_finite() -> None:
     trained = learner()
     before = everything(trained)
-    honest = trained._loss
-    trained._loss = lambda *given: (honest(*given)[0] + torch.inf, honest(*given)[1])
+    loss = trained._loss
+    trained._loss = lambda *args: (loss(*args)[0] + torch.inf, loss(*args)[1])
     trained.update(batch(0))
     assert trained.skipped == 1
     assert everything(trained) == before
 
 
 @pytest.mark.parametrize("part", ["encoder", "backbone", "actor", "critic"])
-def test_a_part_with_rate_0_stays_as_it_began_and_counts_in_no_norm(part: str) -> None:
+def test_a_part_with_learning_rate_factor_0_is_frozen_and_in_no_norm(part: str) -> None:
     trained = learner(f"training.learning_rate_factors.{part}=0", "training.warmup=0")
     frozen = trained.agent.get_submodule(part)
     before = {name: t.clone() for name, t in frozen.state_dict().items()}
@@ -338,16 +338,16 @@ def test_a_part_with_rate_0_stays_as_it_began_and_counts_in_no_norm(part: str) -
     assert float(metrics[f"gradient_norm/{part}"]) == 0
 
 
-def test_where_every_rate_is_0_there_is_nothing_to_train() -> None:
+def test_learning_rate_factors_that_are_all_0_are_refused() -> None:
     rates = "{encoder: 0, backbone: 0, actor: 0, critic: 0}"
     with pytest.raises(AmagoError) as caught:
         learner(f"training.learning_rate_factors={rates}")
     assert str(caught.value) == (
-        "training.learning_rate_factors leaves nothing to train: every part's rate is 0."
+        "training.learning_rate_factors leaves nothing to train: every part's factor is 0."
     )
 
 
-def test_extremes_of_accumulated_batches_are_the_extremes_of_all() -> None:
+def test_minima_and_maxima_are_taken_over_accumulated_batches() -> None:
     accumulated, first, second = (exact("agent.encoder.normalize=false") for _ in range(3))
     metrics = accumulated.update(batch(0), batch(1))
     alone = [each.update(batch(seed)) for seed, each in enumerate((first, second))]
@@ -355,11 +355,11 @@ def test_extremes_of_accumulated_batches_are_the_extremes_of_all() -> None:
         torch.testing.assert_close(metrics[name], extreme(alone[0][name], alone[1][name]))
 
 
-def test_a_rank_whose_own_terms_are_finite_says_that_another_rank_is_to_blame(
+def test_a_rank_with_finite_terms_names_the_loss_of_another_rank(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trained = learner()
-    monkeypatch.setattr(trained, "_finite_everywhere", lambda metrics: False)
+    monkeypatch.setattr(trained, "_finite_on_all_ranks", lambda metrics: False)
     for update in range(MAX_SKIPPED_UPDATES - 1):
         trained.update(batch(update))
     with pytest.raises(DivergedError, match="The first term that is not: the loss of another rank"):

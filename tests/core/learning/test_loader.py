@@ -1,4 +1,4 @@
-"""Batches made ahead, by whom does not matter: the same, in order, and nothing left behind."""
+"""The loader: threads and processes prefetch the same batches, in order, and are cleaned up."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def written(
     data: bool = False,
     **sampling: Any,
 ) -> RunSpec:
-    """Return a spec whose relabeler does what ``how`` says."""
+    """Return a spec whose relabeler behaves as ``how`` says."""
     spec = load_spec(
         {
             "agent": {"context_length": 5},
@@ -70,7 +70,7 @@ def written(
 
 
 def composed(spec: RunSpec) -> dict[str, Any]:
-    """Return what a loader needs of a composition."""
+    """Return the composed objects that a loader needs."""
     seen, acted = spaces.Box(-np.inf, np.inf, (2,), np.float32), spaces.Discrete(3)
     task = Task("walk", cast(Any, object), seen, acted, None)
     relabeler = spec.relabeler.build(RelabelerContext())
@@ -98,7 +98,7 @@ def loading(spec: RunSpec, replay: Replay | None, **more: Any) -> Iterator[Loade
 
 
 def contents(batch: PackedBatch) -> list[tuple[str, list[int], str]]:
-    """Return every tensor of a batch, type, shape and bytes."""
+    """Return every tensor of a batch as its type, shape and bytes."""
     tensors = {
         **{f"obs.{key}": value for key, value in batch.obs.items()},
         **{
@@ -126,7 +126,7 @@ def rounds(loader: Loader) -> list[list[list[tuple[str, list[int], str]]]]:
 
 
 @pytest.mark.parametrize("how", [None, ""], ids=["as stored", "relabelled"])
-def test_none_threads_and_processes_give_the_same_bytes(how: str | None, replay: Replay) -> None:
+def test_all_loaders_return_identical_batches(how: str | None, replay: Replay) -> None:
     given = []
     for name in LOADERS:
         spec = written(name, how, accumulate=2, data=True, workers=2, prefetch=2, dataset_share=0.4)
@@ -138,13 +138,13 @@ def test_none_threads_and_processes_give_the_same_bytes(how: str | None, replay:
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_what_comes_after_the_limit_is_not_drawn(name: str, replay: Replay) -> None:
+def test_trajectories_beyond_the_limit_are_not_drawn(name: str, replay: Replay) -> None:
     with loading(written(name, workers=2), replay) as made:
         places = [batch.obs["observation"][:, 0].max() for (batch,) in made.round(0, 40, 2)]
     assert max(places) == 109  # The second of two, which has nine transitions.
 
 
-def test_a_process_finds_what_was_stored_since_the_round_before(replay: Replay) -> None:
+def test_a_loader_process_sees_trajectories_stored_since_the_last_round(replay: Replay) -> None:
     with loading(written("process"), replay) as made:
         list(made.round(0, 2, 8))
         store(replay.folder, range(8, 16))
@@ -153,7 +153,7 @@ def test_a_process_finds_what_was_stored_since_the_round_before(replay: Replay) 
     assert max(places) >= 800
 
 
-def test_a_dataset_alone_needs_no_replay() -> None:
+def test_a_dataset_can_be_loaded_without_a_replay() -> None:
     given = []
     for name in LOADERS:
         with loading(written(name, data=True), None) as made:
@@ -162,10 +162,10 @@ def test_a_dataset_alone_needs_no_replay() -> None:
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_without_a_limit_new_trajectories_are_seen_before_long(
+def test_without_a_limit_new_trajectories_are_seen_soon(
     name: str, replay: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_source, "REFRESH_SECONDS", 0.0)  # Processes keep to a second.
+    monkeypatch.setattr(batch_source, "REFRESH_SECONDS", 0.0)  # Loader processes still use a second.
     begun = time.monotonic()
     with loading(written(name), replay) as made:
         update = 0
@@ -180,7 +180,7 @@ def test_without_a_limit_new_trajectories_are_seen_before_long(
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_an_empty_replay_is_looked_through_each_time(name: str, tmp_path: Path) -> None:
+def test_an_empty_replay_is_refreshed_at_every_request(name: str, tmp_path: Path) -> None:
     replay = Replay(tmp_path, 9)
     with loading(written(name), replay) as made:
         with pytest.raises(NothingStoredError) as caught:
@@ -190,8 +190,8 @@ def test_an_empty_replay_is_looked_through_each_time(name: str, tmp_path: Path) 
         assert len(list(made.round(0, 1, None))) == 1
 
 
-class Made:
-    """Makes the number of an update, and remembers which were begun."""
+class NumberLoader:
+    """Loads the number of an update as its batches, and records which were begun."""
 
     def __init__(self) -> None:
         self.begun: list[int] = []
@@ -205,7 +205,7 @@ class Made:
 
 
 def eventually(true: Callable[[], bool]) -> bool:
-    """Wait up to a minute for something."""
+    """Wait up to a minute until a condition is true."""
     for _ in range(6000):
         if true():
             return True
@@ -215,55 +215,55 @@ def eventually(true: Callable[[], bool]) -> bool:
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_updates_come_in_order(workers: int) -> None:
-    made = Made()
-    loader = Loader(made, workers, 2)
+    numbers = NumberLoader()
+    loader = Loader(numbers, workers, 2)
     assert list(loader.round(4, 30, 1)) == list(range(4, 34))
     assert list(loader.round(34, 3, None)) == [34, 35, 36]
     loader.close()
 
 
-def test_batches_are_made_ahead_but_never_of_the_next_round() -> None:
-    made = Made()
-    loader = Loader(made, 2, 3)
-    given = loader.round(0, 9, 1)
-    assert next(given) == 0
-    assert eventually(lambda: sorted(made.begun) == list(range(7)))
-    assert list(given) == list(range(1, 9))
+def test_batches_are_prefetched_but_never_of_the_next_round() -> None:
+    numbers = NumberLoader()
+    loader = Loader(numbers, 2, 3)
+    batches = loader.round(0, 9, 1)
+    assert next(batches) == 0
+    assert eventually(lambda: sorted(numbers.begun) == list(range(7)))
+    assert list(batches) == list(range(1, 9))
     time.sleep(0.02)
-    assert sorted(made.begun) == list(range(9))
+    assert sorted(numbers.begun) == list(range(9))
     loader.close()
 
 
-def test_without_a_limit_the_next_round_is_begun_too_and_nothing_is_made_twice() -> None:
-    made = Made()
-    loader = Loader(made, 1, 3)
+def test_without_a_limit_the_next_round_is_prefetched_once() -> None:
+    numbers = NumberLoader()
+    loader = Loader(numbers, 1, 3)
     assert list(loader.round(0, 2, None)) == [0, 1]
-    assert eventually(lambda: made.begun == [0, 1, 2, 3, 4])
+    assert eventually(lambda: numbers.begun == [0, 1, 2, 3, 4])
     assert list(loader.round(2, 2, None)) == [2, 3]
-    assert eventually(lambda: made.begun == [0, 1, 2, 3, 4, 5, 6])
-    assert list(loader.round(9, 1, None)) == [9]  # What was ahead is not what is asked for.
-    assert eventually(lambda: 12 in made.begun)
-    assert list(loader.round(10, 1, 5)) == [10]  # Nor what was made without a limit.
+    assert eventually(lambda: numbers.begun == [0, 1, 2, 3, 4, 5, 6])
+    assert list(loader.round(9, 1, None)) == [9]  # Not what was prefetched.
+    assert eventually(lambda: 12 in numbers.begun)
+    assert list(loader.round(10, 1, 5)) == [10]  # Nor what was prefetched without a limit.
     loader.close()
-    assert made.begun.count(10) == 2
+    assert numbers.begun.count(10) == 2
 
 
-def test_an_error_comes_where_its_update_is_due_and_the_loader_can_go_on() -> None:
-    made = Made()
-    made.fails_at = 3
-    loader = Loader(made, 2, 2)
-    given = loader.round(0, 9, None)
-    assert [next(given) for _ in range(3)] == [0, 1, 2]
+def test_an_error_is_raised_when_its_update_is_due_and_loading_continues() -> None:
+    numbers = NumberLoader()
+    numbers.fails_at = 3
+    loader = Loader(numbers, 2, 2)
+    batches = loader.round(0, 9, None)
+    assert [next(batches) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(WrongError, match=r"^no more$"):
-        next(given)
-    made.fails_at = -1
+        next(batches)
+    numbers.fails_at = -1
     assert list(loader.round(3, 2, None)) == [3, 4]
     loader.close()
 
 
-def test_a_round_that_is_given_up_leaves_nothing_of_it_behind() -> None:
-    made = Made()
-    loader = Loader(made, 1, 2)
+def test_an_abandoned_round_leaves_no_batch_and_no_thread() -> None:
+    numbers = NumberLoader()
+    loader = Loader(numbers, 1, 2)
     for update in loader.round(0, 9, 1):
         if update == 1:
             break
@@ -273,7 +273,7 @@ def test_a_round_that_is_given_up_leaves_nothing_of_it_behind() -> None:
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_an_error_of_a_part_keeps_its_type_and_its_words(name: str, replay: Replay) -> None:
+def test_an_error_of_a_part_keeps_its_type_and_message(name: str, replay: Replay) -> None:
     with loading(written(name, "refuse"), replay) as made, pytest.raises(WrongError) as caught:
         list(made.round(0, 3, 8))
     assert str(caught.value) == "goals are missing: write goals=3"
@@ -283,7 +283,7 @@ RETURNED = "what the relabeler tests/relabeler returned cannot be learned from:"
 FAULTS = {
     "fail": "the relabeler tests/relabeler cannot be used: relabelling a trajectory raised KeyError: "
     "'goal'",
-    "none": "the relabeler tests/relabeler returned a NoneType, no columns.",
+    "none": "the relabeler tests/relabeler returned a NoneType instead of columns.",
     "empty": f"{RETURNED} it has no transition.",
     "blind": f"{RETURNED} it lacks obs.observation; its columns are action, reward, terminated, "
     "truncated.",
@@ -295,13 +295,13 @@ FAULTS = {
 @pytest.mark.parametrize(
     ("name", "how"), [("none", "fail"), ("process", "fail"), *(("thread", how) for how in FAULTS)]
 )
-def test_a_relabeler_that_goes_wrong_is_named(name: str, how: str, replay: Replay) -> None:
+def test_the_error_of_a_relabeler_names_it(name: str, how: str, replay: Replay) -> None:
     with loading(written(name, how), replay) as made, pytest.raises(AmagoError) as caught:
         list(made.round(0, 3, 8))
     assert str(caught.value) == FAULTS[how]
 
 
-def test_a_bug_in_a_process_says_where_it_was() -> None:
+def test_an_unexpected_error_in_a_process_has_its_traceback_as_a_note() -> None:
     try:
         {}["goal"]
     except KeyError as error:
@@ -311,7 +311,7 @@ def test_a_bug_in_a_process_says_where_it_was() -> None:
     assert note.endswith("KeyError: 'goal'")
 
 
-def test_an_error_that_cannot_be_sent_is_told_in_words(replay: Replay) -> None:
+def test_an_error_that_cannot_be_pickled_is_raised_with_its_traceback(replay: Replay) -> None:
     spec = written("process", "unpicklable")
     with loading(spec, replay) as made, pytest.raises(RuntimeError) as caught:
         list(made.round(0, 3, 8))
@@ -319,32 +319,32 @@ def test_an_error_that_cannot_be_sent_is_told_in_words(replay: Replay) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "happened"), [("die", "was killed by SIGKILL"), ("exit", "ended with exit code 3")]
+    ("how", "exit_words"), [("die", "was killed by SIGKILL"), ("exit", "ended with exit code 3")]
 )
-def test_a_process_that_ends_stops_the_round(how: str, happened: str, replay: Replay) -> None:
+def test_a_loader_process_that_ends_raises_an_error(how: str, exit_words: str, replay: Replay) -> None:
     with loading(written("process", how), replay) as made:
-        for _ in range(2):  # Also when it is asked again.
+        for _ in range(2):  # Also at the next request.
             with pytest.raises(LoaderError) as caught:
                 list(made.round(5, 3, 8))
             assert str(caught.value) == (
-                f"a loader process {happened} while it drew the batches of update 5. If memory ran "
+                f"a loader process {exit_words} while it drew the batches of update 5. If memory ran "
                 "out, fewer sampling.workers or sampling.loader=thread take less."
             )
 
 
-def test_parts_that_cannot_be_sent_to_a_process_are_refused(replay: Replay) -> None:
+def test_parts_that_cannot_be_pickled_are_refused(replay: Replay) -> None:
     spec = written("process")
     local = loader_parts.relabeling("").entry.component
     here = type("Local", (type(local.options(how="")),), {})
     part = loader_parts.Part("relabeler", spec.relabeler.entry, here(how=""))
     with pytest.raises(LoaderError) as caught:
         make_loader(spec.model_copy(update={"relabeler": part}), replay=replay, **composed(written()))
-    words = str(caught.value)
-    assert words.startswith("loader processes cannot be given their work (PicklingError: ")
-    assert words.endswith("): write sampling.loader=thread.")
+    message = str(caught.value)
+    assert message.startswith("the configuration cannot be sent to loader processes (PicklingError: ")
+    assert message.endswith("): write sampling.loader=thread.")
 
 
-def test_a_process_takes_one_thread_and_no_torch(replay: Replay) -> None:
+def test_a_loader_process_uses_one_thread_and_no_torch(replay: Replay) -> None:
     with loading(written("process", "threads"), replay) as made:
         ((batch,),) = made.round(0, 1, 8)
     assert set(batch.reward_M.tolist()) == {1.0}
@@ -353,7 +353,7 @@ def test_a_process_takes_one_thread_and_no_torch(replay: Replay) -> None:
     assert batch.reward_M.max() < 2000
 
 
-def test_a_process_runs_nothing_of_the_folder_that_somebody_is_in(
+def test_a_loader_process_imports_nothing_from_the_current_folder(
     replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "json.py").write_text("import sys\nsys.exit(9)\n")
@@ -362,7 +362,7 @@ def test_a_process_runs_nothing_of_the_folder_that_somebody_is_in(
         assert len(list(made.round(0, 1, 8))) == 1
 
 
-def test_damage_that_a_process_finds_is_told_once(replay: Replay) -> None:
+def test_damage_that_a_loader_process_finds_is_reported_once(replay: Replay) -> None:
     path = min(replay.folder.glob("*.safetensors"))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -375,7 +375,7 @@ def test_damage_that_a_process_finds_is_told_once(replay: Replay) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -389,25 +389,25 @@ def children(pid: int) -> list[int]:
     return [child for child in map(int, listed.stdout.split()) if alive(child)]
 
 
-def test_closing_ends_a_process_that_is_busy(replay: Replay, tmp_path: Path) -> None:
+def test_closing_terminates_a_busy_loader_process(replay: Replay, tmp_path: Path) -> None:
     busy = tmp_path / "busy"
     spec = written("process", f"sleep {busy}", workers=2)
     made = make_loader(spec, replay=replay, **composed(spec))
-    workers = cast(Any, made)._close.__self__._workers
-    threading.Thread(target=lambda: suppressed(made), daemon=True).start()
+    processes = cast(Any, made)._close.__self__._processes
+    threading.Thread(target=lambda: load_until_closed(made), daemon=True).start()
     assert eventually(busy.exists)
     made.close()
-    # Ended as they were told to, not killed for taking too long.
-    assert all(worker.process.returncode == -signal.SIGTERM for worker in workers)
-    made.close()  # Twice is no mistake.
+    # Terminated, not killed after the timeout.
+    assert all(process.popen.returncode == -signal.SIGTERM for process in processes)
+    made.close()  # Closing twice is allowed.
 
 
-def suppressed(made: Loader) -> None:
+def load_until_closed(made: Loader) -> None:
     with pytest.raises(LoaderError):
         list(made.round(0, 3, 8))
 
 
-def test_a_thread_in_which_a_part_hangs_does_not_keep_the_learner_from_ending(
+def test_a_hanging_loader_thread_does_not_keep_the_learner_from_exiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loader, "_STOP_TIMEOUT_S", 0.01)
@@ -424,12 +424,12 @@ def test_a_thread_in_which_a_part_hangs_does_not_keep_the_learner_from_ending(
     made.close()
     made.close()
     stuck.set()
-    assert left.daemon  # Python does not wait for these when it ends.
+    assert left.daemon  # Python does not wait for daemon threads at exit.
 
 
 LEARN = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored where the tests run in background.
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored if the tests run in background.
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import numpy as np
@@ -447,16 +447,18 @@ config = SourceConfig(
         observation_space=spaces.Dict(), action_space=spaces.Discrete(3), batch=3, accumulate=1
     ),
 )
-workers = LoaderPool(config, 2, print)
+pool = LoaderPool(config, 2, print)
 try:
-    workers.streams(0, 8)
+    pool.batches(0, 8)
 finally:
-    workers.close()
+    pool.close()
 """
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_processes_end_with_the_learner(sent: signal.Signals, replay: Replay, tmp_path: Path) -> None:
+def test_loader_processes_end_with_the_learner(
+    sent: signal.Signals, replay: Replay, tmp_path: Path
+) -> None:
     busy = tmp_path / "busy"
     arguments = [str(replay.folder), str(busy), str(Path(__file__).parents[1])]
     with subprocess.Popen(
@@ -467,24 +469,24 @@ def test_processes_end_with_the_learner(sent: signal.Signals, replay: Replay, tm
     ) as learner:
         try:
             assert eventually(lambda: busy.exists() or learner.poll() is not None)
-            workers = children(learner.pid)
-            assert len(workers) == 2
-            for worker in workers:  # It is the learner's to end them.
-                os.kill(worker, signal.SIGINT)
+            processes = children(learner.pid)
+            assert len(processes) == 2
+            for pid in processes:  # They ignore it: the learner stops them.
+                os.kill(pid, signal.SIGINT)
             time.sleep(0.1)
-            assert all(alive(worker) for worker in workers)
-            # Ctrl-C is for the whole group, a kill for one.
+            assert all(alive(pid) for pid in processes)
+            # Ctrl-C goes to the whole process group, SIGKILL to the learner alone.
             (os.killpg if sent == signal.SIGINT else os.kill)(learner.pid, sent)
-            said = learner.communicate(timeout=30)[1]
+            stderr = learner.communicate(timeout=30)[1]
         finally:
             learner.kill()
-    assert eventually(lambda: not any(alive(worker) for worker in workers))
+    assert eventually(lambda: not any(alive(pid) for pid in processes))
     if sent == signal.SIGINT:
-        assert said.count("Traceback") == 1
-        assert said.endswith("KeyboardInterrupt\n")
+        assert stderr.count("Traceback") == 1
+        assert stderr.endswith("KeyboardInterrupt\n")
 
 
-def test_ranks_take_their_share_and_together_see_the_batch_of_one(
+def test_the_batches_of_all_ranks_are_those_of_a_single_process(
     replay: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def drawn(rank: int, ranks: int) -> list[float]:
@@ -505,6 +507,6 @@ def test_a_batch_smaller_than_the_number_of_ranks_is_refused(
     with pytest.raises(AmagoError) as caught:
         make_loader(written(), replay=replay, **composed(written()))
     assert str(caught.value) == (
-        "training.batch is 3, and 4 processes train together: each needs at least one sequence, so "
-        "write training.batch=4 or more."
+        "training.batch is 3, and each of 4 data-parallel processes needs at least one sequence: write "
+        "training.batch=4 or more."
     )

@@ -1,4 +1,4 @@
-"""What decays, how fast each part learns, and when."""
+"""Weight decay, learning-rate factors per part, warm-up and schedule."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def composed(backbone: str) -> Agent:
 
 
 class HeadNorm(nn.Module):
-    """A stranger's norm, with a scale for every feature of every head."""
+    """A plugin's norm, with a scale for every feature of every head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class HeadNorm(nn.Module):
 
 
 class Strange(nn.Module):
-    """What a stranger's part may hold beside layers."""
+    """A plugin's part with parameters beside layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,15 +111,15 @@ def low_rank(module: nn.Linear) -> nn.Module:
     ],
     ids=["orthogonal", "spectral", "weight_norm", "of a norm", "of an embedding", "low rank"],
 )
-def test_what_a_weight_is_computed_from_decays_except_for_magnitudes(
+def test_originals_of_a_parametrized_weight_decay_except_for_magnitudes(
     module: nn.Module, expected: list[str]
 ) -> None:
-    assert decayed(module) == [f"parametrizations.weight.{own}" for own in expected]
+    assert decayed(module) == [f"parametrizations.weight.{name}" for name in expected]
     deep = nn.ModuleDict({"part": nn.Sequential(module)})
-    assert decayed(deep) == [f"part.0.parametrizations.weight.{own}" for own in expected]
+    assert decayed(deep) == [f"part.0.parametrizations.weight.{name}" for name in expected]
 
 
-def test_a_norm_of_another_name_is_known_by_its_base() -> None:
+def test_a_norm_of_another_name_is_recognized_by_its_base_class() -> None:
     class Centred(HeadNorm):
         pass
 
@@ -127,7 +127,7 @@ def test_a_norm_of_another_name_is_known_by_its_base() -> None:
 
 
 @pytest.mark.parametrize("backbone", ["gru", "transformer"])
-def test_every_trained_parameter_is_in_exactly_one_group_and_frozen_ones_in_none(backbone: str) -> None:
+def test_every_trained_parameter_is_in_one_group_and_frozen_ones_in_none(backbone: str) -> None:
     agent = composed(backbone)
     frozen = agent.encoder.get_parameter(next(name for name, _ in agent.encoder.named_parameters()))
     frozen.requires_grad_(False)
@@ -138,7 +138,7 @@ def test_every_trained_parameter_is_in_exactly_one_group_and_frozen_ones_in_none
     assert {group["part"] for group in groups} == {"encoder", "backbone", "actor", "critic"}
 
 
-def test_a_parameter_of_two_parts_is_stepped_once_with_the_first() -> None:
+def test_a_parameter_shared_by_two_parts_is_in_a_group_of_the_first() -> None:
     shared = nn.Linear(2, 2, bias=False)
     agent = Agent(shared, nn.Linear(2, 2), nn.Sequential(shared), nn.Identity())
     groups = build_optimizer(agent, training()).param_groups
@@ -148,7 +148,7 @@ def test_a_parameter_of_two_parts_is_stepped_once_with_the_first() -> None:
 
 
 def adamw_by_hand(start: Tensor, gradients: list[Tensor], rates: list[float], decay: float) -> Tensor:
-    """Loshchilov and Hutter (2019), algorithm 2, number by number."""
+    """AdamW by Loshchilov and Hutter (2019), algorithm 2, number by number."""
     values, m, v = start.flatten().tolist(), [0.0] * start.numel(), [0.0] * start.numel()
     for step, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
         for i, g in enumerate(gradient.flatten().tolist()):
@@ -159,7 +159,7 @@ def adamw_by_hand(start: Tensor, gradients: list[Tensor], rates: list[float], de
     return torch.tensor(values, dtype=start.dtype).view_as(start)
 
 
-def test_parts_step_at_their_own_rates_and_only_weights_decay() -> None:
+def test_each_part_has_its_learning_rate_and_only_weights_decay() -> None:
     parts = [nn.Linear(2, 2).double() for _ in range(4)]
     agent = Agent(*parts)
     rates = {"encoder": 1.0, "backbone": 0.3, "actor": 0.0, "critic": 2.0}
@@ -174,9 +174,9 @@ def test_parts_step_at_their_own_rates_and_only_weights_decay() -> None:
             gradients[name].append(parameter.grad)
         optimizer.step()
     for name, parameter in agent.named_parameters():
-        part, _, own = name.partition(".")
+        part, _, last = name.partition(".")
         rate = 0.01 * rates[part]
-        decay = 0.5 if own == "weight" else 0.0
+        decay = 0.5 if last == "weight" else 0.0
         expected = adamw_by_hand(before[name], gradients[name], [rate] * 3, decay)
         assert torch.allclose(parameter, expected, rtol=0, atol=1e-12), name
     assert torch.equal(agent.actor.get_parameter("weight"), before["actor.weight"])
@@ -197,7 +197,7 @@ def test_parts_step_at_their_own_rates_and_only_weights_decay() -> None:
     ],
     ids=lambda value: ",".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
-def test_the_rate_at_an_update_is_what_a_hand_computes(
+def test_the_rate_factor_equals_values_computed_by_hand(
     settings: dict[str, Any], factors: dict[int, float]
 ) -> None:
     spec = training(**settings)
@@ -221,7 +221,7 @@ def test_a_schedule_never_rises_and_never_falls_below_its_end(
     assert all(before >= after >= final - 1e-12 for before, after in pairwise(factors))
 
 
-def test_a_part_that_does_not_exist_has_no_rate() -> None:
+def test_a_learning_rate_factor_for_an_unknown_part_is_refused() -> None:
     with pytest.raises(SpecError) as caught:
         load_spec(tiny(), ["training.learning_rate_factors.bakbone=0.3"])
     assert str(caught.value) == (

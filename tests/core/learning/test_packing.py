@@ -1,4 +1,4 @@
-"""Slices to one packed batch, compared with an obvious loop."""
+"""Packing slices into a batch, compared with an obvious loop."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def recording(length: int, space: spaces.Space[Any], rng: np.random.Generator) -
 
 
 def slow_vector(action: Any, space: spaces.Space[Any]) -> list[float]:
-    """Return an action as networks see it; zeros for None."""
+    """Return an action as a vector; zeros for None."""
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.tolist()
         indices = [None] * len(sizes) if action is None else np.atleast_1d(action).tolist()
@@ -62,7 +62,7 @@ def slow_vector(action: Any, space: spaces.Space[Any]) -> list[float]:
 def slow_rows(
     trajectory: Trajectory, start: int, stop: int, space: spaces.Space[Any]
 ) -> list[dict[str, Any]]:
-    """Return what the policy saw at each timestep of a slice, and what it did."""
+    """Return the policy's inputs and actions at each timestep of a slice."""
     rows = []
     for t in range(start, stop + 1):
         prev_action = slow_vector(None if t == 0 else trajectory.columns["action"][t - 1], space)
@@ -92,7 +92,7 @@ def every(rows: list[dict[str, Any]], field: str) -> list[Any]:
     space=st.sampled_from(SPACES),
     seed=st.integers(0, 1000),
 )
-def test_a_packed_batch_is_always_the_slow_one(
+def test_a_packed_batch_always_equals_that_of_the_slow_loop(
     lengths: list[int], space: spaces.Space[Any], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -134,7 +134,7 @@ def dtypes(batch: PackedBatch) -> dict[str, torch.dtype]:
     ("space", "action"),
     [(space, torch.int64 if choices(space) else torch.float32) for space in SPACES],
 )
-def test_numbers_are_single_and_images_stay_bytes(
+def test_floats_are_packed_as_float32_and_images_as_uint8(
     space: spaces.Space[Any], action: torch.dtype
 ) -> None:
     whole = recording(3, space, np.random.default_rng(0)).slice(0, 3)
@@ -150,7 +150,7 @@ def test_numbers_are_single_and_images_stay_bytes(
     }
 
 
-def test_packing_copies_what_is_stored() -> None:
+def test_packing_copies_the_stored_trajectories() -> None:
     whole = recording(3, BOX, np.random.default_rng(0)).slice(0, 3)
     batch = pack([whole], BOX)
     batch.action.zero_()
@@ -160,13 +160,13 @@ def test_packing_copies_what_is_stored() -> None:
 
 
 @pytest.mark.parametrize("space", SPACES, ids=["few", "many", "box", "factors", "bits"])
-def test_what_came_before_a_piece_is_in_its_first_row_and_nowhere_else(
+def test_the_previous_action_of_a_segment_is_only_in_its_first_row(
     space: spaces.Space[Any],
 ) -> None:
     rng = np.random.default_rng(0)
     whole = recording(6, space, rng)
     later, first = whole.slice(4, 6), recording(1, space, rng)
-    # As pieces are stored: cut by the collector, which says what came before.
+    # A segment as the collector stores it, with its previous action and reward.
     stored = replace(later, prev_action=np.array(whole.columns["action"][3]), prev_reward=0.25)
     batch = pack([first, stored, first], space)
     rows = batch.prev_action_NA.tolist()
@@ -176,7 +176,7 @@ def test_what_came_before_a_piece_is_in_its_first_row_and_nowhere_else(
     assert batch.layout.time_N[2].item() == whole.start_time + 4
 
 
-def test_the_layout_is_the_one_that_would_be_built_from_lengths_and_times() -> None:
+def test_the_layout_equals_the_one_built_from_lengths_and_times() -> None:
     rng = np.random.default_rng(0)
     slices = [recording(length, BOX, rng) for length in (3, 1, 7)]
     layout = pack(slices, BOX).layout
@@ -191,7 +191,7 @@ def test_the_layout_is_the_one_that_would_be_built_from_lengths_and_times() -> N
         assert ours.tolist() == theirs.tolist()
 
 
-def test_slices_of_several_sources_may_differ_in_their_types() -> None:
+def test_slices_of_several_sources_can_have_different_types() -> None:
     ours = recording(1, spaces.Discrete(4), np.random.default_rng(0))
     theirs = dict(ours.columns)
     theirs["action"] = np.array([3], np.int64)
@@ -216,9 +216,9 @@ def test_a_batch_needs_a_slice() -> None:
     ids=["shifted", "two axes", "text"],
 )
 def test_action_spaces_that_are_not_canonical_are_refused(space: spaces.Space[Any]) -> None:
-    piece = Trajectory(recording(1, BOX, np.random.default_rng(0)).columns)
+    trajectory = Trajectory(recording(1, BOX, np.random.default_rng(0)).columns)
     with pytest.raises(UnsupportedSpaceError) as caught:
-        pack([piece], space)
+        pack([trajectory], space)
     assert str(caught.value) == (
         f"parts do not take the action space {space}; they take Discrete and MultiDiscrete that count "
         "from 0, MultiBinary and Box, all but Discrete with one axis."
@@ -226,26 +226,26 @@ def test_action_spaces_that_are_not_canonical_are_refused(space: spaces.Space[An
 
 
 @pytest.mark.parametrize("index", [-1, 2])
-def test_an_action_that_is_not_among_the_choices_is_refused(index: int) -> None:
+def test_an_action_outside_the_choices_is_refused(index: int) -> None:
     columns = dict(recording(2, spaces.Discrete(2), np.random.default_rng(0)).columns)
     columns["action"] = np.array([1, index])
     with pytest.raises(AmagoError) as caught:
         pack([Trajectory(columns)], spaces.Discrete(2))
     assert str(caught.value) == (
-        f"an action is {index}, and there are the choices 0 to 1: what is learned from was recorded "
-        "with other actions, or relabelled with others"
+        f"an action is {index}, outside the choices 0 to 1: the trajectory was recorded or relabelled "
+        "for another action space"
     )
 
 
 @pytest.mark.parametrize("index", [-1, 3])
-def test_an_action_before_a_slice_that_is_not_among_the_choices_is_refused(index: int) -> None:
+def test_a_previous_action_outside_the_choices_is_refused(index: int) -> None:
     columns = recording(2, spaces.Discrete(3), np.random.default_rng(0)).columns
-    pieces = [Trajectory(columns, prev_action=np.array(a, np.int16)) for a in (2, index)]
+    given = [Trajectory(columns, prev_action=np.array(a, np.int16)) for a in (2, index)]
     with pytest.raises(AmagoError) as caught:
-        pack(pieces, spaces.Discrete(3))
+        pack(given, spaces.Discrete(3))
     assert str(caught.value) == (
-        f"an action is {index}, and there are the choices 0 to 2: what is learned from was recorded "
-        "with other actions, or relabelled with others"
+        f"an action is {index}, outside the choices 0 to 2: the trajectory was recorded or relabelled "
+        "for another action space"
     )
 
 
@@ -256,7 +256,7 @@ def masked(length: int, mask: list[list[int]], dtype: Any = np.int8) -> Trajecto
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.float32, np.bool_])
-def test_a_mask_is_what_the_observation_says_at_every_timestep(dtype: Any) -> None:
+def test_the_action_mask_is_taken_from_the_observation_of_every_timestep(dtype: Any) -> None:
     slices = [
         masked(1, [[1, 0, 1], [0, 0, 0]], dtype),
         masked(2, [[1, 1, 1], [0, 1, 0], [1, 0, 0]], dtype),
@@ -267,7 +267,7 @@ def test_a_mask_is_what_the_observation_says_at_every_timestep(dtype: Any) -> No
     assert mask_NA.int().tolist() == [[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 0]]
 
 
-def test_without_discrete_actions_a_mask_is_an_observation_like_any_other() -> None:
+def test_with_continuous_actions_a_mask_is_an_ordinary_observation() -> None:
     columns = {
         **recording(1, BOX, np.random.default_rng(0)).columns,
         "obs.action_mask": np.ones((2, 3)),

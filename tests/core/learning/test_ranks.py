@@ -1,4 +1,4 @@
-"""Two processes that train together take the step of one."""
+"""Two data-parallel processes take the step of one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from amago_core.learning.batch import pack
 
 
 def train_one_rank(rank: int, port: int, folder: str) -> None:
-    """Take one step on this rank's batch, and store what came of it."""
+    """Take one step on this rank's batch, and save gradients and statistics."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
@@ -26,17 +26,17 @@ def train_one_rank(rank: int, port: int, folder: str) -> None:
     # One transition fewer on rank 1: the mean is over transitions, not over ranks.
     trained.update(pack(slices(0) if rank == 0 else slices(1)[:1], SPACE))
     dist.destroy_process_group()
-    save_file(outcome(trained), Path(folder) / f"{rank}.safetensors")
+    save_file(gradients_and_statistics(trained), Path(folder) / f"{rank}.safetensors")
 
 
-def outcome(trained: Any) -> dict[str, torch.Tensor]:
+def gradients_and_statistics(trained: Any) -> dict[str, torch.Tensor]:
     """Return gradients and statistics after a step."""
     buffers = {f"buffer.{name}": tensor.clone() for name, tensor in trained.agent.named_buffers()}
     return {**{name: g.clone() for name, g in gradients(trained).items()}, **buffers}
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Of processes that are not ours.
-def test_two_ranks_take_the_step_of_one_on_both_batches(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Of processes that torch spawns.
+def test_two_ranks_take_the_step_of_one_process_on_both_batches(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -45,6 +45,6 @@ def test_two_ranks_take_the_step_of_one_on_both_batches(tmp_path: Path) -> None:
     whole.update(pack(slices(0) + slices(1)[:1], SPACE))
     for rank in range(2):
         stored = load_file(tmp_path / f"{rank}.safetensors")
-        assert stored.keys() == outcome(whole).keys()
-        for name, tensor in outcome(whole).items():
+        assert stored.keys() == gradients_and_statistics(whole).keys()
+        for name, tensor in gradients_and_statistics(whole).items():
             torch.testing.assert_close(stored[name], tensor, rtol=1e-9, atol=1e-12)

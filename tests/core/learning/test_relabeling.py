@@ -1,4 +1,4 @@
-"""What relabelers are given of the environment, in every process, and whom their errors name."""
+"""Relabelers and the environment's ``with_goals``, in every loader; their errors name the part."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TRAJECTORY = ["obs.obs", "obs.goals", "achieved", "action", "reward", "terminate
 
 
 class SeekerPart:
-    """A part that offers ``with_goals``."""
+    """An environment part that has ``with_goals``."""
 
     with_goals = staticmethod(with_goals)
 
@@ -43,7 +43,7 @@ class SeekerPart:
 
 
 def seeking(**more: Any) -> Any:
-    """Return a function that makes environments, with what it offers as attributes."""
+    """Return an environment factory with attributes such as ``with_goals``."""
 
     def make() -> Seeker:
         return Seeker()
@@ -54,7 +54,7 @@ def seeking(**more: Any) -> Any:
 
 
 def walked(seed: int) -> Trajectory:
-    """Return a walk as it would be stored: right all the way, for 5 steps, without reaching a goal."""
+    """Return a stored trajectory: 5 steps to the right, without reaching a goal."""
     goals = np.array([[0], [0]])
     cells = np.arange(4, 10)[:, None]
     return Trajectory(
@@ -76,12 +76,12 @@ def spec_of(how: str, loader: str = "none", **more: Any) -> RunSpec:
     return spec.model_copy(update={"relabeler": relabeling(how), "environment": None})
 
 
-def test_a_part_offers_with_goals_by_its_method_make() -> None:
+def test_with_goals_of_a_part_is_found_by_its_method_make() -> None:
     found = find_with_goals(SeekerPart().make)
     assert found == with_goals
 
 
-def test_a_function_offers_with_goals_by_an_attribute() -> None:
+def test_with_goals_of_a_function_is_its_attribute() -> None:
     def of_function(columns: Columns, goals: Any) -> Columns:
         return columns
 
@@ -89,30 +89,30 @@ def test_a_function_offers_with_goals_by_an_attribute() -> None:
 
 
 @pytest.mark.parametrize("make", [None, seeking(), Seeker().reset, seeking(with_goals=None)])
-def test_most_environments_offer_nothing(make: Any) -> None:
+def test_environments_without_with_goals_have_no_goal_oracle(make: Any) -> None:
     assert find_with_goals(make) is None
 
 
 class SeekerItself(Seeker):
-    """An environment whose class makes it, and whose method needs one that is made."""
+    """An environment whose class is the factory, and whose with_goals needs an instance."""
 
     def with_goals(self, columns: Columns, goals: Any) -> Columns:
-        raise AssertionError("nobody made one")
+        raise AssertionError("there is no instance")
 
 
 class SeekerClass(Seeker):
-    """An environment whose class makes it, and offers what needs no environment."""
+    """An environment whose class is the factory, and whose with_goals needs no instance."""
 
     with_goals = staticmethod(with_goals)
 
 
-def test_a_class_offers_what_can_be_called_without_an_instance() -> None:
+def test_with_goals_of_a_class_must_be_static() -> None:
     assert find_with_goals(SeekerClass) == with_goals
     assert find_with_goals(SeekerItself) is None
     assert find_with_goals(SeekerItself()) is not None
 
 
-def test_a_relabeler_is_given_what_the_environment_offers() -> None:
+def test_a_relabeler_is_given_the_environments_with_goals() -> None:
     task = compose_task(None, 0, seeking(with_goals=with_goals))
     relabeler = compose_relabeler(spec_of("goals"), task)
     columns = relabeler(walked(0).columns, np.random.default_rng(0))
@@ -121,7 +121,7 @@ def test_a_relabeler_is_given_what_the_environment_offers() -> None:
     assert columns["reward"].tolist() == [0] * 5
 
 
-def test_a_relabeler_of_recordings_alone_is_offered_nothing() -> None:
+def test_without_an_environment_a_relabeler_has_no_goal_oracle() -> None:
     seen, acted = Seeker().observation_space, Seeker().action_space
     task = Task("the dataset x", None, seen, acted, None)
     with pytest.raises(AmagoError) as caught:
@@ -129,7 +129,7 @@ def test_a_relabeler_of_recordings_alone_is_offered_nothing() -> None:
     assert str(caught.value) == "goals of no environment cannot be changed"
 
 
-def test_composing_and_checking_refuse_what_a_relabeler_refuses(
+def test_composing_and_checking_raise_what_a_relabeler_raises(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(AmagoError) as caught:
@@ -166,7 +166,7 @@ def loading(spec: RunSpec, replay: Replay, make: Callable[[], Any]) -> Iterator[
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-def test_every_loader_asks_the_environments_own_function(loader: str, replay: Replay) -> None:
+def test_every_loader_calls_the_environments_with_goals(loader: str, replay: Replay) -> None:
     goal = 7
 
     def to_the_right(columns: Columns, goals: Any) -> Columns:
@@ -182,7 +182,7 @@ def test_every_loader_asks_the_environments_own_function(loader: str, replay: Re
     assert batch.obs["goals"][:6, :, 0].tolist() == [[7, 9]] * 3 + [[-1, 9]] * 2 + [[-1, -1]]
 
 
-def test_a_function_that_cannot_be_sent_to_a_process_is_refused(replay: Replay) -> None:
+def test_a_with_goals_that_cannot_be_pickled_is_refused(replay: Replay) -> None:
     lock = threading.Lock()
 
     def locked(columns: Columns, goals: Any) -> Columns:
@@ -196,14 +196,13 @@ def test_a_function_that_cannot_be_sent_to_a_process_is_refused(replay: Replay) 
     ):
         pass
     assert str(caught.value) == (
-        "loader processes cannot be given with_goals of environment make (TypeError: cannot pickle "
-        "'_thread.lock' object): keep in what it belongs to only what can be copied, or write "
-        "sampling.loader=thread."
+        "with_goals of environment make cannot be sent to loader processes (TypeError: cannot pickle "
+        "'_thread.lock' object): let it hold only what can be pickled, or write sampling.loader=thread."
     )
 
 
-class Unreceivable:
-    """Can be sent, and not be received."""
+class Unpicklable:
+    """Can be pickled but not unpickled."""
 
     def __call__(self, columns: Columns, goals: Any) -> Columns:
         return columns
@@ -212,15 +211,15 @@ class Unreceivable:
         return int, ("no number",)
 
 
-def test_a_function_that_a_process_cannot_receive_is_named(replay: Replay) -> None:
-    make = seeking(with_goals=Unreceivable())
+def test_a_with_goals_that_a_process_cannot_unpickle_is_named(replay: Replay) -> None:
+    make = seeking(with_goals=Unpicklable())
     with (
         loading(spec_of("goals", "process"), replay, make) as made,
         pytest.raises(LoaderError) as caught,
     ):
         list(made.round(0, 1, 6))
     assert str(caught.value) == (
-        "loader processes cannot receive with_goals of environment make (ValueError: invalid literal "
+        "loader processes cannot unpickle with_goals of environment make (ValueError: invalid literal "
         "for int() with base 10: 'no number'): define it in a module that can be imported by its name, "
         "or write sampling.loader=thread."
     )
@@ -231,9 +230,7 @@ def lost(columns: Columns, goals: Any) -> Columns:
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-def test_what_the_environments_function_raises_names_the_environment(
-    loader: str, replay: Replay
-) -> None:
+def test_an_error_of_with_goals_names_the_environment(loader: str, replay: Replay) -> None:
     with (
         loading(spec_of("goals", loader), replay, seeking(with_goals=lost)) as made,
         pytest.raises(AmagoError) as caught,
@@ -261,7 +258,7 @@ ANSWERS: list[tuple[Any, str]] = [
         f"{', '.join(TRAJECTORY)}: name an environment that shows it (obs.<key>) or records it (its "
         "recorded_space has the key), or write relabeler=none.",
     ),
-    (silent, "with_goals of environment make returned a NoneType, no columns."),
+    (silent, "with_goals of environment make returned a NoneType instead of columns."),
     (
         unpaid,
         "what with_goals of environment make returned cannot be learned from: it lacks reward; "
@@ -272,7 +269,7 @@ ANSWERS: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("answer", "message"), ANSWERS, ids=["unmapped", "silent", "unpaid"])
 @pytest.mark.parametrize("how", ["goals", "within goals"])
-def test_what_the_environment_answers_is_not_blamed_on_the_relabeler(
+def test_wrong_columns_of_with_goals_name_the_environment_not_the_relabeler(
     how: str, answer: Any, message: str
 ) -> None:
     task = compose_task(None, 0, seeking(with_goals=answer))
@@ -308,62 +305,60 @@ def forgetting(columns: Columns, goals: Any) -> Columns:
         (forgetting, "achieved is missing"),
     ],
 )
-def test_an_environment_that_denies_its_recording_is_not_asked_about_other_goals(
-    answer: Any, wrong: str
-) -> None:
+def test_a_with_goals_that_changes_the_recording_is_refused(answer: Any, wrong: str) -> None:
     relabeler = compose_relabeler(spec_of("goals"), compose_task(None, 0, seeking(with_goals=answer)))
     with pytest.raises(AmagoError) as caught:
         relabeler(walked(0).columns, np.random.default_rng(0))
     assert str(caught.value) == (
-        "with_goals of environment make, asked for the goals that a trajectory had, must return what "
+        "with_goals of environment make, called with a trajectory's original goals, must return what "
         f"was recorded, and its {wrong}. Correct it, or write relabeler=none. "
         "amago_registry.goals.with_goals is for environments that pay 1 for a goal and nothing else, "
         "and end with the last goal."
     )
 
 
-def test_a_step_that_ends_the_task_at_its_limit_may_be_both() -> None:
+def test_the_last_step_can_be_both_terminated_and_truncated() -> None:
     columns = dict(walked(0).columns)
     columns["obs.goals"] = np.array([[[5], [9]], *[[[-1], [9]]] * 4, [[-1], [-1]]])
     columns["reward"] = np.float32([1, 0, 0, 0, 1])
     columns["terminated"] = columns["truncated"] = np.arange(5) == 4
-    asked: list[Any] = []
+    calls: list[Any] = []
 
-    def heard(columns: Columns, goals: Any) -> Columns:
-        asked.append(goals.tolist())
+    def listening(columns: Columns, goals: Any) -> Columns:
+        calls.append(goals.tolist())
         return with_goals(columns, goals)
 
-    task = compose_task(None, 0, seeking(with_goals=heard))
+    task = compose_task(None, 0, seeking(with_goals=listening))
     relabeler = compose_relabeler(spec_of("goals"), task)
     for _ in range(20):
         relabeler(columns, np.random.default_rng(0))
-    assert asked[:2] == [[[5], [9]], [[3], [4]]]
-    assert len(asked) == 16 + 20
+    assert calls[:2] == [[[5], [9]], [[3], [4]]]
+    assert len(calls) == 16 + 20
 
 
-def test_goals_of_another_form_are_not_tried() -> None:
-    asked: list[Any] = []
+def test_goals_of_another_format_are_not_checked() -> None:
+    calls: list[Any] = []
 
-    def heard(columns: Columns, goals: Any) -> Columns:
-        asked.append(goals.tolist())
+    def listening(columns: Columns, goals: Any) -> Columns:
+        calls.append(goals.tolist())
         return columns
 
-    task = compose_task(None, 0, seeking(with_goals=heard))
+    task = compose_task(None, 0, seeking(with_goals=listening))
     relabeler = compose_relabeler(spec_of("goals"), task)
     columns = dict(walked(0).columns) | {"reward": np.ones(5, np.float32)}
     del columns["achieved"]
     assert relabeler(columns, np.random.default_rng(0)) == columns
-    assert asked == [[[3], [4]]]  # By the relabeler.
+    assert calls == [[[3], [4]]]  # By the relabeler.
 
 
-def test_a_relabeler_is_told_what_is_seen_and_recorded() -> None:
+def test_a_task_lists_the_columns_observed_and_recorded() -> None:
     task = compose_task(None, 0, seeking())
     assert task.columns == {"obs.obs": (1,), "obs.goals": (2, 1), "achieved": (1,)}
     assert Task("x", None, task.observation_space, task.action_space, None).columns is None
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-def test_a_relabeler_knows_the_environments_name_in_every_process(loader: str, replay: Replay) -> None:
+def test_a_relabeler_has_the_environments_name_in_every_loader(loader: str, replay: Replay) -> None:
     with (
         loading(spec_of("ask", loader), replay, seeking()) as made,
         pytest.raises(AmagoError) as caught,
@@ -379,14 +374,14 @@ FAULTS = {
     "fail": "the relabeler tests/relabeler cannot be used: relabelling a trajectory raised "
     "KeyError: 'goal'",
     "refuse": "goals are missing: write goals=3",
-    "none": "the relabeler tests/relabeler returned a NoneType, no columns.",
+    "none": "the relabeler tests/relabeler returned a NoneType instead of columns.",
     "blind": "what the relabeler tests/relabeler returned cannot be learned from: it lacks "
     f"{', '.join(sorted(TRAJECTORY[:2]))}; its columns are {', '.join(sorted(TRAJECTORY[2:]))}.",
 }
 
 
 @pytest.mark.parametrize("how", FAULTS)
-def test_what_goes_wrong_in_a_relabeler_within_another_names_the_inner_one(how: str) -> None:
+def test_an_error_in_a_nested_relabeler_names_the_nested_one(how: str) -> None:
     task = compose_task(None, 0, seeking())
     outer = compose_relabeler(spec_of(f"within {how}"), task)
     with pytest.raises(AmagoError) as caught:
@@ -394,7 +389,7 @@ def test_what_goes_wrong_in_a_relabeler_within_another_names_the_inner_one(how: 
     assert str(caught.value) == FAULTS[how]
 
 
-def test_a_relabeler_within_another_is_given_what_the_outer_one_was() -> None:
+def test_a_nested_relabeler_is_given_the_same_context_as_the_outer_one() -> None:
     task = compose_task(None, 0, seeking(with_goals=with_goals))
     columns = compose_relabeler(spec_of("within goals"), task)(
         walked(0).columns, np.random.default_rng(0)
@@ -405,12 +400,14 @@ def test_a_relabeler_within_another_is_given_what_the_outer_one_was() -> None:
     assert str(caught.value) == "goals of make cannot be changed"
 
 
-def test_a_column_that_a_relabeler_misses_is_named_with_those_there_are() -> None:
+def test_a_missing_column_is_named_together_with_the_existing_ones() -> None:
     columns = dict(walked(0).columns)
     del columns["achieved"]
     task = compose_task(None, 0, seeking())
-    forms = TrajectoryChecker(task.observed, task.acted)
-    relabeler = CheckedRelabeler(compose_relabeler(spec_of("achieved"), task), "tests/hindsight", forms)
+    checker = TrajectoryChecker(task.observed, task.acted)
+    relabeler = CheckedRelabeler(
+        compose_relabeler(spec_of("achieved"), task), "tests/hindsight", checker
+    )
     with pytest.raises(AmagoError) as caught:
         relabeler(columns, np.random.default_rng(0))
     assert str(caught.value) == (
@@ -421,13 +418,13 @@ def test_a_column_that_a_relabeler_misses_is_named_with_those_there_are() -> Non
 
 
 @pytest.mark.parametrize("loader", ["none", "process"])
-def test_a_run_learns_from_what_was_recorded_in_a_local_environment(
+def test_a_run_in_a_local_environment_is_relabelled_by_its_with_goals(
     loader: str, tmp_path: Path
 ) -> None:
-    asked: list[int] = []
+    calls: list[int] = []
 
     def counted(columns: Columns, goals: Any) -> Columns:
-        asked.append(len(columns["achieved"]))
+        calls.append(len(columns["achieved"]))
         return with_goals(columns, goals)
 
     result = amago_core.train(
@@ -436,6 +433,6 @@ def test_a_run_learns_from_what_was_recorded_in_a_local_environment(
         run=tmp_path / "run",
     )
     assert result.updates > 0
-    assert bool(asked) == (loader == "none")  # Else it was asked in another process.
+    assert bool(calls) == (loader == "none")  # Otherwise it is called in another process.
     stored = Replay(result.run / "replay", None).trajectory(0)
     assert stored.columns["achieved"].shape == (stored.length + 1, 1)

@@ -1,4 +1,4 @@
-"""Trajectories on disk: what is stored comes back, in order, whatever happens to the files."""
+"""The replay buffer: stored trajectories are read back in order, whatever happens to the files."""
 
 from __future__ import annotations
 
@@ -56,26 +56,26 @@ def test_what_is_stored_always_comes_back(
 
 @settings(max_examples=25, deadline=None)
 @given(length=st.integers(1, 9), data=st.data())
-def test_a_slice_is_always_the_rows_of_the_whole(length: int, data: st.DataObject) -> None:
+def test_a_slice_always_has_the_rows_of_the_whole_trajectory(length: int, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, length - 1))
     stop = data.draw(st.integers(start + 1, length))
     whole = recording(3, length)
-    piece = whole.slice(start, stop)
-    assert piece.length == stop - start
-    assert [row[0] for row in piece.columns["obs.place"]] == [300 + t for t in range(start, stop + 1)]
-    assert list(piece.columns["reward"]) == [3 + t for t in range(start, stop)]
-    assert piece.start_time == 3 + start
-    assert piece.prev_reward == (3 + start - 1 if start else 0)
-    assert piece.prev_action == ((start - 1) % 5 if start else None)
+    sliced = whole.slice(start, stop)
+    assert sliced.length == stop - start
+    assert [row[0] for row in sliced.columns["obs.place"]] == [300 + t for t in range(start, stop + 1)]
+    assert list(sliced.columns["reward"]) == [3 + t for t in range(start, stop)]
+    assert sliced.start_time == 3 + start
+    assert sliced.prev_reward == (3 + start - 1 if start else 0)
+    assert sliced.prev_action == ((start - 1) % 5 if start else None)
 
 
-def test_slices_of_the_disk_know_what_led_to_them(tmp_path: Path) -> None:
+def test_a_slice_of_a_stored_trajectory_has_the_previous_action_and_reward(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(2))
-    piece = Replay(tmp_path, 9).trajectory(1).slice(2, 3)
-    assert piece.columns["obs.place"].tolist() == [[102], [103]]
-    assert piece.columns["action"].tolist() == [2]
-    assert piece.prev_action == 1
-    assert (piece.start_time, piece.prev_reward) == (3, 2.0)
+    sliced = Replay(tmp_path, 9).trajectory(1).slice(2, 3)
+    assert sliced.columns["obs.place"].tolist() == [[102], [103]]
+    assert sliced.columns["action"].tolist() == [2]
+    assert sliced.prev_action == 1
+    assert (sliced.start_time, sliced.prev_reward) == (3, 2.0)
 
 
 def test_a_trajectory_without_pixels_can_be_stored(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_trajectory_without_pixels_can_be_stored(tmp_path: Path) -> None:
     assert Replay(tmp_path, 9).trajectory(0).columns["obs.image"].shape == (4, 0)
 
 
-def test_nothing_is_seen_before_it_is_stored(tmp_path: Path) -> None:
+def test_appended_trajectories_are_invisible_until_they_are_flushed(tmp_path: Path) -> None:
     writer, replay = ReplayWriter(tmp_path), Replay(tmp_path, 9)
     writer.append(recording(0))
     assert (writer.stored, replay.refresh()) == (0, 0)
@@ -94,7 +94,7 @@ def test_nothing_is_seen_before_it_is_stored(tmp_path: Path) -> None:
     assert (writer.stored, replay.refresh()) == (1, 1)
 
 
-def test_nothing_appended_makes_no_shard(tmp_path: Path) -> None:
+def test_flushing_an_empty_writer_makes_no_shard(tmp_path: Path) -> None:
     assert ReplayWriter(tmp_path).flush(0) is None
     assert [path.name for path in tmp_path.iterdir()] == [".main.claim"]
 
@@ -104,7 +104,7 @@ def test_a_folder_that_does_not_exist_yet_is_an_empty_replay(tmp_path: Path) -> 
     assert (replay.stored, list(replay.visible())) == (0, [])
 
 
-def test_what_is_appended_is_copied(tmp_path: Path) -> None:
+def test_append_copies_the_trajectory(tmp_path: Path) -> None:
     writer, trajectory = ReplayWriter(tmp_path), recording(1)
     writer.append(trajectory)
     trajectory.columns["reward"][:] = -1
@@ -112,13 +112,13 @@ def test_what_is_appended_is_copied(tmp_path: Path) -> None:
     assert same(Replay(tmp_path, 9).trajectory(0), recording(1))
 
 
-def test_what_is_read_cannot_be_changed(tmp_path: Path) -> None:
+def test_stored_trajectories_are_read_only(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(1))
     with pytest.raises(ValueError, match="read-only"):
         Replay(tmp_path, 9).trajectory(0).columns["reward"][:] = 0
 
 
-def test_readers_see_the_newest_of_the_first(tmp_path: Path) -> None:
+def test_the_newest_capacity_of_the_first_limit_are_visible(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(10))
     replay = Replay(tmp_path, capacity=4)
     assert replay.visible() == range(6, 10)
@@ -165,7 +165,7 @@ def test_the_newest_shard_of_a_writer_is_never_evicted(tmp_path: Path) -> None:
     assert numbers(replay) == [0, 1]
 
 
-def test_a_file_removed_by_another_process_is_no_error(tmp_path: Path) -> None:
+def test_refreshing_survives_a_file_removed_by_another_process(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     gone = store(writer, range(2))
     store(writer, range(2, 4))
@@ -177,7 +177,7 @@ def test_a_file_removed_by_another_process_is_no_error(tmp_path: Path) -> None:
     assert replay.refresh() == 4
 
 
-def test_a_gap_in_the_middle_moves_no_index(tmp_path: Path) -> None:
+def test_a_missing_shard_in_the_middle_changes_no_index(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     paths = [store(writer, range(n, n + 1), n) for n in range(3)]
     paths[1].unlink()
@@ -187,10 +187,10 @@ def test_a_gap_in_the_middle_moves_no_index(tmp_path: Path) -> None:
         replay.trajectory(1)
 
 
-def test_a_listing_that_lacks_a_file_is_made_again(
+def test_a_folder_listing_that_misses_a_file_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is renamed while its folder is listed may be in no place of the list."""
+    """A file that is renamed while its folder is listed may be missing from the listing."""
     writer = ReplayWriter(tmp_path)
     replay = Replay(tmp_path, 9)
     paths = [store(writer, [number], number) for number in range(3)]
@@ -204,7 +204,7 @@ def test_a_listing_that_lacks_a_file_is_made_again(
     assert (replay.refresh(), numbers(replay), listings) == (3, [0, 1, 2], [])
 
 
-def test_setting_aside_deletes_nothing_and_indices_go_on(tmp_path: Path) -> None:
+def test_setting_aside_deletes_nothing_and_indices_continue(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     store(writer, range(2), update=0)
     for again in (1, 2):
@@ -219,7 +219,7 @@ def test_setting_aside_deletes_nothing_and_indices_go_on(tmp_path: Path) -> None
     assert ReplayWriter(tmp_path).stored == 2
 
 
-def test_a_name_taken_in_the_folder_of_what_was_set_aside_is_not_overwritten(tmp_path: Path) -> None:
+def test_setting_aside_never_overwrites_a_file_of_the_same_name(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path), range(1))
     before = path.read_bytes()
     (tmp_path / "set-aside").mkdir()
@@ -229,7 +229,7 @@ def test_a_name_taken_in_the_folder_of_what_was_set_aside_is_not_overwritten(tmp
     assert (tmp_path / "set-aside" / f"{path.name}.2").read_bytes() == before
 
 
-def test_readers_forget_what_was_set_aside(tmp_path: Path) -> None:
+def test_trajectories_set_aside_are_no_longer_read(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(2))
     replay = Replay(tmp_path, 9)
     replay.trajectory(1)
@@ -239,11 +239,11 @@ def test_readers_forget_what_was_set_aside(tmp_path: Path) -> None:
     assert numbers(replay) == [5, 6]
 
 
-def test_a_shard_is_never_divided(tmp_path: Path) -> None:
+def test_setting_aside_never_splits_a_shard(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path), range(4))
     with pytest.raises(ReplayError) as caught:
         Replay(tmp_path, 9).set_aside(2)
-    assert str(caught.value) == f"{path} holds the trajectories 0 to 3 and cannot be divided at 2"
+    assert str(caught.value) == f"{path} holds the trajectories 0 to 3 and cannot be split at 2"
     assert path.exists()
 
 
@@ -255,7 +255,7 @@ def test_a_shard_is_never_divided(tmp_path: Path) -> None:
     prev_action=st.none() | st.integers(0, 4).map(np.uint8).map(np.asarray),
     start_time=st.integers(0, 2**62 - 1),
 )
-def test_what_is_known_of_a_trajectory_always_comes_back(
+def test_the_facts_of_a_trajectory_always_come_back(
     tmp_path_factory: pytest.TempPathFactory, **facts: Any
 ) -> None:
     folder = tmp_path_factory.mktemp("replay")
@@ -273,16 +273,16 @@ def test_what_is_known_of_a_trajectory_always_comes_back(
     assert found.successes.tolist() == ([] if facts["success"] is None else [facts["success"]])
 
 
-def test_a_piece_of_a_trajectory_knows_what_led_to_it(tmp_path: Path) -> None:
+def test_a_stored_segment_keeps_its_previous_action_reward_and_start_time(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     moves = {"action": np.arange(6, dtype=np.float32).reshape(3, 2)}
     before = np.array([8, 9], np.float32)
     whole = recording(1, start_time=50, prev_action=before, prev_reward=0.5)
     writer.append(replace(whole, columns={**whole.columns, **moves}))
     writer.flush(0)
-    piece = Replay(tmp_path, 9).trajectory(0)
-    assert piece.prev_action is not None
-    assert (piece.prev_action.tolist(), piece.prev_reward, piece.start_time) == ([8, 9], 0.5, 50)
+    segment = Replay(tmp_path, 9).trajectory(0)
+    assert segment.prev_action is not None
+    assert (segment.prev_action.tolist(), segment.prev_reward, segment.start_time) == ([8, 9], 0.5, 50)
     later = Replay(tmp_path, 9).view().slice(0, 2, 3)
     assert later.prev_action is not None
     assert (later.prev_action.tolist(), later.prev_reward, later.start_time) == ([2, 3], 2.0, 52)
@@ -295,7 +295,7 @@ def test_a_shard_is_a_safetensors_file(tmp_path: Path) -> None:
     assert columns["returns"].tolist() == [3, 6]
 
 
-def test_a_view_stays_as_it_is_while_a_late_shard_moves_the_indices(tmp_path: Path) -> None:
+def test_a_view_does_not_change_when_a_late_shard_moves_the_indices(tmp_path: Path) -> None:
     a, b = ReplayWriter(tmp_path, "a"), ReplayWriter(tmp_path, "b")
     store(b, range(2), update=5)
     replay = Replay(tmp_path, 9)
@@ -306,7 +306,7 @@ def test_a_view_stays_as_it_is_while_a_late_shard_moves_the_indices(tmp_path: Pa
     assert drawn(replay) == [10, 0, 1]
 
 
-def test_a_view_is_made_anew_only_where_something_has_changed(tmp_path: Path) -> None:
+def test_a_view_is_cached_until_something_changes(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     store(writer, range(2))
     replay = Replay(tmp_path, 9)
@@ -320,7 +320,7 @@ def test_a_view_is_made_anew_only_where_something_has_changed(tmp_path: Path) ->
     assert len(replay.view()) == 3
 
 
-def test_a_view_has_no_other_positions(tmp_path: Path) -> None:
+def test_a_position_outside_a_view_raises(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(2))
     view = Replay(tmp_path, 9).view()
     for position in (-1, 2):
@@ -331,7 +331,7 @@ def test_a_view_has_no_other_positions(tmp_path: Path) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(length=st.integers(1, 9), data=st.data())
-def test_a_slice_of_a_view_is_always_that_of_the_whole(
+def test_slicing_a_view_always_equals_slicing_the_whole_trajectory(
     length: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("replay")
@@ -346,7 +346,7 @@ def test_a_slice_of_a_view_is_always_that_of_the_whole(
     assert same(view.slice(1, start, None), recording(1, length).slice(start, length))
 
 
-def test_what_is_mapped_stays_whole_when_more_shards_are_read_than_may_be_mapped(
+def test_trajectories_stay_valid_after_their_shards_are_unmapped(
     tmp_path: Path,
 ) -> None:
     writer = ReplayWriter(tmp_path)
@@ -357,7 +357,7 @@ def test_what_is_mapped_stays_whole_when_more_shards_are_read_than_may_be_mapped
     assert all(same(trajectory, recording(n)) for n, trajectory in enumerate(found))
 
 
-def test_threads_may_draw_while_another_one_writes_and_evicts(tmp_path: Path) -> None:
+def test_threads_can_sample_while_another_writes_and_evicts(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     store(writer, range(4))
     replay = Replay(tmp_path, capacity=6, open_files=2)
@@ -392,12 +392,14 @@ def test_a_replay_of_the_first_format_is_refused(tmp_path: Path) -> None:
             opened()
         assert str(caught.value) == (
             f"{path} has format 1, and this version of amago-core reads format 2. "
-            "Move it out of the folder, or go on with the version that wrote it."
+            "Move it out of the folder, or continue with the version that wrote it."
         )
 
 
-def test_a_shard_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(amago_core.replay.writer, "MOST_TRAJECTORIES", 1)
+def test_a_shard_has_a_maximum_number_of_trajectories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amago_core.replay.writer, "MAX_TRAJECTORIES", 1)
     writer = ReplayWriter(tmp_path)
     writer.append(recording(0))
     with pytest.raises(ReplayError) as caught:
@@ -443,7 +445,7 @@ def test_a_writer_whose_update_went_back_still_stores_after_what_it_stored(tmp_p
     )
 )
 @example(shards=[(1, 1, False, False), (9, 1, True, False), (3, 1, False, True), (4, 1, False, False)])
-def test_whatever_was_damaged_what_a_writer_stores_is_always_seen(
+def test_new_trajectories_are_always_visible_whatever_was_damaged(
     shards: list[tuple[int, int, bool, bool]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("replay")
@@ -461,7 +463,7 @@ def test_whatever_was_damaged_what_a_writer_stores_is_always_seen(
         assert (replay.stored, drawn(replay)) == (writer.stored, expected)
 
 
-def test_the_last_of_a_writer_is_found_beside_what_was_set_aside(tmp_path: Path) -> None:
+def test_a_writers_shard_numbers_continue_after_those_set_aside(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(2), update=20)
     Replay(tmp_path, 99).set_aside(0)
     assert store(ReplayWriter(tmp_path), range(2), update=10).name == (
@@ -469,17 +471,17 @@ def test_the_last_of_a_writer_is_found_beside_what_was_set_aside(tmp_path: Path)
     )
 
 
-def test_a_writer_removes_what_its_own_crash_left(tmp_path: Path) -> None:
+def test_a_writer_removes_only_its_own_temporary_file_after_a_crash(tmp_path: Path) -> None:
     rest = "0000000000-0000000000-0000000001.safetensors.tmp"
-    own, others = tmp_path / f".0000000001-main-{rest}", tmp_path / f".0000000001-other-{rest}"
-    for path in (own, others):
+    mine, others = tmp_path / f".0000000001-main-{rest}", tmp_path / f".0000000001-other-{rest}"
+    for path in (mine, others):
         path.write_bytes(b"half")
     assert Replay(tmp_path, 9).stored == 0
     ReplayWriter(tmp_path)
-    assert (own.exists(), others.exists()) == (False, True)
+    assert (mine.exists(), others.exists()) == (False, True)
 
 
-def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_no_trajectory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = ReplayWriter(tmp_path)
     writer.append(recording(0))
 
@@ -499,7 +501,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert numbers(Replay(tmp_path, 9)) == [0]
 
 
-def test_a_shard_that_has_its_name_is_stored_once_though_its_folder_could_not_be_synced(
+def test_a_failed_folder_sync_does_not_store_the_shard_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = ReplayWriter(tmp_path)
@@ -526,7 +528,7 @@ def test_a_shard_that_has_its_name_is_stored_once_though_its_folder_could_not_be
     assert (numbers(Replay(tmp_path, 9)), verify(tmp_path).problems) == ([0, 1, 2], ())
 
 
-def test_a_writer_whose_name_was_taken_while_it_wrote_overwrites_nothing(
+def test_a_writer_that_lost_its_name_while_writing_overwrites_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = ReplayWriter(tmp_path)
@@ -545,14 +547,14 @@ def test_a_writer_whose_name_was_taken_while_it_wrote_overwrites_nothing(
     assert (first.stored, numbers(Replay(tmp_path, 9))) == (1, [0, 7, 8])
 
 
-def test_a_stored_shard_is_not_overwritten_by_who_still_believes_to_have_its_name(
+def test_a_writer_that_lost_its_name_after_the_check_overwrites_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = ReplayWriter(tmp_path)
     name_new = amago_core.replay.writer.name_new
 
     def slow(temporary: Path, final: Path) -> None:
-        """Let another process open the writer after the last look at the claim."""
+        """Let another process open the writer after the last check of the claim."""
         monkeypatch.undo()
         data = temporary.read_bytes()
         store(ReplayWriter(tmp_path), [7])
@@ -566,7 +568,7 @@ def test_a_stored_shard_is_not_overwritten_by_who_still_believes_to_have_its_nam
     assert numbers(Replay(tmp_path, 9)) == [7]
 
 
-def test_a_claim_that_cannot_be_read_is_not_taken_for_that_of_another_process(
+def test_an_unreadable_claim_is_not_mistaken_for_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = ReplayWriter(tmp_path)
@@ -585,7 +587,7 @@ def test_a_claim_that_cannot_be_read_is_not_taken_for_that_of_another_process(
     assert numbers(Replay(tmp_path, 9)) == [0]
 
 
-def test_what_would_have_no_name_that_readers_know_is_not_stored(tmp_path: Path) -> None:
+def test_an_update_of_more_than_10_digits_is_not_stored(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     with pytest.raises(ReplayError) as caught:
         store(writer, [0], 10**10)
@@ -598,7 +600,7 @@ def test_what_would_have_no_name_that_readers_know_is_not_stored(tmp_path: Path)
     assert numbers(Replay(tmp_path, 9)) == [0]
 
 
-def test_names_of_tasks_too_long_to_be_read_again_are_not_stored(tmp_path: Path) -> None:
+def test_task_names_too_long_for_the_header_are_not_stored(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     writer.append(recording(0, task="x" * 2**20))
     with pytest.raises(ReplayError) as caught:
@@ -610,7 +612,7 @@ def test_names_of_tasks_too_long_to_be_read_again_are_not_stored(tmp_path: Path)
     assert ([path.name for path in tmp_path.iterdir()], writer.stored) == ([".main.claim"], 0)
 
 
-def test_what_is_written_is_on_the_disk_before_it_has_its_name_and_before_anybody_is_told(
+def test_files_are_synced_before_they_get_their_names_and_folders_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[tuple[str, str]] = []
@@ -656,7 +658,7 @@ def maps(folder: Path) -> int:
     return Path("/proc/self/maps").read_text().count(f"{folder}/")
 
 
-def test_no_more_files_are_mapped_than_may_be_and_none_that_is_gone(tmp_path: Path) -> None:
+def test_mapped_files_are_limited_and_removed_files_are_unmapped(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     for number in range(6):
         store(writer, [number], number)
@@ -669,7 +671,7 @@ def test_no_more_files_are_mapped_than_may_be_and_none_that_is_gone(tmp_path: Pa
     assert maps(tmp_path) == 0
 
 
-def test_a_replay_that_is_only_read_changes_nothing(tmp_path: Path) -> None:
+def test_a_read_only_replay_changes_nothing(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     for number in range(3):
         store(writer, [number], number)
@@ -678,11 +680,11 @@ def test_a_replay_that_is_only_read_changes_nothing(tmp_path: Path) -> None:
     for change in (replay.evict, replay.set_aside):
         with pytest.raises(ReplayError) as caught:
             change(1)
-        assert str(caught.value) == f"{tmp_path} was opened to be read: nothing in it may be changed"
+        assert str(caught.value) == f"{tmp_path} was opened read-only: nothing in it may be changed"
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_files_that_cannot_be_removed_for_good_or_moved_are_said(
+def test_files_that_cannot_be_removed_or_moved_raise_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = ReplayWriter(tmp_path)
@@ -702,7 +704,7 @@ def test_files_that_cannot_be_removed_for_good_or_moved_are_said(
     assert str(caught.value) == f"{paths[2]} cannot be moved to set-aside: Permission denied"
 
 
-def test_a_writers_name_belongs_to_who_opened_it_last(tmp_path: Path) -> None:
+def test_a_writers_name_belongs_to_the_process_that_opened_it_last(tmp_path: Path) -> None:
     first, second = ReplayWriter(tmp_path), ReplayWriter(tmp_path)
     with pytest.raises(ReplayError) as caught:
         store(first, range(1))
@@ -750,7 +752,7 @@ def test_a_writer_needs_a_name_that_fits_in_a_file_name(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_trajectory_that_does_not_fit_together_is_refused(
+def test_a_trajectory_with_inconsistent_columns_is_refused(
     changes: dict[str, np.ndarray | None], message: str, tmp_path: Path
 ) -> None:
     columns = {
@@ -774,9 +776,9 @@ def test_a_trajectory_without_transitions_is_refused(tmp_path: Path) -> None:
     [
         (
             {"prev_action": np.zeros(2, np.uint8)},
-            "the action before it is uint8 (2,), its own are uint8 ()",
+            "its prev_action is uint8 (2,), its actions are uint8 ()",
         ),
-        ({"prev_action": np.zeros((), int)}, "the action before it is int64 (), its own are uint8 ()"),
+        ({"prev_action": np.zeros((), int)}, "its prev_action is int64 (), its actions are uint8 ()"),
         ({"start_time": -1}, "it cannot begin at time -1"),
         ({"start_time": 2**62}, f"it cannot begin at time {2**62}"),
     ],
@@ -798,7 +800,7 @@ def test_a_seed_fits_into_64_bits(tmp_path: Path) -> None:
     )
 
 
-def test_a_trajectory_that_does_not_fit_the_ones_before_is_refused(tmp_path: Path) -> None:
+def test_a_trajectory_with_another_schema_is_refused(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     writer.append(recording(0))
     columns = {**recording(1).columns, "obs.place": np.zeros((4, 2), np.float64)}
@@ -821,7 +823,7 @@ def test_the_replay_is_imported_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_other_names_are_refused_as_usual() -> None:
+def test_a_private_name_is_not_exported() -> None:
     with pytest.raises(AttributeError) as caught:
         amago_core.replay.Shard  # noqa: B018
     assert str(caught.value) == "module 'amago_core.replay' has no attribute 'Shard'"

@@ -1,4 +1,4 @@
-"""A writer killed at any moment loses nothing it had stored."""
+"""A writer killed at any moment loses no stored trajectory."""
 
 from __future__ import annotations
 
@@ -36,24 +36,26 @@ for update in range(10**9):
 
 
 def write_until_killed(folder: Path, seconds: float) -> int:
-    """Return how many trajectories the writer said were stored before it was killed."""
+    """Return how many trajectories the writer had reported as stored when it was killed."""
     with subprocess.Popen(
         [sys.executable, "-c", WRITE, str(folder)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        said = [process.stdout.readline()]  # it has begun
+        reported = [process.stdout.readline()]  # it has begun
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
-        said += process.stdout.readlines()
-    return int([line for line in said if line.endswith("\n")][-1])
+        reported += process.stdout.readlines()
+    return int([line for line in reported if line.endswith("\n")][-1])
 
 
-def test_what_a_killed_writer_had_stored_is_there_and_whole(tmp_path: Path) -> None:
+def test_everything_a_killed_writer_had_stored_is_intact(tmp_path: Path) -> None:
     rng = random.Random(0)
     for _ in range(5):
-        said = write_until_killed(tmp_path, rng.uniform(0.0, 0.1))
+        reported = write_until_killed(tmp_path, rng.uniform(0.0, 0.1))
         replay = Replay(tmp_path, capacity=10**6)
-        assert said <= replay.stored <= said + 3  # one shard may be stored and not yet announced
+        assert (
+            reported <= replay.stored <= reported + 3
+        )  # one shard may be stored and not yet announced
         for index in replay.visible():
             trajectory = replay.trajectory(index)
             assert trajectory.seed == index

@@ -1,4 +1,4 @@
-"""Files that are damaged, or that somebody hostile made: refused, put aside, and nothing worse."""
+"""Damaged and malicious shards: refused and quarantined, and nothing worse."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replays import drawn, edited, present, put_together, recording, same, store, taken_apart
+from replays import drawn, edit_shard, parse_shard, present, recording, same, store, write_shard
 
 from amago_core.cli.replay import summary
 from amago_core.replay import (
@@ -58,7 +58,7 @@ def reason(path: Path) -> str:
     return message.removeprefix(start)
 
 
-def test_a_flipped_bit_moves_the_shard_to_quarantine_and_is_told_once(tmp_path: Path) -> None:
+def test_a_flipped_bit_moves_the_shard_to_quarantine_and_is_reported_once(tmp_path: Path) -> None:
     writer, notes = ReplayWriter(tmp_path), list[str]()
     path = store(writer, range(3))
     store(writer, range(3, 5), 1)
@@ -82,7 +82,7 @@ def test_a_flipped_bit_moves_the_shard_to_quarantine_and_is_told_once(tmp_path: 
     assert len(notes) == 1
 
 
-def test_a_truncated_shard_is_noticed_when_something_in_it_is_drawn(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_found_when_it_is_first_read(tmp_path: Path) -> None:
     writer, notes = ReplayWriter(tmp_path), list[str]()
     path = store(writer, range(1))
     store(writer, range(1, 2), 1)
@@ -92,12 +92,12 @@ def test_a_truncated_shard_is_noticed_when_something_in_it_is_drawn(tmp_path: Pa
     assert (replay.stored, notes) == (2, [])
     assert drawn(replay) == [None, 1]
     assert notes == [
-        f"{path} is not a shard of a replay: it has {size - 1} bytes, its header speaks of {size}; "
+        f"{path} is not a shard of a replay: it has {size - 1} bytes, its header describes {size}; "
         f"its trajectory is left out. The file was moved to {tmp_path}/quarantine/{path.name}."
     ]
 
 
-def test_a_shard_that_is_cut_short_while_it_is_mapped_kills_nobody(tmp_path: Path) -> None:
+def test_a_shard_truncated_while_it_is_mapped_does_not_kill_the_process(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     path = store(writer, range(2), length=5000)
     store(writer, range(2, 3), 1)
@@ -108,7 +108,7 @@ def test_a_shard_that_is_cut_short_while_it_is_mapped_kills_nobody(tmp_path: Pat
     assert replay.quarantined == 1
 
 
-def test_a_shard_that_is_another_one_when_it_is_mapped_is_refused(tmp_path: Path) -> None:
+def test_a_shard_that_changed_before_it_is_mapped_is_refused(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path), range(2))
     name = ShardName.parse(path.name)
     assert name is not None
@@ -119,7 +119,7 @@ def test_a_shard_that_is_another_one_when_it_is_mapped_is_refused(tmp_path: Path
     assert str(caught.value) == f"{path} is not a shard of a replay: its size has changed"
 
 
-def test_of_several_readers_one_moves_a_damaged_shard_and_for_the_others_it_is_gone(
+def test_one_of_several_readers_quarantines_a_damaged_shard(
     tmp_path: Path,
 ) -> None:
     path = store(ReplayWriter(tmp_path), range(2))
@@ -133,7 +133,7 @@ def test_of_several_readers_one_moves_a_damaged_shard_and_for_the_others_it_is_g
     assert len(list((tmp_path / "quarantine").iterdir())) == 1
 
 
-def test_a_shard_that_another_reader_is_moving_is_told_of_by_that_one(
+def test_a_shard_that_another_reader_quarantines_is_not_reported_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flip_trajectory(store(ReplayWriter(tmp_path), range(2)), 0)
@@ -168,7 +168,7 @@ def test_a_damaged_shard_that_cannot_be_moved_is_left_out(
     ]
 
 
-def test_a_reader_that_may_change_nothing_leaves_out_what_is_damaged(tmp_path: Path) -> None:
+def test_a_read_only_replay_leaves_out_damaged_trajectories(tmp_path: Path) -> None:
     writer, notes = ReplayWriter(tmp_path), list[str]()
     path = store(writer, range(2))
     lost = store(writer, range(2, 4), 1)
@@ -177,7 +177,7 @@ def test_a_reader_that_may_change_nothing_leaves_out_what_is_damaged(tmp_path: P
     lost.write_bytes(b"")
     before = sorted(tmp_path.iterdir())
     replay = Replay(tmp_path, None, note=notes.append, read_only=True)
-    for _ in range(2):  # What is left of a shard does not depend on what was read before.
+    for _ in range(2):  # What stays visible does not depend on the order of reads.
         assert drawn(replay) == [None, 1, None, None, 4]
         replay.refresh()
     assert replay.view().lengths.tolist() == [3, 3, 0, 0, 3]
@@ -185,12 +185,12 @@ def test_a_reader_that_may_change_nothing_leaves_out_what_is_damaged(tmp_path: P
     assert notes == [
         f"{path} is damaged: trajectory 1 of its 2 does not have the checksum it was stored with; "
         "the trajectory is left out.",
-        f"{lost} is not a shard of a replay: it has 0 bytes, and its header cannot be among them; "
+        f"{lost} is not a shard of a replay: it has 0 bytes and no valid header; "
         "its 2 trajectories are left out.",
     ]
 
 
-def test_a_quarantine_that_leads_elsewhere_receives_nothing(tmp_path: Path) -> None:
+def test_a_quarantine_that_is_a_symbolic_link_receives_nothing(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path / "replay"), range(1))
     (tmp_path / "elsewhere").mkdir()
     (path.parent / "quarantine").symlink_to(tmp_path / "elsewhere")
@@ -199,14 +199,14 @@ def test_a_quarantine_that_leads_elsewhere_receives_nothing(tmp_path: Path) -> N
     replay = Replay(path.parent, 9, note=notes.append)
     assert (drawn(replay), replay.quarantined, path.exists()) == ([None], 1, True)
     assert notes == [
-        f"{path} is not a shard of a replay: it has 0 bytes, and its header cannot be among them; "
+        f"{path} is not a shard of a replay: it has 0 bytes and no valid header; "
         "its trajectory is left out."
     ]
 
 
-def test_a_reason_that_quotes_the_file_is_cut(tmp_path: Path) -> None:
+def test_a_reason_that_quotes_the_file_is_truncated(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path), range(1))
-    edited(path, lambda header, described: header["obs.place"].update(dtype="x" * 9000))
+    edit_shard(path, lambda header, described: header["obs.place"].update(dtype="x" * 9000))
     assert reason(path) == "'obs.place' has type '" + "x" * 278
 
 
@@ -221,7 +221,7 @@ def test_a_shard_larger_than_memory_is_refused_unread(
     assert reason(path) == f"it has {size:,} bytes, too many for this machine"
 
 
-def test_a_protected_file_that_cannot_hold_what_it_claims_takes_no_room(tmp_path: Path) -> None:
+def test_a_protected_file_too_small_for_its_name_takes_no_positions(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(2))
     (tmp_path / "protected").mkdir()
     path = tmp_path / "protected" / "0000000000-main-0000000000-0000000000-0001000000.safetensors"
@@ -234,7 +234,7 @@ def test_a_protected_file_that_cannot_hold_what_it_claims_takes_no_room(tmp_path
         assert path.exists() is read_only
 
 
-def test_a_file_that_cannot_hold_what_it_claims_takes_no_room_where_nothing_is_drawn_by_index(
+def test_a_file_too_small_for_its_name_takes_no_positions_without_capacity(
     tmp_path: Path,
 ) -> None:
     store(ReplayWriter(tmp_path), range(2))
@@ -243,18 +243,18 @@ def test_a_file_that_cannot_hold_what_it_claims_takes_no_room_where_nothing_is_d
     assert drawn(Replay(tmp_path, None, read_only=True)) == [0, 1]
 
 
-def test_an_action_before_a_trajectory_that_has_none_is_damage(tmp_path: Path) -> None:
+def test_a_previous_action_where_there_is_none_is_damage(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path), range(2))
-    header, body = taken_apart(path)
+    header, body = parse_shard(path)
     content = bytearray(body)
     content[header["prev_actions"]["data_offsets"][0] + 1] = 1
-    put_together(path, header, bytes(content))
+    write_shard(path, header, bytes(content))
     assert verify(tmp_path).problems == (
-        f"{path} is damaged: there is an action before a trajectory that has none",
+        f"{path} is damaged: 'prev_actions' is not zero for a trajectory that has no previous action",
     )
 
 
-def test_what_is_in_a_folder_that_may_only_be_listed_cannot_be_read(
+def test_shards_in_a_folder_without_read_permission_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = store(ReplayWriter(tmp_path), range(2))
@@ -267,7 +267,7 @@ def test_what_is_in_a_folder_that_may_only_be_listed_cannot_be_read(
     assert verify(tmp_path).problems == (f"{path} cannot be read: Permission denied",)
 
 
-def test_what_was_in_quarantine_is_never_numbered_again(tmp_path: Path) -> None:
+def test_the_indices_of_a_quarantined_shard_are_never_reused(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     store(writer, range(2), 3)
     path = store(writer, range(2, 5), 4)
@@ -281,7 +281,7 @@ def test_what_was_in_quarantine_is_never_numbered_again(tmp_path: Path) -> None:
     assert present(Replay(tmp_path, 9)) == {0: 0, 1: 1, 5: 5}
 
 
-def test_a_writer_goes_on_after_a_damaged_shard_that_nobody_has_met(tmp_path: Path) -> None:
+def test_a_writer_continues_after_a_damaged_shard_that_was_not_read_yet(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     store(writer, range(2))
     store(writer, range(2, 4)).write_bytes(b"")
@@ -291,7 +291,7 @@ def test_a_writer_goes_on_after_a_damaged_shard_that_nobody_has_met(tmp_path: Pa
     assert present(Replay(tmp_path, 9)) == {0: 0, 1: 1, 4: 4}
 
 
-def test_setting_aside_takes_along_what_lies_in_quarantine(tmp_path: Path) -> None:
+def test_setting_aside_includes_quarantined_shards(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     store(writer, range(2))
     flip_trajectory(store(writer, range(2, 4), 1), 2)
@@ -303,7 +303,7 @@ def test_setting_aside_takes_along_what_lies_in_quarantine(tmp_path: Path) -> No
     assert ReplayWriter(tmp_path).stored == 2
 
 
-def test_limits_count_what_lies_in_quarantine(tmp_path: Path) -> None:
+def test_limits_count_quarantined_shards(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     paths = [store(writer, [number], number, length=4) for number in range(6)]
     flip_trajectory(paths[4], 4)
@@ -313,7 +313,7 @@ def test_limits_count_what_lies_in_quarantine(tmp_path: Path) -> None:
     assert replay.visible() == range(3, 6)
 
 
-def test_a_protected_shard_that_is_damaged_is_put_aside_as_well(tmp_path: Path) -> None:
+def test_a_damaged_protected_shard_is_quarantined_too(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path), range(2))
     (tmp_path / "protected").mkdir()
     path.rename(tmp_path / "protected" / path.name)
@@ -338,20 +338,20 @@ def test_verifying_finds_every_damaged_shard_and_moves_nothing(tmp_path: Path) -
     checksums = "does not have the checksum it was stored with"
     assert result.problems == (
         f"{paths[1]} is damaged: trajectory 2 of its 2 {checksums}",
-        f"{paths[2]} is not a shard of a replay: it has 0 bytes, and its header cannot be among them",
+        f"{paths[2]} is not a shard of a replay: it has 0 bytes and no valid header",
         f"{copy} is damaged: trajectory 1 of its 2 {checksums}",
     )
     assert (result.shards, result.trajectories) == (5, 4)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_verifying_finds_shards_that_claim_the_same_trajectories(tmp_path: Path) -> None:
+def test_verifying_finds_overlapping_shards(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path), range(2))
     store(ReplayWriter(tmp_path / "other"), range(1)).rename(
         other := tmp_path / "0000000007-main-0000000009-0000000001-0000000001.safetensors"
     )
     assert verify(tmp_path).problems == (
-        f"{path} claims the place of trajectories in another shard",
+        f"{path} holds trajectories that a newer shard holds too",
         f"{other} is not a shard of a replay: it was stored under another name",
     )
 
@@ -374,7 +374,7 @@ def placed(factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=150, deadline=None)
 @given(place=st.integers(0, 10**6), value=st.integers(0, 255))
-def test_a_changed_byte_never_changes_what_is_read(
+def test_a_changed_byte_never_changes_a_trajectory(
     place: int, value: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = placed(tmp_path_factory)
@@ -389,9 +389,7 @@ def test_a_changed_byte_never_changes_what_is_read(
 
 @settings(max_examples=60, deadline=None)
 @given(size=st.integers(0, 10**6))
-def test_a_file_cut_anywhere_never_shows_anything(
-    size: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_truncated_file_is_never_read(size: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = placed(tmp_path_factory)
     os.truncate(path, size % path.stat().st_size)
     assert drawn(Replay(path.parent, 9)) == [None, None]
@@ -424,12 +422,12 @@ def places_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_a_header_that_somebody_changed_never_does_worse_than_be_refused(
+def test_a_manipulated_header_never_does_worse_than_be_refused(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Checksums are made anew, as an attacker would: only sizes and types can tell."""
+    """Checksums are recomputed, as an attacker would: only sizes and types reveal the change."""
     path = placed(tmp_path_factory)
-    header, body = taken_apart(path)
+    header, body = parse_shard(path)
     described = json.loads(header["__metadata__"]["shard"])
     tree = {"header": header, "described": described}
     for _ in range(data.draw(st.integers(1, 2))):
@@ -448,7 +446,7 @@ def test_a_header_that_somebody_changed_never_does_worse_than_be_refused(
     metadata = changed.get("__metadata__") if isinstance(changed, dict) else None
     if isinstance(metadata, dict) and "shard" in metadata:
         metadata["shard"] = json.dumps(tree["described"])
-    put_together(path, changed, body)
+    write_shard(path, changed, body)
     read_all(path.parent)
 
 
@@ -460,16 +458,16 @@ FACT = st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 9)
     fact=st.sampled_from(["lengths", "seeds", "start_times", "tasks", "leads", "crc32"]),
     values=st.tuples(FACT, FACT),
 )
-def test_facts_that_somebody_changed_never_do_worse_than_be_refused(
+def test_manipulated_facts_never_do_worse_than_be_refused(
     fact: str, values: tuple[int, int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = placed(tmp_path_factory)
-    edited(path, lambda header, described: None, {fact: list(values)})
+    edit_shard(path, lambda header, described: None, {fact: list(values)})
     read_all(path.parent)
 
 
 def read_all(folder: Path) -> None:
-    """Do everything that a reader does; what it gets must fit together, and take little memory."""
+    """Do everything that a reader does; results must be consistent and take little memory."""
     tracemalloc.start()
     try:
         replay = Replay(folder, 9, timesteps=100, bytes=10**6)
@@ -491,7 +489,7 @@ def read_all(folder: Path) -> None:
         tracemalloc.stop()
 
 
-HOSTILE: dict[str, tuple[Callable[[Any, Any], None], dict[str, list[float]], str]] = {
+MALICIOUS: dict[str, tuple[Callable[[Any, Any], None], dict[str, list[float]], str]] = {
     "no transitions": (
         lambda header, described: None,
         {"lengths": [6, 0]},
@@ -520,12 +518,12 @@ HOSTILE: dict[str, tuple[Callable[[Any, Any], None], dict[str, list[float]], str
     "tasks that are no names": (
         lambda header, described: described.update(tasks=[3]),
         {},
-        "its tasks have no names",
+        "its tasks are not a list of names",
     ),
     "another format": (
         lambda header, described: described.update(format=3),
         {},
-        "it does not say that it has format 2",
+        "its metadata does not declare format 2",
     ),
     "another name": (
         lambda header, described: described.update(name="../../other"),
@@ -535,12 +533,12 @@ HOSTILE: dict[str, tuple[Callable[[Any, Any], None], dict[str, list[float]], str
     "negative totals": (
         lambda header, described: described.update(before={"timesteps": -1, "bytes": 0}),
         {},
-        "it is wrong about what was stored before",
+        "its metadata has impossible totals of what was stored before",
     ),
     "no totals": (
         lambda header, described: described.update(before={"timesteps": 1}),
         {},
-        "it does not say what was stored before",
+        "its metadata lacks the totals of what was stored before",
     ),
     "negative axis": (
         lambda header, described: header["obs.image"].update(shape=[8, -2, -2]),
@@ -567,7 +565,7 @@ HOSTILE: dict[str, tuple[Callable[[Any, Any], None], dict[str, list[float]], str
         {},
         "'reward' does not begin where the tensor before it ends",
     ),
-    "a type nobody has": (
+    "an unknown type": (
         lambda header, described: header["reward"].update(dtype="O"),
         {},
         "'reward' has type 'O'",
@@ -587,15 +585,15 @@ HOSTILE: dict[str, tuple[Callable[[Any, Any], None], dict[str, list[float]], str
         {},
         "it has no observation",
     ),
-    "another action before": (
+    "another previous action": (
         lambda header, described: header["prev_actions"].update(dtype="I8"),
         {},
-        "the actions before its trajectories are not like its own",
+        "'prev_actions' does not have the type and shape of its actions",
     ),
     "rewards in columns": (
         lambda header, described: header["reward"].update(shape=[6, 1]),
         {},
-        "it has no single reward for each transition",
+        "'reward' does not have one number per transition",
     ),
     "facts in another order": (
         lambda header, described: swap(header, "lengths", "seeds"),
@@ -623,16 +621,16 @@ def swap(header: dict[str, Any], one: str, other: str) -> None:
     header.update(items)
 
 
-@pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_shard_is_refused(case: str, tmp_path: Path) -> None:
-    change, facts, expected = HOSTILE[case]
+@pytest.mark.parametrize("case", MALICIOUS)
+def test_a_malicious_shard_is_refused(case: str, tmp_path: Path) -> None:
+    change, facts, expected = MALICIOUS[case]
     path = store(ReplayWriter(tmp_path), range(2))
-    edited(path, change, facts)
+    edit_shard(path, change, facts)
     assert reason(path) == expected
 
 
-def test_a_truth_value_that_is_neither_is_refused(tmp_path: Path) -> None:
-    """Whoever writes a checksum can seal anything, and numpy would compute with a true of 2."""
+def test_a_boolean_that_is_neither_true_nor_false_is_refused(tmp_path: Path) -> None:
+    """Its checksum is valid, and numpy would compute with a boolean of 2."""
     path = store(ReplayWriter(tmp_path), range(1))
     ended = np.array([0, 0, 2], np.uint8).view(np.bool_)
     writer = ReplayWriter(tmp_path / "other")
@@ -652,26 +650,26 @@ def test_a_truth_value_that_is_neither_is_refused(tmp_path: Path) -> None:
 
 def test_a_header_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path), range(2))
-    body = taken_apart(path)[1]
-    put_together(path, b"[" * 100_000, body)
+    body = parse_shard(path)[1]
+    write_shard(path, b"[" * 100_000, body)
     assert reason(path) == "its header is nested too deeply"
-    header = taken_apart(store(ReplayWriter(tmp_path / "other"), range(2)))[0]
+    header = parse_shard(store(ReplayWriter(tmp_path / "other"), range(2)))[0]
     header["__metadata__"]["shard"] = "[" * 100_000
-    put_together(path, header, body)
+    write_shard(path, header, body)
     assert reason(path) == "its header is nested too deeply"
 
 
-def test_a_header_longer_than_any_that_is_written_is_not_read(tmp_path: Path) -> None:
+def test_a_header_over_the_maximum_length_is_not_read(tmp_path: Path) -> None:
     path = store(ReplayWriter(tmp_path), range(2))
     with path.open("r+b") as file:
         file.write((2**40).to_bytes(8, "little"))
-        file.truncate(2**41)  # A file of holes: it takes no room on the disk.
-    assert reason(path) == f"it has {2**41} bytes, and its header cannot be among them"
+        file.truncate(2**41)  # A sparse file: it takes no space on the disk.
+    assert reason(path) == f"it has {2**41} bytes and no valid header"
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Fail, rather than wait for somebody to write into a pipe."""
+    """Fail if the block takes 5 seconds, such as for a read from a pipe."""
 
     def fail(*_: object) -> None:
         pytest.fail("it waited")
@@ -686,7 +684,7 @@ def at_once() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link", "socket"])
-def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+def test_a_shard_that_is_not_a_regular_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     import socket
 
     writer = ReplayWriter(tmp_path)
@@ -702,7 +700,7 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     else:
         with socket.socket(socket.AF_UNIX) as server:
             here = Path.cwd()
-            os.chdir(tmp_path)  # The name of a socket may not be long.
+            os.chdir(tmp_path)  # The path of a socket may not be long.
             try:
                 server.bind(path.name)
             finally:
@@ -710,13 +708,15 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     notes: list[str] = []
     replay = Replay(tmp_path, 9, note=notes.append)
     with at_once():
-        assert reason(path) == "it is no file"
-        assert verify(tmp_path).problems == (f"{path} is not a shard of a replay: it is no file",)
+        assert reason(path) == "it is not a regular file"
+        assert verify(tmp_path).problems == (
+            f"{path} is not a shard of a replay: it is not a regular file",
+        )
         assert drawn(replay) == [None, None, 2]
     assert (len(notes), path.exists(), replay.refresh()) == (1, False, 3)
 
 
-def test_a_folder_named_like_a_shard_is_not_evicted_but_put_aside(tmp_path: Path) -> None:
+def test_a_folder_named_like_a_shard_is_quarantined_instead_of_evicted(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     path = store(writer, range(2))
     store(writer, range(2, 3))
@@ -734,7 +734,7 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     assert verify(tmp_path).problems == ()
 
 
-def test_a_file_that_cannot_be_read_is_not_taken_for_damaged(
+def test_an_unreadable_file_is_not_mistaken_for_a_damaged_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = store(ReplayWriter(tmp_path), range(2))

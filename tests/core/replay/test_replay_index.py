@@ -1,4 +1,4 @@
-"""Indices of trajectories: from names alone, and never changed by what is removed."""
+"""Trajectory indices: computed from shard names alone, and unchanged by eviction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amago_core.replay.index import Index
-from amago_core.replay.shard_name import MOST_TRAJECTORIES, ShardName
+from amago_core.replay.shard_name import MAX_TRAJECTORIES, ShardName
 
 EVENTS = st.lists(
     st.one_of(
@@ -42,7 +42,7 @@ class Folder:
         self._of_writer[writer] = name.end
 
     def evict(self, kept: int) -> None:
-        """Remove what lies before the newest trajectories, but each writer's newest shard."""
+        """Evict all but the newest trajectories; keep each writer's newest shard."""
         self.evicted_before = max(self.evicted_before, self.stored - kept)
         newest = {name.writer: name for name in sorted(self.present)}
         self.present = {
@@ -70,7 +70,7 @@ class Folder:
         ("evict", "", 2),
     ]
 )
-def test_an_index_never_changes_once_it_is_given(events: list[tuple[str, str, int]]) -> None:
+def test_an_index_never_changes_once_it_is_assigned(events: list[tuple[str, str, int]]) -> None:
     folder = Folder()
     for what, writer, number in events:
         if what == "store":
@@ -86,14 +86,14 @@ def test_an_index_never_changes_once_it_is_given(events: list[tuple[str, str, in
             if folder.truth[name] >= folder.evicted_before:
                 assert found[name] == folder.truth[name]
                 assert index.locate(folder.truth[name]) == (name, 0)
-            else:  # Part of it, or all of a writer's newest shard, is before what may be asked for.
+            else:  # Part of it, or all of a writer's newest shard, is before the visible window.
                 assert found[name] + name.trajectories <= max(
                     folder.truth[name] + name.trajectories, folder.evicted_before
                 )
 
 
 @given(events=EVENTS, more=st.lists(st.tuples(st.sampled_from("abd"), st.integers(1, 4)), max_size=4))
-def test_an_index_that_is_extended_is_always_the_one_that_is_built(
+def test_an_extended_index_always_equals_the_one_that_is_built(
     events: list[tuple[str, str, int]], more: list[tuple[str, int]]
 ) -> None:
     folder = Folder()
@@ -109,7 +109,7 @@ def test_an_index_that_is_extended_is_always_the_one_that_is_built(
         assert extended is not None
 
 
-def test_an_index_is_not_extended_by_what_is_not_the_next_of_its_writer() -> None:
+def test_an_index_is_extended_only_by_the_next_shard_of_a_writer() -> None:
     index = Index.build([shard(3, "a", 0, 0, 2), shard(5, "b", 0, 0, 1)])
     assert index.extended([shard(4, "a", 1, 2, 1)]) is None  # It comes late.
     assert index.extended([shard(6, "a", 1, 1, 1)]) is None
@@ -135,7 +135,7 @@ def shard(update: int, writer: str, number: int, first: int, trajectories: int) 
     return ShardName(update, writer, number, first, trajectories)
 
 
-def test_what_is_missing_is_numbered_before_the_writers_next_shard() -> None:
+def test_missing_trajectories_are_numbered_before_the_writers_next_shard() -> None:
     a0, b0, a2 = shard(0, "a", 0, 0, 2), shard(1, "b", 0, 0, 3), shard(2, "a", 2, 7, 1)
     index = Index.build([a2, b0, a0])
     assert (index.names, index.starts, index.stored) == ([a0, b0, a2], [0, 2, 10], 11)
@@ -145,7 +145,15 @@ def test_what_is_missing_is_numbered_before_the_writers_next_shard() -> None:
     ]  # fmt: skip
 
 
-def test_what_lies_in_quarantine_keeps_its_place() -> None:
+def test_missing_trajectories_come_first_or_directly_before_the_next_shard() -> None:
+    """The example of the module's docstring."""
+    a1, b0, a3 = shard(0, "a", 1, 2, 2), shard(1, "b", 0, 0, 3), shard(2, "a", 3, 7, 1)
+    index = Index.build([a1, b0, a3])
+    assert (index.names, index.starts, index.stored) == ([a1, b0, a3], [2, 4, 10], 11)
+    assert index.gaps == {a3}
+
+
+def test_a_quarantined_shard_keeps_its_indices() -> None:
     a0, a1, b0, a2 = (
         shard(0, "a", 0, 0, 2), shard(1, "a", 1, 2, 5), shard(2, "b", 0, 0, 3), shard(3, "a", 2, 7, 1),
     )  # fmt: skip
@@ -155,15 +163,15 @@ def test_what_lies_in_quarantine_keeps_its_place() -> None:
     assert list(index.between(1, 8)) == [(7, b0), (0, a0)]
 
 
-def test_of_two_shards_that_claim_the_same_trajectories_the_newer_counts() -> None:
+def test_of_two_overlapping_shards_the_newer_counts() -> None:
     old, new = shard(5, "a", 3, 2, 4), shard(5, "a", 4, 2, 1)
     index = Index.build([shard(0, "a", 0, 0, 2), old, new])
     assert (index.names[1:], index.stored) == ([new], 3)
 
 
-def test_a_place_in_quarantine_is_given_up_when_what_came_after_was_evicted() -> None:
-    hole, later = shard(0, "a", 0, 0, 2), shard(9, "a", 7, 10, 1)
-    index = Index.build([later], [hole])
+def test_a_quarantined_shard_loses_its_indices_once_its_successor_is_evicted() -> None:
+    lost, later = shard(0, "a", 0, 0, 2), shard(9, "a", 7, 10, 1)
+    index = Index.build([later], [lost])
     assert (index.names, index.starts, index.stored) == ([later], [10], 11)
 
 
@@ -172,9 +180,9 @@ def test_a_place_in_quarantine_is_given_up_when_what_came_after_was_evicted() ->
     writer=st.from_regex(r"[a-z0-9_]{1,64}", fullmatch=True),
     number=st.integers(0, 10**10 - 1),
     first=st.integers(0, 10**10 - 1),
-    trajectories=st.integers(1, MOST_TRAJECTORIES),
+    trajectories=st.integers(1, MAX_TRAJECTORIES),
 )
-def test_a_name_is_always_taken_apart_as_it_was_put_together(
+def test_a_shard_name_is_always_parsed_back(
     update: int, writer: str, number: int, first: int, trajectories: int
 ) -> None:
     name = ShardName(update, writer, number, first, trajectories)
@@ -201,5 +209,5 @@ def test_a_name_is_always_taken_apart_as_it_was_put_together(
     ],
     ids=["none", "too-many", "capital", "newline", "digit", "slash", "nul", "long", "empty"],
 )
-def test_other_names_are_no_shards(file: str) -> None:
+def test_other_file_names_are_not_shards(file: str) -> None:
     assert ShardName.parse(file) is None

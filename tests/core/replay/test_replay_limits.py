@@ -1,4 +1,4 @@
-"""What of a replay is visible: by trajectories, timesteps and bytes, and what is protected."""
+"""Limits of a replay: visible trajectories, timesteps and bytes; protected trajectories."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def stored(folder: Path, lengths: list[int], per_shard: int = 1, writers: int = 
         path = writer.flush(update)
         assert path is not None
         # A timestep has 4 bytes of place and 4 of image; a transition 1 + 4 + 1 + 1; the facts are 9
-        # words, and there is an action before each trajectory.
-        own = [8 * (length + 1) + 7 * length + 72 + 1 for length in shard]
-        sizes += [path.stat().st_size - sum(own[1:]), *own[1:]]
+        # words, and each trajectory has a previous action.
+        sizes_here = [8 * (length + 1) + 7 * length + 72 + 1 for length in shard]
+        sizes += [path.stat().st_size - sum(sizes_here[1:]), *sizes_here[1:]]
     return sizes
 
 
-def newest(values: list[int], room: int | None) -> int:
-    """Return how many of the last values fit; one in any case."""
+def newest(values: list[int], limit: int | None) -> int:
+    """Return how many of the last values add up to at most the limit; at least one."""
     fits = 0
-    while fits < len(values) and (room is None or sum(values[len(values) - fits - 1 :]) <= room):
+    while fits < len(values) and (limit is None or sum(values[len(values) - fits - 1 :]) <= limit):
         fits += 1
     return max(fits, 1) if values else 0
 
@@ -55,7 +55,7 @@ def test_bytes_are_a_limit_too(tmp_path: Path) -> None:
     assert Replay(tmp_path, 9, bytes=sum(sizes[2:]) - 1).visible() == range(3, 5)
 
 
-def test_the_newest_trajectory_is_visible_in_any_case(tmp_path: Path) -> None:
+def test_the_newest_trajectory_is_always_visible(tmp_path: Path) -> None:
     stored(tmp_path, [5, 6], per_shard=2)
     assert Replay(tmp_path, 9, timesteps=1).visible() == range(1, 2)
     assert Replay(tmp_path, 9, bytes=1).visible(1) == range(1)
@@ -68,49 +68,49 @@ def test_the_newest_trajectory_is_visible_in_any_case(tmp_path: Path) -> None:
     per_shard=st.integers(1, 3),
     writers=st.integers(1, 3),
     timesteps=st.none() | st.integers(1, 40),
-    room=st.none() | st.integers(1, 6000),
+    size_limit=st.none() | st.integers(1, 6000),
     capacity=st.integers(1, 9),
     oldest=st.integers(1, 12),
 )
-@example(lengths=[1] * 3, per_shard=1, writers=2, timesteps=1, room=None, capacity=2, oldest=2)
-def test_what_is_visible_always_follows_from_the_limit_alone_whatever_was_evicted(
+@example(lengths=[1] * 3, per_shard=1, writers=2, timesteps=1, size_limit=None, capacity=2, oldest=2)
+def test_eviction_never_changes_which_trajectories_are_visible(
     lengths: list[int],
     per_shard: int,
     writers: int,
     timesteps: int | None,
-    room: int | None,
+    size_limit: int | None,
     capacity: int,
     oldest: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("replay")
     sizes = stored(folder, lengths, per_shard, writers)
-    replay = Replay(folder, capacity, timesteps, room)
+    replay = Replay(folder, capacity, timesteps, size_limit)
     expected = {}
     for limit in range(1, len(lengths) + 1):
-        steps, size = newest(lengths[:limit], timesteps), newest(sizes[:limit], room)
+        steps, size = newest(lengths[:limit], timesteps), newest(sizes[:limit], size_limit)
         expected[limit] = range(limit - min(limit, capacity, steps, size), limit)
     assert {limit: replay.visible(limit) for limit in expected} == expected
     oldest = min(oldest, len(lengths))
     replay.evict(before=replay.visible(oldest).start)
-    for opened in (replay, Replay(folder, capacity, timesteps, room)):
+    for opened in (replay, Replay(folder, capacity, timesteps, size_limit)):
         for limit in range(oldest, len(lengths) + 1):
             assert opened.visible(limit) == expected[limit]
             assert drawn(opened, limit) == list(expected[limit])
             assert opened.missing(limit) == 0
 
 
-def test_a_gap_does_not_bring_back_what_is_older(tmp_path: Path) -> None:
+def test_a_missing_shard_does_not_make_older_ones_visible_again(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     paths = [store(writer, [number], number, length=4) for number in range(6)]
     paths[4].unlink()
     replay = Replay(tmp_path, 9, timesteps=12)
-    assert replay.visible() == range(3, 6)  # 4 transitions of each, those that are gone included.
+    assert replay.visible() == range(3, 6)  # 4 transitions each, missing ones included.
     assert drawn(replay) == [3, None, 5]
     assert replay.missing(6) == 1
 
 
-def test_lengths_are_those_of_the_trajectories_and_nothing_where_they_are_gone(tmp_path: Path) -> None:
+def test_the_length_of_a_missing_trajectory_is_zero(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     store(writer, range(2), length=5)
     gone = store(writer, range(2, 4), length=7)
@@ -124,7 +124,7 @@ def test_lengths_are_those_of_the_trajectories_and_nothing_where_they_are_gone(t
     assert transitions == [0, 0, 0, 0, 0, 3, 3, 4, 4]
 
 
-def test_a_replay_without_a_limit_shows_all_that_is_there(tmp_path: Path) -> None:
+def test_without_a_capacity_every_stored_trajectory_is_visible(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     paths = [store(writer, [number], number) for number in range(5)]
     paths[2].unlink()
@@ -133,15 +133,15 @@ def test_a_replay_without_a_limit_shows_all_that_is_there(tmp_path: Path) -> Non
     assert replay.visible() == range(5)
 
 
-def test_protected_trajectories_come_first_and_count_for_no_limit(tmp_path: Path) -> None:
-    source, folder = tmp_path / "source", tmp_path / "own"
+def test_protected_trajectories_come_first_and_count_toward_no_limit(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "target"
     writer = ReplayWriter(source)
     store(writer, range(100, 102))
     store(writer, range(102, 103))
     assert protect(source, folder).trajectories == 3
-    own = ReplayWriter(folder)
+    target_writer = ReplayWriter(folder)
     for number in range(4):
-        store(own, [number], number)
+        store(target_writer, [number], number)
     replay = Replay(folder, 2, timesteps=6)
     view = replay.view()
     assert (drawn(replay), view.protected, len(view)) == ([100, 101, 102, 2, 3], 3, 5)
@@ -155,7 +155,7 @@ def test_protected_trajectories_come_first_and_count_for_no_limit(tmp_path: Path
 
 
 def test_protecting_twice_changes_nothing(tmp_path: Path) -> None:
-    source, folder = tmp_path / "source", tmp_path / "own"
+    source, folder = tmp_path / "source", tmp_path / "target"
     writer = ReplayWriter(source)
     store(writer, range(2))
     assert vars(protect(source, folder)) == {
@@ -170,14 +170,14 @@ def test_protecting_twice_changes_nothing(tmp_path: Path) -> None:
 def test_two_sources_with_equal_names_are_both_kept(tmp_path: Path) -> None:
     for name, number in (("one", 1), ("two", 2)):
         store(ReplayWriter(tmp_path / name), [number])
-        protect(tmp_path / name, tmp_path / "own")
-    assert sorted(n for n in drawn(Replay(tmp_path / "own", 9)) if n is not None) == [1, 2]
+        protect(tmp_path / name, tmp_path / "target")
+    assert sorted(n for n in drawn(Replay(tmp_path / "target", 9)) if n is not None) == [1, 2]
 
 
 def test_the_replay_of_a_run_can_be_protected(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path / "run" / "replay"), range(2))
-    protect(tmp_path / "run", tmp_path / "own")
-    assert drawn(Replay(tmp_path / "own", 9)) == [0, 1]
+    protect(tmp_path / "run", tmp_path / "target")
+    assert drawn(Replay(tmp_path / "target", 9)) == [0, 1]
 
 
 def test_a_damaged_shard_is_not_protected(tmp_path: Path) -> None:
@@ -185,25 +185,23 @@ def test_a_damaged_shard_is_not_protected(tmp_path: Path) -> None:
     path = store(writer, range(2))
     store(writer, range(2, 3))
     path.write_bytes(path.read_bytes()[:-1])
-    done = protect(tmp_path / "source", tmp_path / "own")
+    done = protect(tmp_path / "source", tmp_path / "target")
     size = path.stat().st_size
     assert done.problems == (
-        f"{path} is not a shard of a replay: it has {size} bytes, its header speaks of {size + 1}",
+        f"{path} is not a shard of a replay: it has {size} bytes, its header describes {size + 1}",
     )
-    assert drawn(Replay(tmp_path / "own", 9)) == [2]
+    assert drawn(Replay(tmp_path / "target", 9)) == [2]
     assert path.exists()
 
 
-def test_a_copy_that_is_not_the_same_gets_no_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_corrupt_copy_gets_no_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = store(ReplayWriter(tmp_path / "source"), range(2))
     monkeypatch.setattr(
         protected, "copy_file", lambda source, copy: copy.write_bytes(source.read_bytes()[:-1] + b"?")
     )
     with pytest.raises(ReplayError) as caught:
-        protect(tmp_path / "source", tmp_path / "own")
-    folder = tmp_path / "own" / "protected"
+        protect(tmp_path / "source", tmp_path / "target")
+    folder = tmp_path / "target" / "protected"
     assert str(caught.value) == f"{path} changed while it was copied to {folder}."
     assert list(folder.iterdir()) == []
 
@@ -212,31 +210,31 @@ def other(**changes: Any) -> Trajectory:
     return Trajectory({**recording(0).columns, **changes}, 0)
 
 
-def test_what_would_not_fit_is_not_protected(tmp_path: Path) -> None:
-    store(ReplayWriter(tmp_path / "own"), range(1))
+def test_trajectories_with_another_schema_are_not_protected(tmp_path: Path) -> None:
+    store(ReplayWriter(tmp_path / "target"), range(1))
     writer = ReplayWriter(tmp_path / "source")
     writer.append(other(action=np.zeros((3, 2), np.float32)))
     path = writer.flush(0)
     with pytest.raises(ReplayError) as caught:
-        protect(tmp_path / "source", tmp_path / "own")
+        protect(tmp_path / "source", tmp_path / "target")
     assert str(caught.value) == (
-        f"the trajectories of {path} do not fit those of {tmp_path / 'own'}: "
+        f"the trajectories of {path} do not fit those of {tmp_path / 'target'}: "
         "action is float32 (2,) per transition, it was uint8 () per transition"
     )
 
 
-def test_nothing_is_protected_where_a_later_shard_would_not_fit(tmp_path: Path) -> None:
+def test_nothing_is_protected_if_a_later_shard_has_another_schema(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path / "source")
     store(writer, range(1))
     writer = ReplayWriter(tmp_path / "source")
     writer.append(other(action=np.zeros((3, 2), np.float32)))
     writer.flush(1)
     with pytest.raises(ReplayError):
-        protect(tmp_path / "source", tmp_path / "own")
-    assert not (tmp_path / "own").exists()
+        protect(tmp_path / "source", tmp_path / "target")
+    assert not (tmp_path / "target").exists()
 
 
-def test_two_processes_may_protect_the_same_at_once(
+def test_two_processes_can_protect_the_same_replay_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(ReplayWriter(tmp_path / "source"), range(2))
@@ -245,20 +243,20 @@ def test_two_processes_may_protect_the_same_at_once(
     def slow(source: Path, path: Path) -> None:
         copy(source, path)
         monkeypatch.undo()
-        protect(tmp_path / "source", tmp_path / "own")
+        protect(tmp_path / "source", tmp_path / "target")
 
     monkeypatch.setattr(protected, "copy_file", slow)
-    protect(tmp_path / "source", tmp_path / "own")
-    assert drawn(Replay(tmp_path / "own", 9)) == [0, 1]
-    assert len(list((tmp_path / "own" / "protected").iterdir())) == 1
+    protect(tmp_path / "source", tmp_path / "target")
+    assert drawn(Replay(tmp_path / "target", 9)) == [0, 1]
+    assert len(list((tmp_path / "target" / "protected").iterdir())) == 1
 
 
-def test_there_must_be_something_to_protect(tmp_path: Path) -> None:
-    folder = tmp_path / "own"
+def test_protecting_needs_a_source_with_trajectories(tmp_path: Path) -> None:
+    folder = tmp_path / "target"
     store(ReplayWriter(folder), range(1))
     ReplayWriter(tmp_path / "empty")
     cases = {
-        folder: f"{folder} would be protected in itself, and every trajectory drawn twice.",
+        folder: f"{folder} is both source and target: every trajectory would be drawn twice.",
         tmp_path / "empty": f"{tmp_path / 'empty'} holds no trajectory to protect.",
         tmp_path / "emtpy": f"{tmp_path / 'emtpy'} does not exist. Did you mean 'empty'?",
     }

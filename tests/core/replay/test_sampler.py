@@ -1,4 +1,4 @@
-"""What is drawn from a replay: reproducible, uniform, relabelled as a whole."""
+"""Sampling from a replay: reproducible, uniform, relabelled as whole trajectories."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from amago_core.learning.batch import pack
 from amago_core.replay import NothingStoredError, Replay, ReplayWriter, Sampler, slicing
 from amago_core.replay.sampler import dataset_share
-from amago_core.replay.slicing import Slices, cut
+from amago_core.replay.slicing import Slices, slice_bounds
 from amago_core.spec.schema import SamplingSpec
 from amago_registry.errors import RecordingError
 from amago_registry.trajectories import Trajectory
@@ -53,11 +53,11 @@ def shards(folder: Path) -> list[Path]:
 
 
 def places(slices: list[Trajectory]) -> list[list[int]]:
-    return [piece.columns["obs.place"].tolist() for piece in slices]
+    return [each.columns["obs.place"].tolist() for each in slices]
 
 
 class Shorten:
-    """A relabeler that ends every trajectory after two transitions and remembers what it saw."""
+    """A relabeler that truncates trajectories to two transitions and records their lengths."""
 
     def __init__(self, identity: bool) -> None:
         self.identity = identity
@@ -72,13 +72,13 @@ class Shorten:
 
 
 def numbers(seed: int, update: int, count: int) -> list[int]:
-    """Return the first numbers of an update's stream."""
+    """Return the first random numbers of an update's stream."""
     philox = np.random.Philox(key=np.array([seed, update], np.uint64))
     return [int(philox.random_raw()) for _ in range(count)]
 
 
-class Lucky:
-    """A relabeler that pays what its generator draws, and takes as many steps off the end as fit."""
+class RandomRelabeler:
+    """A relabeler with random rewards that keeps a random number of transitions."""
 
     identity = False
 
@@ -91,7 +91,7 @@ class Lucky:
         return {**rows, "reward": np.full(kept, rng.integers(10**6), np.float32)}
 
 
-def test_a_batch_is_what_the_slow_version_draws(tmp_path: Path) -> None:
+def test_a_batch_equals_that_of_an_obvious_loop(tmp_path: Path) -> None:
     lengths = [3, 9, 4, 12, 1]
     replay = Replay(stored(tmp_path, lengths), capacity=4)
     drawn = numbers(7, 30, 101)
@@ -106,11 +106,11 @@ def test_a_batch_is_what_the_slow_version_draws(tmp_path: Path) -> None:
         expected.append([100 * number + time for time in range(start, stop + 1)])
     batch = places(Sampler(replay, 7, context_length=4).sample(30, 50))
     # The longest first, those of equal length in the order they were drawn.
-    assert batch == [piece for rows in (5, 4, 2) for piece in expected if len(piece) == rows]
-    assert {len(piece) for piece in batch} == {5, 2}
+    assert batch == [each for rows in (5, 4, 2) for each in expected if len(each) == rows]
+    assert {len(each) for each in batch} == {5, 2}
 
 
-def test_a_batch_depends_on_nothing_but_seed_update_and_what_is_visible(tmp_path: Path) -> None:
+def test_a_batch_depends_only_on_seed_update_and_visible_trajectories(tmp_path: Path) -> None:
     folder = stored(tmp_path, [6] * 10)
     replay = Replay(folder, capacity=4)
     expected = places(Sampler(replay, 1, 3).sample(5, 20, limit=8))
@@ -125,14 +125,14 @@ def test_a_batch_depends_on_nothing_but_seed_update_and_what_is_visible(tmp_path
     assert places(Sampler(replay, 2, 3).sample(5, 20, limit=8)) != expected
 
 
-def test_trajectories_are_drawn_alike(tmp_path: Path) -> None:
+def test_trajectories_are_drawn_uniformly(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [2, 6]), capacity=9)
-    drawn = Counter(piece[0] for piece in places(Sampler(replay, 0, context_length=4).sample(0, 6000)))
+    drawn = Counter(each[0] for each in places(Sampler(replay, 0, context_length=4).sample(0, 6000)))
     assert drawn.keys() == {0, 100, 101, 102}
     assert abs(drawn[0] - 3000) < 160  # four standard deviations
 
 
-# How many of the places of a window of 5 transitions reach each of 20 transitions, by hand.
+# How many positions of a window of 5 transitions include each of 20 transitions, by hand.
 REACHED: dict[Slices, list[int]] = {
     "inside": [1, 2, 3, 4, *[5] * 12, 4, 3, 2, 1],
     "even": [5, 6, 7, 8, 9, *[5] * 10, 9, 8, 7, 6, 5],
@@ -143,12 +143,15 @@ REACHED: dict[Slices, list[int]] = {
 
 
 def reached(slices: Slices, length: int, window: int) -> list[int]:
-    spans = [cut(slices, n, length, window) for n in range(slicing.places(slices, length, window))]
+    spans = [
+        slice_bounds(slices, n, length, window)
+        for n in range(slicing.count_positions(slices, length, window))
+    ]
     return [sum(start <= time < stop for start, stop in spans) for time in range(length)]
 
 
 @pytest.mark.parametrize("slices", REACHED)
-def test_every_way_of_cutting_reaches_each_transition_as_often_as_it_says(slices: Slices) -> None:
+def test_each_slicing_mode_draws_each_transition_as_often_as_documented(slices: Slices) -> None:
     assert reached(slices, 20, 5) == REACHED[slices]
 
 
@@ -158,40 +161,40 @@ def test_every_way_of_cutting_reaches_each_transition_as_often_as_it_says(slices
 def test_a_slice_is_always_inside_and_never_longer_than_the_context(
     slices: Slices, length: int, window: int
 ) -> None:
-    for place in range(slicing.places(slices, length, window)):
-        start, stop = cut(slices, place, length, window)
+    for position in range(slicing.count_positions(slices, length, window)):
+        start, stop = slice_bounds(slices, position, length, window)
         assert 0 <= start < stop <= length
         assert stop - start <= window
         if slices in ("even", "inside"):
             assert stop - start == min(length, window)
-    met = reached(slices, length, window)
-    assert min(met) >= 1
-    assert slices != "even" or max(met) < 3 * min(met)
+    times = reached(slices, length, window)
+    assert min(times) >= 1
+    assert slices != "even" or max(times) < 3 * min(times)
 
 
 @settings(max_examples=60, deadline=None)
 @given(length=st.integers(1, 30), window=st.integers(1, 30))
-def test_under_both_every_transition_is_always_reached_alike(length: int, window: int) -> None:
+def test_with_both_every_transition_is_always_drawn_equally_often(length: int, window: int) -> None:
     assert len(set(reached("both", length, window))) == 1
 
 
 @pytest.mark.parametrize("slices", REACHED)
-def test_places_are_drawn_alike(slices: Slices, tmp_path: Path) -> None:
+def test_positions_are_drawn_uniformly(slices: Slices, tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [7]), capacity=1)
     spec = SamplingSpec(slices=slices)
-    pieces = places(Sampler(replay, 0, context_length=3, spec=spec).sample(0, 6000))
-    drawn = Counter((piece[0], piece[-1]) for piece in pieces)
-    count = slicing.places(slices, 7, 3)
-    likely = Counter(cut(slices, place, 7, 3) for place in range(count))
+    sampled = places(Sampler(replay, 0, context_length=3, spec=spec).sample(0, 6000))
+    drawn = Counter((each[0], each[-1]) for each in sampled)
+    count = slicing.count_positions(slices, 7, 3)
+    likely = Counter(slice_bounds(slices, position, 7, 3) for position in range(count))
     assert drawn.keys() == likely.keys()
     # Five standard deviations of 6000 draws are at most 194.
     assert all(abs(drawn[span] - 6000 * times / count) < 194 for span, times in likely.items())
 
 
-def test_by_timesteps_a_trajectory_is_drawn_as_often_as_it_is_long(tmp_path: Path) -> None:
+def test_by_timesteps_trajectories_are_drawn_in_proportion_to_their_length(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [2, 1, 6, 1], per_shard=2), capacity=3)
     spec = SamplingSpec(by="timesteps")
-    drawn = Counter(piece[0] for piece in places(Sampler(replay, 0, 9, spec=spec).sample(0, 8000)))
+    drawn = Counter(each[0] for each in places(Sampler(replay, 0, 9, spec=spec).sample(0, 8000)))
     # Of 8 visible transitions; 5 standard deviations are 194.
     assert drawn.keys() == {100, 200, 300}
     assert abs(drawn[200] - 6000) < 194
@@ -199,17 +202,19 @@ def test_by_timesteps_a_trajectory_is_drawn_as_often_as_it_is_long(tmp_path: Pat
     assert abs(drawn[300] - 1000) < 148
 
 
-def test_by_timesteps_what_is_gone_is_drawn_no_more(tmp_path: Path) -> None:
+def test_by_timesteps_a_missing_trajectory_is_not_drawn(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [2, 1, 6]), capacity=3)
     shards(tmp_path)[2].unlink()
     drawn = places(Sampler(replay, 0, 9, spec=SamplingSpec(by="timesteps")).sample(0, 50))
-    assert {piece[0] for piece in drawn} == {0, 100}
+    assert {each[0] for each in drawn} == {0, 100}
 
 
-def test_pieces_of_a_recording_keep_their_time_and_what_came_before(tmp_path: Path) -> None:
+def test_segments_keep_their_start_time_and_previous_action_and_reward(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
-    piece = replace(recording(3, 4), start_time=20, prev_action=np.array(2, np.int64), prev_reward=0.5)
-    writer.append(piece)
+    segment = replace(
+        recording(3, 4), start_time=20, prev_action=np.array(2, np.int64), prev_reward=0.5
+    )
+    writer.append(segment)
     writer.flush(0)
     (whole,) = Sampler(Replay(tmp_path, 1), 0, context_length=9).sample(0, 1)
     batch = pack([whole], spaces.Discrete(3))
@@ -218,17 +223,17 @@ def test_pieces_of_a_recording_keep_their_time_and_what_came_before(tmp_path: Pa
     assert batch.prev_reward_N[:2].tolist() == [0.5, 3.0]
 
 
-class Recorded:
-    """A dataset of trajectories of 7 transitions that remembers what it was asked."""
+class RecordingDataset:
+    """A dataset of trajectories of 7 transitions that records its calls."""
 
     observation_space = spaces.Discrete(9)
     action_space = spaces.Discrete(3)
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, int]] = []
+        self.calls: list[tuple[int, int]] = []
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> list[Trajectory]:
-        self.asked.append((count, update))
+        self.calls.append((count, update))
         return [recording(int(number), 7) for number in rng.integers(50, 90, count)]
 
     def describe(self) -> str:
@@ -240,55 +245,57 @@ def shares(sampler: Sampler, count: int, updates: list[int]) -> list[int]:
     return [sum(p[0] >= 5000 for p in places(sampler.sample(u, count))) for u in updates]
 
 
-def test_the_datasets_share_is_exact_where_it_is_whole(tmp_path: Path) -> None:
+def test_the_datasets_share_is_exact_if_it_is_a_whole_number(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [2, 3]), capacity=9)
-    sampler = Sampler(replay, 0, 9, dataset=Recorded(), spec=SamplingSpec(dataset_share=0.25))
+    sampler = Sampler(replay, 0, 9, dataset=RecordingDataset(), spec=SamplingSpec(dataset_share=0.25))
     assert shares(sampler, 8, list(range(20))) == [2] * 20
 
 
-def test_a_share_that_is_not_whole_is_right_on_average(tmp_path: Path) -> None:
+def test_a_fractional_dataset_share_is_right_on_average(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [2, 3]), capacity=9)
-    sampler = Sampler(replay, 0, 9, dataset=Recorded(), spec=SamplingSpec(dataset_share=0.3))
+    sampler = Sampler(replay, 0, 9, dataset=RecordingDataset(), spec=SamplingSpec(dataset_share=0.3))
     counted = Counter(shares(sampler, 4, list(range(2000))))
     assert counted.keys() == {1, 2}
     assert abs(counted[2] - 400) < 90  # 1.2 of 4: one in five; five standard deviations.
 
 
 @pytest.mark.parametrize(("update", "share"), [(0, 1.0), (25, 0.75), (50, 0.5), (100, 0), (900, 0)])
-def test_the_share_moves_in_a_line_and_stays(update: int, share: float, tmp_path: Path) -> None:
+def test_the_dataset_share_is_annealed_linearly_and_then_stays(
+    update: int, share: float, tmp_path: Path
+) -> None:
     spec = SamplingSpec(dataset_share=1.0, final_dataset_share=0.0, anneal_updates=100)
     assert dataset_share(spec, update) == share
     replay = Replay(stored(tmp_path, [2, 3]), capacity=9)
-    sampler = Sampler(replay, 0, 9, dataset=Recorded(), spec=spec)
+    sampler = Sampler(replay, 0, 9, dataset=RecordingDataset(), spec=spec)
     assert shares(sampler, 4, [update]) == [4 * share]
 
 
-def test_without_a_final_share_the_share_stays() -> None:
+def test_without_a_final_share_the_dataset_share_is_constant() -> None:
     assert dataset_share(SamplingSpec(dataset_share=0.3), 10**9) == 0.3
 
 
 @pytest.mark.parametrize("empty", [True, False], ids=["an empty replay", "no replay"])
 def test_without_a_replay_all_is_drawn_from_the_dataset(empty: bool, tmp_path: Path) -> None:
     replay = Replay(tmp_path, 9) if empty else None
-    dataset = Recorded()
+    dataset = RecordingDataset()
     sampler = Sampler(replay, 0, 9, dataset=dataset, spec=SamplingSpec(dataset_share=0.25))
     assert shares(sampler, 5, [3]) == [5]
-    assert dataset.asked == [(5, 3)]
+    assert dataset.calls == [(5, 3)]
 
 
-def test_a_dataset_without_a_share_is_not_asked(tmp_path: Path) -> None:
-    dataset = Recorded()
+def test_a_dataset_with_share_zero_is_not_sampled(tmp_path: Path) -> None:
+    dataset = RecordingDataset()
     replay = Replay(stored(tmp_path, [2]), capacity=9)
     Sampler(replay, 0, 9, dataset=dataset, spec=SamplingSpec(dataset_share=0.0)).sample(0, 5)
-    assert dataset.asked == []
+    assert dataset.calls == []
 
 
-def test_the_datasets_trajectories_are_relabelled_and_cut_like_any_other() -> None:
+def test_the_datasets_trajectories_are_relabelled_and_sliced_too() -> None:
     relabeler = Shorten(identity=False)
-    slices = Sampler(None, 0, 1, relabeler, Recorded()).sample(0, 20)
+    slices = Sampler(None, 0, 1, relabeler, RecordingDataset()).sample(0, 20)
     assert relabeler.seen == [7] * 20
-    assert {len(piece.columns["reward"]) for piece in slices} == {1}
-    assert {piece.start_time for piece in slices} == {0, 1}
+    assert {len(each.columns["reward"]) for each in slices} == {1}
+    assert {each.start_time for each in slices} == {0, 1}
 
 
 class ShortenSome(Shorten):
@@ -300,34 +307,34 @@ class ShortenSome(Shorten):
         return super().__call__(trajectory, rng) if rng.random() < 0.5 else dict(trajectory)
 
 
-def test_it_is_known_which_trajectories_a_relabeler_changed(tmp_path: Path) -> None:
+def test_slices_say_whether_their_trajectory_was_relabelled(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [7, 7]), capacity=9)
-    slices = Sampler(replay, 0, 9, ShortenSome(identity=False), Recorded()).sample(0, 40)
-    assert [piece.relabelled for piece in slices] == [piece.length == 2 for piece in slices]
-    assert {piece.length for piece in slices} == {2, 7}
+    slices = Sampler(replay, 0, 9, ShortenSome(identity=False), RecordingDataset()).sample(0, 40)
+    assert [each.relabelled for each in slices] == [each.length == 2 for each in slices]
+    assert {each.length for each in slices} == {2, 7}
     short = Sampler(replay, 0, 1, ShortenSome(identity=False)).sample(0, 40)
-    assert 8 <= sum(bool(piece.relabelled) for piece in short) <= 32
-    for unasked in (None, Shorten(identity=True)):
-        slices = Sampler(replay, 0, 9, unasked).sample(0, 4)
-        assert [piece.relabelled for piece in slices] == [None] * 4
+    assert 8 <= sum(bool(each.relabelled) for each in short) <= 32
+    for unused in (None, Shorten(identity=True)):
+        slices = Sampler(replay, 0, 9, unused).sample(0, 4)
+        assert [each.relabelled for each in slices] == [None] * 4
 
 
-def test_a_piece_from_the_middle_of_a_task_is_never_relabelled(tmp_path: Path) -> None:
+def test_a_segment_that_does_not_start_at_step_0_is_never_relabelled(tmp_path: Path) -> None:
     writer = ReplayWriter(tmp_path)
     writer.append(recording(0, 9).slice(4, 9))
     writer.flush(1)
     with pytest.raises(RecordingError) as caught:
         Sampler(Replay(tmp_path, 9), 0, 9, Shorten(identity=False)).sample(0, 5)
     assert str(caught.value) == (
-        "the relabeler rewrites whole trajectories, and a piece was drawn that begins at step 4 of its "
-        "task: it was stored with collector.segment_length. Write relabeler=none, or learn from "
+        "the relabeler rewrites whole trajectories, and a segment was drawn that begins at step 4 of "
+        "its task: it was stored with collector.segment_length. Write relabeler=none, or learn from "
         "recordings of whole tasks."
     )
-    (piece,) = Sampler(Replay(tmp_path, 9), 0, 9, Shorten(identity=True)).sample(0, 1)
-    assert piece.length == 5
+    (segment,) = Sampler(Replay(tmp_path, 9), 0, 9, Shorten(identity=True)).sample(0, 1)
+    assert segment.length == 5
 
 
-def test_a_sampler_needs_something_to_draw_from() -> None:
+def test_a_sampler_needs_a_replay_or_a_dataset() -> None:
     with pytest.raises(ValueError, match=r"^there is neither a replay nor a dataset to draw from$"):
         Sampler(None, 0, 9)
 
@@ -337,50 +344,52 @@ def rewarded(slices: list[Trajectory]) -> list[list[float]]:
     return [[*p.columns["obs.place"].tolist(), float(p.columns["reward"][0])] for p in slices]
 
 
-def test_each_slice_is_relabelled_with_luck_of_its_own() -> None:
-    slices = Sampler(None, 0, 9, Lucky(), Recorded()).sample(0, 20)
-    assert len({piece.columns["reward"][0] for piece in slices}) == 20
-    again = Sampler(None, 0, 9, Lucky(), Recorded()).sample(1, 20)
-    assert len({piece.columns["reward"][0] for piece in [*slices, *again]}) == 40
+def test_each_slice_is_relabelled_with_its_own_random_stream() -> None:
+    slices = Sampler(None, 0, 9, RandomRelabeler(), RecordingDataset()).sample(0, 20)
+    assert len({each.columns["reward"][0] for each in slices}) == 20
+    again = Sampler(None, 0, 9, RandomRelabeler(), RecordingDataset()).sample(1, 20)
+    assert len({each.columns["reward"][0] for each in [*slices, *again]}) == 40
 
 
 @pytest.mark.parametrize("relabels", [True, False])
-def test_all_ranks_together_see_the_batch_of_one(relabels: bool, tmp_path: Path) -> None:
+def test_the_slices_of_all_ranks_are_the_batch_of_a_single_process(
+    relabels: bool, tmp_path: Path
+) -> None:
     replay = Replay(stored(tmp_path, [3, 9, 4, 12, 1, 2]), capacity=9)
     spec = SamplingSpec(slices="both", dataset_share=0.3)
-    sampler = Sampler(replay, 5, 4, Lucky() if relabels else None, Recorded(), spec)
+    sampler = Sampler(replay, 5, 4, RandomRelabeler() if relabels else None, RecordingDataset(), spec)
     alone = rewarded(sampler.sample(8, 11))
-    together = [rewarded(sampler.sample(8, 11, rank=rank, ranks=3)) for rank in range(3)]
-    assert [len(share) for share in together] == [4, 4, 3]
-    assert sorted(piece for share in together for piece in share) == sorted(alone)
-    assert all(share == sorted(share, key=len, reverse=True) for share in together)
+    by_rank = [rewarded(sampler.sample(8, 11, rank=rank, ranks=3)) for rank in range(3)]
+    assert [len(share) for share in by_rank] == [4, 4, 3]
+    assert sorted(each for share in by_rank for each in share) == sorted(alone)
+    assert all(share == sorted(share, key=len, reverse=True) for share in by_rank)
     if not relabels:
-        assert together == [alone[rank::3] for rank in range(3)]
+        assert by_rank == [alone[rank::3] for rank in range(3)]
 
 
-def test_a_rank_relabels_no_more_than_its_share(tmp_path: Path) -> None:
+def test_a_rank_relabels_only_its_own_slices(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [7, 7]), capacity=9)
     relabeler = Shorten(identity=False)
     Sampler(replay, 0, 9, relabeler).sample(0, 8, rank=1, ranks=4)
     assert relabeler.seen == [7, 7]
 
 
-def test_several_threads_draw_what_one_does(tmp_path: Path) -> None:
+def test_several_threads_draw_the_same_batches_as_one(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [3, 9, 4, 12], per_shard=2), capacity=9)
-    sampler = Sampler(replay, 5, 4, Shorten(identity=False), Recorded())
+    sampler = Sampler(replay, 5, 4, Shorten(identity=False), RecordingDataset())
     alone = [places(sampler.sample(update, 6)) for update in range(60)]
     with ThreadPoolExecutor(4) as pool:
         drawn = list(pool.map(lambda update: places(sampler.sample(update, 6)), range(60)))
     assert drawn == alone
 
 
-def test_a_relabeler_sees_whole_trajectories_and_its_result_is_sliced(tmp_path: Path) -> None:
+def test_whole_trajectories_are_relabelled_before_slicing(tmp_path: Path) -> None:
     relabeler = Shorten(identity=False)
     replay = Replay(stored(tmp_path, [7, 7]), capacity=9)
     slices = Sampler(replay, 0, context_length=1, relabeler=relabeler).sample(0, 100)
     assert relabeler.seen == [7] * 100
-    assert {tuple(piece) for piece in places(slices)} == {(0, 1), (1, 2), (100, 101), (101, 102)}
-    assert {(piece.start_time, piece.prev_reward) for piece in slices} == {(0, 0.0), (1, 0.0), (1, 1.0)}
+    assert {tuple(each) for each in places(slices)} == {(0, 1), (1, 2), (100, 101), (101, 102)}
+    assert {(each.start_time, each.prev_reward) for each in slices} == {(0, 0.0), (1, 0.0), (1, 1.0)}
 
 
 def test_an_identity_relabeler_is_not_called(tmp_path: Path) -> None:
@@ -390,7 +399,7 @@ def test_an_identity_relabeler_is_not_called(tmp_path: Path) -> None:
     assert relabeler.seen == []
 
 
-def test_a_relabeler_cannot_change_what_is_stored(tmp_path: Path) -> None:
+def test_a_relabeler_cannot_modify_stored_trajectories(tmp_path: Path) -> None:
     class Careless(Shorten):
         def __call__(
             self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator
@@ -403,14 +412,14 @@ def test_a_relabeler_cannot_change_what_is_stored(tmp_path: Path) -> None:
         Sampler(replay, 0, 9, Careless(identity=False)).sample(0, 1)
 
 
-def test_a_trajectory_evicted_by_another_process_is_drawn_again(tmp_path: Path) -> None:
+def test_another_trajectory_is_drawn_for_one_evicted_by_another_process(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [2, 2, 2, 2]), capacity=9)
     for path in shards(tmp_path)[:3]:
         path.unlink()
-    assert {piece[0] for piece in places(Sampler(replay, 0, 9).sample(0, 20))} == {300}
+    assert {each[0] for each in places(Sampler(replay, 0, 9).sample(0, 20))} == {300}
 
 
-def test_an_empty_replay_says_so(tmp_path: Path) -> None:
+def test_sampling_an_empty_replay_raises(tmp_path: Path) -> None:
     with pytest.raises(NothingStoredError) as caught:
         Sampler(Replay(tmp_path, 9), 0, 9).sample(0, 1)
     assert str(caught.value) == f"{tmp_path} holds no trajectory to learn from"
@@ -421,26 +430,26 @@ def philox(seed: int, update: int, purpose: int, n: int = 0) -> np.random.Philox
     return np.random.Philox(key=key, counter=counter)
 
 
-def test_what_is_drawn_in_place_of_what_is_gone_is_luck_of_each_slice(tmp_path: Path) -> None:
+def test_each_slice_is_redrawn_with_its_own_random_stream(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [2] * 8), capacity=8)
     for path in shards(tmp_path)[:6]:
         path.unlink()
     expected = []
     for n, number in enumerate(numbers(7, 30, 20)):
-        another, which = philox(7, 30, 3, n), 8 * number >> 64
+        redraws, which = philox(7, 30, 3, n), 8 * number >> 64
         while which < 6:
-            which = 8 * int(another.random_raw()) >> 64
+            which = 8 * int(redraws.random_raw()) >> 64
         expected.append(100 * which)
-    assert [piece[0] for piece in places(Sampler(replay, 7, 9).sample(30, 20))] == expected
+    assert [each[0] for each in places(Sampler(replay, 7, 9).sample(30, 20))] == expected
 
 
-def test_the_dataset_draws_with_luck_of_its_own() -> None:
+def test_the_dataset_has_its_own_random_stream() -> None:
     expected = np.random.Generator(philox(7, 30, 1)).integers(50, 90, 12).tolist()
-    assert [p.seed for p in Sampler(None, 7, 9, dataset=Recorded()).sample(30, 12)] == expected
+    assert [p.seed for p in Sampler(None, 7, 9, dataset=RecordingDataset()).sample(30, 12)] == expected
 
 
 @pytest.mark.parametrize("by", ["trajectories", "timesteps"])
-def test_a_replay_whose_files_all_disappeared_says_so(
+def test_sampling_a_replay_whose_files_are_all_gone_raises(
     by: Literal["trajectories", "timesteps"], tmp_path: Path
 ) -> None:
     replay = Replay(stored(tmp_path, [2, 2]), capacity=9)
@@ -451,10 +460,10 @@ def test_a_replay_whose_files_all_disappeared_says_so(
     assert str(caught.value) == f"the trajectories of {tmp_path} are gone (0 of 2 left)"
 
 
-def test_beside_a_replay_of_which_nothing_is_left_all_is_drawn_from_the_dataset(tmp_path: Path) -> None:
+def test_all_is_drawn_from_the_dataset_if_the_replays_files_are_gone(tmp_path: Path) -> None:
     replay = Replay(stored(tmp_path, [2, 2]), capacity=9)
-    empty = Sampler(Replay(tmp_path / "empty", 9), 0, 9, dataset=Recorded())
+    empty = Sampler(Replay(tmp_path / "empty", 9), 0, 9, dataset=RecordingDataset())
     for path in shards(tmp_path):
         path.unlink()
-    drawn = Sampler(replay, 0, 9, dataset=Recorded()).sample(3, 6)
+    drawn = Sampler(replay, 0, 9, dataset=RecordingDataset()).sample(3, 6)
     assert places(drawn) == places(empty.sample(3, 6))

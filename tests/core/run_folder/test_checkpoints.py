@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, exactly as they were, and never executed."""
+"""Checkpoints are written atomically, restored exactly, and never executed."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ TREES = st.recursive(
 
 @settings(max_examples=60, deadline=None)
 @given(tree=TREES)
-def test_a_tree_always_comes_back(tree: TensorTree) -> None:
+def test_a_tensor_tree_is_always_restored(tree: TensorTree) -> None:
     assert flat(decode_tree(encode_tree(tree))) == flat(tree)
 
 
-def test_tensors_that_share_memory_are_stored_apart() -> None:
+def test_tensors_that_share_memory_are_stored_separately() -> None:
     whole = torch.arange(6.0).reshape(2, 3)
     tree: TensorTree = {"whole": whole, "again": whole, "part": whole[0], "turned": whole.T}
     assert flat(decode_tree(encode_tree(tree))) == flat(tree)
     assert whole.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_a_parameter_is_stored_and_comes_back_writable() -> None:
+def test_a_parameter_is_restored_as_a_writable_tensor() -> None:
     back = decode_tree(encode_tree({"weight": torch.nn.Parameter(torch.zeros(2))}))["weight"]
     assert isinstance(back, Tensor)
     assert back.add_(1).tolist() == [1, 1]
@@ -85,7 +85,7 @@ def test_the_same_tree_has_the_same_bytes() -> None:
         ({"a": {"b": 0.5}}, TypeError, "'a/b' is a float, not a tensor"),
     ],
 )
-def test_a_tree_that_would_not_come_back_is_refused(
+def test_a_tree_that_cannot_be_restored_is_an_error(
     tree: Any, kind: type[Exception], message: str
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -94,7 +94,7 @@ def test_a_tree_that_would_not_come_back_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("paths", "culprit"),
+    ("paths", "invalid"),
     [
         (["a", "a/b"], "a/b"),
         (["a//b"], "a//b"),
@@ -102,20 +102,18 @@ def test_a_tree_that_would_not_come_back_is_refused(
         (["a/", "a/b"], "a/b"),
     ],
 )
-def test_a_hostile_tree_is_refused(paths: list[str], culprit: str) -> None:
+def test_a_malicious_tree_is_an_error(paths: list[str], invalid: str) -> None:
     data = save_tensors({path: torch.ones(1) for path in paths})
     with pytest.raises(ValueError, match="path") as caught:
         decode_tree(data)
     assert str(caught.value) in {
-        f"not a tree of tensors: '{path}' cannot be a path" for path in (culprit, *paths)
+        f"not a tree of tensors: '{path}' cannot be a path" for path in (invalid, *paths)
     }
 
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=200), place=st.integers(0, 10**6), value=st.integers(0, 255))
-def test_bytes_that_are_no_tree_are_never_more_than_refused(
-    data: bytes, place: int, value: int
-) -> None:
+def test_invalid_bytes_raise_at_most_a_value_error(data: bytes, place: int, value: int) -> None:
     changed = bytearray(encode_tree({"a": {"b": torch.ones(2), "c": {}}}))
     changed[place % len(changed)] = value
     for hostile in (data, bytes(changed)):
@@ -146,7 +144,7 @@ def latest_round(store: CheckpointStore) -> int | None:
     return latest.round if latest else None
 
 
-def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_loaded_unchanged(tmp_path: Path) -> None:
     facts = {"generator": 2**127 + 1, "best": None, "return": 0.1, "names": ["é"], "on": True}
     CheckpointStore(tmp_path, 3).save(10, 2000, tensors(4), facts)
     store = CheckpointStore(tmp_path, 3)
@@ -160,7 +158,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     }
 
 
-def test_the_state_of_a_generator_survives(tmp_path: Path) -> None:
+def test_the_state_of_a_random_generator_is_restored(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     store = CheckpointStore(tmp_path, 1)
     checkpoint = store.save(1, 1, {}, {"rng": rng.bit_generator.state})
@@ -169,7 +167,7 @@ def test_the_state_of_a_generator_survives(tmp_path: Path) -> None:
     assert again.random(3).tolist() == rng.random(3).tolist()
 
 
-def test_no_folder_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_checkpoint(tmp_path: Path) -> None:
     assert CheckpointStore(tmp_path / "later", 1).latest() is None
     assert CheckpointStore(tmp_path / "later", 1).kept() == []
 
@@ -180,7 +178,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert [checkpoint.facts for checkpoint in store.kept()] == [{"round": 10}, {"round": 11}]
 
 
-def test_a_checkpoint_is_not_seen_while_it_is_removed(
+def test_a_checkpoint_is_hidden_while_it_is_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = saved(tmp_path, [1], keep=1)
@@ -199,28 +197,28 @@ def test_saving_a_round_again_replaces_it(tmp_path: Path) -> None:
     assert latest.facts == {"again": True}
 
 
-def test_a_checkpoint_that_is_replaced_stays_until_the_new_one_is_finished(
+def test_a_replaced_checkpoint_is_kept_until_the_new_one_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = saved(tmp_path, [1])
 
-    def refuse(path: Path, data: bytes) -> None:
+    def fail(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(amago_core.run_folder.checkpoints, "write_file", refuse)
+    monkeypatch.setattr(amago_core.run_folder.checkpoints, "write_file", fail)
     with pytest.raises(CheckpointError):
         store.save(1, 200, tensors(1), {})
     assert latest_round(store) == 1
 
 
-def test_later_rounds_are_set_aside_when_training_went_back(tmp_path: Path) -> None:
+def test_later_rounds_are_set_aside_when_training_resumed_earlier(tmp_path: Path) -> None:
     store = saved(tmp_path, [10, 20, 30, 11], keep=3)
     assert names(tmp_path) == ["round-00000010", "round-00000011", "set-aside"]
     assert names(tmp_path / "set-aside") == ["round-00000020", "round-00000030"]
     assert latest_round(store) == 11
 
 
-def test_a_half_written_checkpoint_is_not_seen_and_goes_with_the_next(tmp_path: Path) -> None:
+def test_an_unfinished_checkpoint_is_ignored_and_deleted_by_the_next(tmp_path: Path) -> None:
     (tmp_path / ".round-00000005.tmp").mkdir()
     (tmp_path / ".round-00000005.tmp" / "model.safetensors").write_bytes(b"half")
     store = CheckpointStore(tmp_path, 1)
@@ -240,15 +238,15 @@ def test_a_half_written_checkpoint_is_not_seen_and_goes_with_the_next(tmp_path: 
         (lambda path: (path / "state.json").unlink(), "state.json is missing"),
         (
             lambda path: (path / "state.json").write_text("[" * 100_000),
-            "state.json is not what a checkpoint holds",
+            "state.json is not in the format of a checkpoint",
         ),
         (
             lambda path: (path / "state.json").write_bytes(b"\xff\xfe\xfd"),
-            "state.json is not what a checkpoint holds",
+            "state.json is not in the format of a checkpoint",
         ),
         (
             lambda path: (path / "state.json").write_text("[]"),
-            "state.json is not what a checkpoint holds",
+            "state.json is not in the format of a checkpoint",
         ),
         (
             lambda path: (path / "state.json").write_text(
@@ -267,7 +265,7 @@ def test_a_half_written_checkpoint_is_not_seen_and_goes_with_the_next(tmp_path: 
         "changed state",
     ],
 )
-def test_a_damaged_checkpoint_is_skipped_and_says_why(
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     damage: Any, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = saved(tmp_path, [1, 2])
@@ -279,10 +277,13 @@ def test_a_damaged_checkpoint_is_skipped_and_says_why(
     with caplog.at_level(logging.WARNING):
         assert latest_round(store) == 1
     used = tmp_path / "round-00000001"
-    assert caplog.messages == [message, f"the one before is used: {used} (round 1, update 200)"]
+    assert caplog.messages == [
+        message,
+        f"the checkpoint before it is used: {used} (round 1, update 200)",
+    ]
 
 
-def test_a_part_cannot_lead_out_of_the_checkpoint(tmp_path: Path) -> None:
+def test_a_part_name_cannot_point_outside_the_checkpoint(tmp_path: Path) -> None:
     store = saved(tmp_path / "store", [1])
     (tmp_path / "secret.safetensors").write_bytes(b"")
     state = {"format": 1, "round": 1, "update": 0, "parts": {"../../secret": 0}, "facts": {}}
@@ -296,7 +297,7 @@ def test_a_part_cannot_lead_out_of_the_checkpoint(tmp_path: Path) -> None:
     )
 
 
-def test_loading_what_was_damaged_since_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_damaged_after_it_was_found_is_an_error(tmp_path: Path) -> None:
     store = saved(tmp_path, [1])
     latest = store.latest()
     assert latest is not None
@@ -311,10 +312,10 @@ def test_loading_what_was_damaged_since_is_refused(tmp_path: Path) -> None:
     [
         ({"a": [1.0, float("nan")]}, ValueError, "facts.a[1] is nan, which a checkpoint cannot hold"),
         ({"a": {"b": np.int64(3)}}, TypeError, "facts.a.b is a int64, which a checkpoint cannot hold"),
-        ({"a": {3: 4}}, TypeError, "facts.a has the key 3, which is no string"),
+        ({"a": {3: 4}}, TypeError, "facts.a has the key 3, which is not a string"),
     ],
 )
-def test_facts_that_would_not_come_back_are_refused(
+def test_facts_that_json_does_not_restore_are_an_error(
     facts: dict[str, Any], kind: type[Exception], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -323,22 +324,22 @@ def test_facts_that_would_not_come_back_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_part_needs_a_name_that_fits_in_a_file_name(tmp_path: Path) -> None:
+def test_a_part_name_that_is_not_a_file_name_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="name a part") as caught:
         CheckpointStore(tmp_path, 1).save(1, 1, {"../model": {}}, {})
     assert str(caught.value) == ("'../model' cannot name a part of a checkpoint; use a-z, 0-9, - and _")
 
 
-def test_a_full_disk_leaves_the_checkpoints_before(
+def test_a_full_disk_leaves_earlier_checkpoints_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = saved(tmp_path, [1], keep=1)
 
-    def refuse(path: Path, data: bytes) -> None:
+    def fail(path: Path, data: bytes) -> None:
         path.write_bytes(data[:3])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(amago_core.run_folder.checkpoints, "write_file", refuse)
+    monkeypatch.setattr(amago_core.run_folder.checkpoints, "write_file", fail)
     with pytest.raises(CheckpointError) as caught:
         store.save(2, 2, tensors(2), {})
     assert str(caught.value) == (
@@ -350,7 +351,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(
 
 
 def keep_best(store: CheckpointStore, number: int, mean_return: float) -> bool:
-    """Offer the weights of a round as the best; return whether they were taken."""
+    """Call ``save_best`` for a round; return whether it was saved."""
     return (
         store.save_best(number, 10 * number, tensors(number), {"mean_return": mean_return}) is not None
     )
@@ -361,12 +362,14 @@ def best_round(store: CheckpointStore) -> int | None:
     return best.round if best else None
 
 
-def test_the_best_is_kept_until_something_is_better(tmp_path: Path) -> None:
+def test_best_is_replaced_only_by_a_higher_mean_return(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=1)
     assert store.best() is None
     returns = {10: -3.0, 20: -1.5, 30: -2.0, 40: -1.5, 50: 0.0, 60: -9.0}
-    taken = [number for number, mean_return in returns.items() if keep_best(store, number, mean_return)]
-    assert taken == [10, 20, 50]
+    saved_rounds = [
+        number for number, mean_return in returns.items() if keep_best(store, number, mean_return)
+    ]
+    assert saved_rounds == [10, 20, 50]
     assert names(tmp_path / "best") == ["round-00000050"]
     best = store.best()
     assert best is not None
@@ -376,7 +379,7 @@ def test_the_best_is_kept_until_something_is_better(tmp_path: Path) -> None:
     }
 
 
-def test_the_best_is_none_of_the_newest_and_outlives_them(tmp_path: Path) -> None:
+def test_best_is_kept_apart_from_the_newest_checkpoints(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=1)
     keep_best(store, 1, 5.0)
     assert (store.latest(), store.kept()) == (None, [])
@@ -386,7 +389,7 @@ def test_the_best_is_none_of_the_newest_and_outlives_them(tmp_path: Path) -> Non
     assert best_round(store) == 1
 
 
-def test_a_better_one_of_an_earlier_round_takes_its_place(tmp_path: Path) -> None:
+def test_best_is_replaced_by_a_better_one_of_an_earlier_round(tmp_path: Path) -> None:
     """As after a resume from a checkpoint before the best evaluation."""
     store = CheckpointStore(tmp_path, keep=1)
     assert keep_best(store, 50, 1.0)
@@ -397,13 +400,13 @@ def test_a_better_one_of_an_earlier_round_takes_its_place(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("first", [1.0, 2.0])
-def test_a_crash_before_the_old_best_is_removed_leaves_the_better_one_to_be_found(
+def test_best_is_the_better_of_two_that_a_crash_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: float
 ) -> None:
     store = CheckpointStore(tmp_path, keep=1)
     keep_best(store, 50, first)
     with monkeypatch.context() as patch:
-        patch.setattr(amago_core.run_folder.checkpoints._BestStore, "_tidy", lambda self, newest: None)
+        patch.setattr(amago_core.run_folder.checkpoints._BestStore, "_prune", lambda self, newest: None)
         assert keep_best(store, 45, first + 0.5)
     assert names(tmp_path / "best") == ["round-00000045", "round-00000050"]
     assert best_round(store) == 45
@@ -423,7 +426,7 @@ def test_a_crash_before_the_old_best_is_removed_leaves_the_better_one_to_be_foun
     ],
     ids=["changed", "part", "state"],
 )
-def test_a_damaged_best_counts_as_none_and_says_so(
+def test_a_damaged_best_is_ignored_with_a_warning(
     damage: Any, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = CheckpointStore(tmp_path, keep=1)
@@ -436,26 +439,26 @@ def test_a_damaged_best_counts_as_none_and_says_so(
     assert names(tmp_path / "best") == ["round-00000002"]
 
 
-def test_a_best_that_says_nothing_of_its_return_counts_as_none(
+def test_a_best_without_a_mean_return_is_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved(tmp_path / "best", [3])
     assert CheckpointStore(tmp_path, keep=1).best() is None
     assert caplog.messages == [
         f"the checkpoint {tmp_path / 'best' / 'round-00000003'} is damaged: "
-        "state.json says nothing of its mean_return"
+        "state.json has no finite mean_return"
     ]
 
 
 @pytest.mark.parametrize("mean_return", [None, "3", float("nan"), float("inf"), True])
-def test_an_evaluation_without_a_return_is_never_the_best(tmp_path: Path, mean_return: Any) -> None:
+def test_save_best_needs_a_finite_mean_return(tmp_path: Path, mean_return: Any) -> None:
     with pytest.raises(ValueError, match="mean_return") as caught:
         CheckpointStore(tmp_path, keep=1).save_best(1, 1, {}, {"mean_return": mean_return})
     assert str(caught.value) == f"the mean_return of an evaluation is {mean_return!r}"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_state_can_be_read_by_a_person(tmp_path: Path) -> None:
+def test_state_json_holds_round_update_and_facts(tmp_path: Path) -> None:
     saved(tmp_path, [1])
     state = json.loads((tmp_path / "round-00000001" / "state.json").read_text())["state"]
     assert (state["round"], state["update"], state["facts"]) == (1, 200, {"round": 1})
@@ -478,29 +481,30 @@ for number in range(begin, begin + 10**6):
 
 
 def save_until_killed(folder: Path, begin: int, seconds: float) -> int:
-    """Return the last checkpoint that was announced before the process was killed."""
+    """Return the last round that the process printed before it was killed."""
     with subprocess.Popen(
         [sys.executable, "-c", SAVE, str(folder), str(begin)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        said = [process.stdout.readline()]  # it has begun
+        lines = [process.stdout.readline()]  # The first checkpoint is saved.
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
-        said += process.stdout.readlines()
-    return int([line for line in said if line.endswith("\n")][-1])
+        lines += process.stdout.readlines()
+    return int([line for line in lines if line.endswith("\n")][-1])
 
 
 def test_a_process_killed_while_saving_leaves_its_last_checkpoint(tmp_path: Path) -> None:
     rng, begin = random.Random(0), 0
     for _ in range(3):
-        said = save_until_killed(tmp_path, begin, rng.uniform(0.0, 0.2))
+        printed = save_until_killed(tmp_path, begin, rng.uniform(0.0, 0.2))
         store = CheckpointStore(tmp_path, keep=2)
         latest, reasons = store.find_latest()
         assert latest is not None
         assert reasons == ()
         best = store.best()
         assert best is not None
-        assert said <= best.round <= latest.round <= said + 1  # one may be finished and not announced
+        # One more may be finished and not yet printed.
+        assert printed <= best.round <= latest.round <= printed + 1
         for checkpoint in (latest, best):
             weight = store.load(checkpoint)[0]["model"]["w"]
             assert isinstance(weight, Tensor)

@@ -1,4 +1,4 @@
-"""What another run has stored, as a dataset."""
+"""The dataset of shards: another run's replay to learn from."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def trajectory(seed: int, length: int) -> Trajectory:
 
 
 def store(folder: Path, lengths: Sequence[int], per_shard: int = 4, writer: str = "main") -> list[Path]:
-    """Store trajectories of these lengths, their seeds counted from 0; return the shards."""
+    """Store trajectories of these lengths, with the seeds 0, 1, ...; return the shards."""
     replay, shards = ReplayWriter(folder, writer), []
     for seed, length in enumerate(lengths):
         replay.append(trajectory(seed, length))
@@ -90,7 +90,7 @@ def test_shards_obey(law: DatasetLaw, by: str, run: Path) -> None:
 
 
 @pytest.mark.parametrize("law", DATASET_LAWS, ids=lambda law: law.__name__)
-def test_shards_obey_also_where_one_is_damaged(law: DatasetLaw, run: Path) -> None:
+def test_shards_obey_with_a_damaged_one_among_them(law: DatasetLaw, run: Path) -> None:
     first, *_ = sorted((run / "replay").glob("*.safetensors"))
     flip(first)
     law(with_options(SHARDS, folder=str(run)))
@@ -119,17 +119,17 @@ def test_a_folder_of_shards_takes_its_spaces_from_the_environment(tmp_path: Path
     assert set(seeds(dataset)) == {0, 1}
 
 
-def test_where_nobody_knows_the_spaces_it_says_so(tmp_path: Path) -> None:
+def test_shards_of_unknown_spaces_are_an_error(tmp_path: Path) -> None:
     store(tmp_path, [2])
     with pytest.raises(DatasetError) as caught:
         opened(tmp_path)
     assert str(caught.value) == (
-        f"nobody says of what observations and actions the shards in {tmp_path} are: it is not the "
-        "replay of a run, which knows, and the spec has no environment."
+        f"the observation and action spaces of the shards in {tmp_path} are unknown: it is not the "
+        "replay of a run, which stores them, and the spec has no environment."
     )
 
 
-def test_shards_of_other_spaces_are_refused(tmp_path: Path) -> None:
+def test_shards_that_do_not_fit_the_spaces_are_an_error(tmp_path: Path) -> None:
     store(tmp_path, [2])
     with pytest.raises(DatasetError) as caught:
         opened(tmp_path, context(spaces.Box(0, 1, (3,)), ACTED))
@@ -139,7 +139,7 @@ def test_shards_of_other_spaces_are_refused(tmp_path: Path) -> None:
     )
 
 
-def test_by_timesteps_long_trajectories_are_drawn_as_much_more_often(run: Path) -> None:
+def test_sampling_by_timesteps_draws_trajectories_in_proportion_to_length(run: Path) -> None:
     drawn = seeds(opened(run, by="timesteps"), 6000)
     shares = np.bincount(drawn, minlength=10) / 6000
     np.testing.assert_allclose(shares, np.arange(1, 11) / 55, atol=0.02)
@@ -147,7 +147,7 @@ def test_by_timesteps_long_trajectories_are_drawn_as_much_more_often(run: Path) 
     np.testing.assert_allclose(even, 0.1, atol=0.02)
 
 
-def test_what_is_protected_belongs_to_it(run: Path) -> None:
+def test_protected_shards_belong_to_the_dataset(run: Path) -> None:
     (shard,) = store(run / "elsewhere", [7], writer="expert")
     (run / "replay" / "protected").mkdir()
     shard.rename(run / "replay" / "protected" / shard.name)
@@ -155,7 +155,7 @@ def test_what_is_protected_belongs_to_it(run: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "gone"])
-def test_a_damaged_shard_is_left_out_and_counted_and_nothing_is_changed(run: Path, damage: str) -> None:
+def test_a_damaged_shard_is_left_out_counted_and_not_modified(run: Path, damage: str) -> None:
     first, *_ = sorted((run / "replay").glob("*.safetensors"))
     if damage == "cut":
         first.write_bytes(first.read_bytes()[:-100])
@@ -170,11 +170,11 @@ def test_a_damaged_shard_is_left_out_and_counted_and_nothing_is_changed(run: Pat
     assert set(drawn) == {"bit": {*range(10)} - {3}}.get(damage, {*range(4, 10)})
     assert drawn == seeds(opened(run)) == seeds(dataset)
     assert contents(run) == before
-    said = dataset.describe()
-    assert said.endswith("; 1 damaged shard left out") == (damage != "gone")
+    described = dataset.describe()
+    assert described.endswith("; 1 damaged shard left out") == (damage != "gone")
 
 
-def test_where_all_is_damaged_nothing_can_be_learned(run: Path) -> None:
+def test_a_folder_of_damaged_shards_only_is_an_error(run: Path) -> None:
     for shard in (run / "replay").glob("*.safetensors"):
         shard.write_bytes(b"nothing")
     with pytest.raises(DatasetError) as caught:
@@ -184,13 +184,13 @@ def test_where_all_is_damaged_nothing_can_be_learned(run: Path) -> None:
     )
 
 
-def test_an_empty_folder_holds_nothing_to_learn_from(tmp_path: Path) -> None:
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
         opened(tmp_path)
     assert str(caught.value) == f"{tmp_path} holds no trajectory to learn from."
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name, what, then in (
         (
@@ -198,14 +198,14 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
             "does not exist",
             f" A run records one: amago train SPEC --run {tmp_path / 'nowhere'}",
         ),
-        ("file", "is no folder", ""),
+        ("file", "is not a folder", ""),
     ):
         with pytest.raises(DatasetError) as caught:
             opened(tmp_path / name)
         assert str(caught.value) == f"dataset.folder {tmp_path / name} {what}.{then}"
 
 
-def test_what_is_stored_later_is_not_seen(run: Path) -> None:
+def test_trajectories_stored_after_opening_are_not_sampled(run: Path) -> None:
     dataset = opened(run)
     before = seeds(dataset)
     store(run / "replay", [5] * 20, writer="later")
@@ -213,7 +213,7 @@ def test_what_is_stored_later_is_not_seen(run: Path) -> None:
     assert dataset.describe() == "10 trajectories, 55 timesteps"
 
 
-def test_trajectories_with_other_columns_are_refused_by_name(tmp_path: Path) -> None:
+def test_trajectories_with_different_columns_are_an_error_naming_them(tmp_path: Path) -> None:
     store(tmp_path, [2])
     other = trajectory(1, 2)
     columns = {**other.columns, "achieved": np.zeros((3, 4), np.int64)}
@@ -228,7 +228,7 @@ def test_trajectories_with_other_columns_are_refused_by_name(tmp_path: Path) -> 
         "achieved int64 (4,) in one, nothing in another",
     ]
     assert str(caught.value) in [
-        f"the trajectories in {tmp_path} are not alike: {side}. Learn from folders of their own, in a "
-        "mixture."
+        f"trajectories in {tmp_path} have different columns: {side}. Put each kind in a folder of its "
+        "own and use a mixture."
         for side in sides
     ]

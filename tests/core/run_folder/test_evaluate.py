@@ -1,4 +1,4 @@
-"""A run that is over, used by somebody who never trains: `amago evaluate`, and what loading imports."""
+"""Evaluate a trained run: `amago evaluate`, and which modules loading an agent imports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from amago_core.cli.evaluate import evaluation_rows
 from amago_core.cli.main import cli
 from amago_core.errors import AmagoError
 
-OF_TRAINING = (
+TRAINING_MODULES = (
     "amago_core.running", "amago_core.learning", "amago_core.acting.collector", "amago_core.replay",
     "amago_core.acting.evaluator", "amago_core.run_folder.plots",
     "amago_standard.objectives.amago", "amago_standard.objectives.filters",
@@ -27,7 +27,7 @@ OF_TRAINING = (
     "amago_standard.environments.bandit", "amago_standard.relabelers.none",
     "amago_standard.trackers.jsonl", "matplotlib", "rich", "xformers",
 )  # fmt: skip
-"""What only training, evaluating or recording needs."""
+"""Modules that only training, evaluating or recording needs."""
 
 ACT = """
 import sys
@@ -43,7 +43,7 @@ print(sorted(name for name in sys.modules if name.startswith(tuple(sys.argv[2:])
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Draw no pictures; forget afterwards what commands say about threads."""
+    """Draw no plots; restore the environment variables that commands set for threads."""
     monkeypatch.setattr("amago_core.run_folder.plots.plot_adaptation", lambda evaluation, path: None)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
@@ -62,18 +62,18 @@ def evaluate(*words: object) -> Result:
     return CliRunner().invoke(cli, ["evaluate", *map(str, words)], prog_name="amago")
 
 
-def test_acting_imports_nothing_that_trains_and_tells_of_damage(tmp_path: Path) -> None:
+def test_acting_imports_no_training_module_and_logs_a_damaged_checkpoint(tmp_path: Path) -> None:
     run = ready(tmp_path / "run")
     truncate(checkpoint(run, 4) / "model.safetensors")
     seen = json.loads((run / "spaces.json").read_text())["observation"]["shape"]
     code = ACT.replace("(2, 1)", str((2, *seen)))
-    words = [sys.executable, "-c", code, str(run), *OF_TRAINING]
+    words = [sys.executable, "-c", code, str(run), *TRAINING_MODULES]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.stdout == "[]\n", done.stdout + done.stderr
     assert done.stderr.splitlines() == [
         f"the checkpoint {checkpoint(run, 4)} is damaged: "
         "model.safetensors does not have the checksum it was written with",
-        f"the one before is used: {checkpoint(run, 2)} (round 2, update 20)",
+        f"the checkpoint before it is used: {checkpoint(run, 2)} (round 2, update 20)",
     ]
 
 
@@ -87,7 +87,7 @@ def test_acting_imports_nothing_that_trains_and_tells_of_damage(tmp_path: Path) 
     ],
     ids=["best", "newest", "round", "nothing"],
 )
-def test_evaluate_takes_the_checkpoint_it_is_told(run: Path, words: list[str], expected: str) -> None:
+def test_evaluate_reads_the_checkpoint_it_is_given(run: Path, words: list[str], expected: str) -> None:
     done = evaluate(run, *words, "evaluation.episodes=2")
     assert done.exit_code == 0, done.output
     rows = dict(line.split("  ", 1) for line in done.stdout.splitlines())
@@ -105,9 +105,12 @@ def test_evaluate_takes_the_checkpoint_it_is_told(run: Path, words: list[str], e
     [
         (
             ["chekpoint=best"],
-            "'chekpoint=best' changes no evaluation. Did you mean '--checkpoint best'?",
+            "'chekpoint=best' has no effect on an evaluation. Did you mean '--checkpoint best'?",
         ),
-        (["checkpoints=2"], "'checkpoints=2' changes no evaluation. Did you mean '--checkpoint 2'?"),
+        (
+            ["checkpoints=2"],
+            "'checkpoints=2' has no effect on an evaluation. Did you mean '--checkpoint 2'?",
+        ),
         (
             ["checkpoint="],
             "'checkpoint=' names no checkpoint. Write --checkpoint best, --checkpoint newest, "
@@ -116,7 +119,7 @@ def test_evaluate_takes_the_checkpoint_it_is_told(run: Path, words: list[str], e
         (
             ["--checkpoint=bets"],
             "{run} has no checkpoint 'bets', and there is none at that path. Did you mean 'best'? "
-            "To choose from: newest, best, 0, 2, 4.",
+            "Available: newest, best, 0, 2, 4.",
         ),
         (
             ["checkpoints.keep=9"],
@@ -131,12 +134,12 @@ def test_a_wrong_word_of_evaluate_is_one_message(run: Path, words: list[str], me
     assert (done.stdout, done.exit_code) == ("", 2)
 
 
-def test_a_run_of_a_local_environment_says_how_to_evaluate_it(tmp_path: Path) -> None:
+def test_a_run_of_a_local_environment_is_an_error_that_says_what_to_type(tmp_path: Path) -> None:
     run = ready(tmp_path / "run", environment=Walk)
     message = (
-        f"{run} was trained on a local environment, of which it holds no more than the spaces. "
+        f"{run} was trained on a local environment, of which only the spaces are stored. "
         f"In Python: amago_core.evaluate('{run}', environment=make). "
-        f"On one that is installed: amago evaluate {run} environment=NAME; to list them, type: "
+        f"On an installed one: amago evaluate {run} environment=NAME; to list them, type: "
         "amago components environment"
     )
     assert evaluate(run).stderr == f"Error: {message}\n"
@@ -146,7 +149,7 @@ def test_a_run_of_a_local_environment_says_how_to_evaluate_it(tmp_path: Path) ->
     assert amago_core.evaluate(run, environment=Walk).episodes == 3
 
 
-def test_an_environment_that_is_given_replaces_the_one_the_run_is_evaluated_in(tmp_path: Path) -> None:
+def test_a_given_environment_replaces_the_evaluation_environment(tmp_path: Path) -> None:
     evaluation = {"episodes": 3, "environment": {"use": "t-maze", "length": 4}}
     run = ready(tmp_path / "run", environment=Walk, evaluation=evaluation)
     with pytest.raises(
@@ -168,7 +171,7 @@ def test_several_tasks_have_a_row_each() -> None:
     ]
 
 
-def test_results_are_numbered_and_a_full_disk_still_tells_the_return(
+def test_results_are_numbered_and_a_full_disk_error_holds_the_return(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ready(tmp_path / "run")
@@ -179,10 +182,10 @@ def test_results_are_numbered_and_a_full_disk_still_tells_the_return(
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("amago_core.run_folder.evaluate.write_file", full)
+    monkeypatch.setattr("amago_core.run_folder.evaluate_run.write_file", full)
     with pytest.raises(AmagoError) as caught:
         amago_core.evaluate(run)
     assert str(caught.value) == (
-        f"the evaluation is done, with a mean return of {result.mean_return:g}, and cannot be written "
+        f"the evaluation finished with a mean return of {result.mean_return:g}, but cannot be written "
         f"to {run / 'evaluations'}: No space left on device."
     )

@@ -1,6 +1,6 @@
-"""Runs and checkpoints made by somebody hostile: refused in a sentence, whatever they hold.
+"""Malicious runs and checkpoints: loading raises an AmagoError, whatever they hold.
 
-Checksums do not help here: whoever writes a checkpoint can seal what they like.
+Checksums do not help here: an attacker writes valid ones.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from amago_core.run_folder.checkpoints import (
 from amago_core.run_folder.spaces_json import read_spaces
 from amago_core.run_folder.transfer import read_weights
 from amago_core.system.tensor_tree import decode_tree
-from amago_core.system.untrusted_files import crc32_ordinary, memory_share, read_ordinary
+from amago_core.system.untrusted_files import crc32_regular, memory_share, read_regular
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody has touched, with the checkpoints of rounds 0 and 4."""
+    """An unmodified run, with the checkpoints of rounds 0 and 4."""
     return ready(tmp_path_factory.mktemp("runs") / "good", rounds=(0, 4))
 
 
@@ -59,30 +59,30 @@ def run(good: Path, tmp_path: Path) -> Path:
 
 
 def refusal(run: Path) -> str:
-    """Return why a run is not loaded."""
+    """Return the error of loading a run."""
     with pytest.raises(AmagoError) as caught:
         amago_core.load(run)
     return str(caught.value)
 
 
 def why_damaged(run: Path) -> str:
-    """Return why its only checkpoint is damaged."""
+    """Return why the run's only checkpoint is damaged."""
     return (
         refusal(run)
-        .removeprefix(f"{run} holds no whole checkpoint:\n  ")
+        .removeprefix(f"{run} holds no intact checkpoint:\n  ")
         .removeprefix(f"the checkpoint {checkpoint(run, 4)} is damaged: ")
     )
 
 
 def tensor_file(header: object, body: bytes = b"") -> bytes:
-    """Return a safetensors file of any header and any contents."""
+    """Return a safetensors file of a given header and contents."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + body
 
 
 def one(dtype: str = "F32", shape: Any = (1,), offsets: Any = (0, 4), size: int = 4) -> bytes:
-    said = {"a": {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}}
-    return tensor_file(said, bytes(size))
+    header = {"a": {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}}
+    return tensor_file(header, bytes(size))
 
 
 HEADERS = {
@@ -104,7 +104,7 @@ HEADERS = {
     ),
     "more bytes than tensors": one(size=9),
     "a type that lies": one("F64"),
-    "a type nobody has": one("F99"),
+    "an unknown type": one("F99"),
     "a type of half bytes": one("F4", shape=[8]),
     "a deep header": tensor_file(b"[" * 100_000),
     "a deep name": tensor_file(
@@ -119,7 +119,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("data", HEADERS.values(), ids=HEADERS)
-def test_a_file_of_tensors_that_lies_is_refused(run: Path, data: bytes) -> None:
+def test_an_invalid_safetensors_file_is_an_error(run: Path, data: bytes) -> None:
     with pytest.raises(ValueError, match=r"^not a tree of tensors: "):
         decode_tree(data)
     forge(checkpoint(run, 4), data)
@@ -132,12 +132,12 @@ def test_a_file_of_tensors_that_lies_is_refused(run: Path, data: bytes) -> None:
     ("data", "why"),
     [
         (HEADERS["a type of half bytes"], "torch has no type 'F4'"),
-        (HEADERS["a header of only names"], "its header is longer than that of any agent"),
+        (HEADERS["a header of only names"], "its header is longer than 10,000,000 bytes"),
         (HEADERS["a deep name"], "a path of 50000 keys is too long"),
     ],
     ids=["type", "header", "path"],
 )
-def test_what_safetensors_lets_pass_is_refused_in_our_words(run: Path, data: bytes, why: str) -> None:
+def test_files_that_safetensors_accepts_may_still_be_an_error(run: Path, data: bytes, why: str) -> None:
     forge(checkpoint(run, 4), data)
     assert why_damaged(run) == f"not a tree of tensors: {why}"
 
@@ -145,7 +145,7 @@ def test_what_safetensors_lets_pass_is_refused_in_our_words(run: Path, data: byt
 @pytest.mark.parametrize(
     "names", [("../../x",), ("/etc/passwd",), ("..",), ("a/b", "a//c")], ids=" ".join
 )
-def test_names_that_look_like_paths_lead_nowhere(run: Path, names: tuple[str, ...]) -> None:
+def test_tensor_names_that_look_like_paths_write_no_file(run: Path, names: tuple[str, ...]) -> None:
     before = sorted(run.rglob("*"))
     forge(checkpoint(run, 4), save_tensors({name: torch.zeros(1) for name in names}))
     refusal(run)
@@ -170,7 +170,7 @@ VALUES = st.recursive(
     key=st.sampled_from(["format", "round", "update", "parts", "facts", "state", "crc32"]),
     value=VALUES,
 )
-def test_a_state_that_says_anything_is_read_or_refused(run: Path, key: str, value: Any) -> None:
+def test_any_state_json_is_read_or_an_error(run: Path, key: str, value: Any) -> None:
     folder = checkpoint(run, 4)
     sealed = json.loads((folder / STATE).read_bytes())
     original = (folder / STATE).read_bytes()
@@ -199,9 +199,9 @@ def test_a_state_that_says_anything_is_read_or_refused(run: Path, key: str, valu
     ],
     ids=["nan", "digits", "mark"],
 )
-def test_json_that_only_some_read_is_refused(run: Path, text: str) -> None:
+def test_json_that_only_some_parsers_read_is_an_error(run: Path, text: str) -> None:
     (checkpoint(run, 4) / STATE).write_text(text)
-    assert why_damaged(run) == "state.json is not what a checkpoint holds"
+    assert why_damaged(run) == "state.json is not in the format of a checkpoint"
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -210,7 +210,7 @@ def test_json_that_only_some_read_is_refused(run: Path, text: str) -> None:
     place=st.integers(0, 10**6),
     data=st.binary(min_size=1, max_size=3),
 )
-def test_bytes_that_changed_anywhere_are_never_more_than_refused(
+def test_changed_bytes_anywhere_raise_at_most_an_amago_error(
     run: Path, file: str, place: int, data: bytes
 ) -> None:
     path = run / file if (run / file).exists() else checkpoint(run, 4) / file
@@ -233,29 +233,29 @@ def test_a_link_out_of_a_checkpoint_is_not_followed(run: Path, tmp_path: Path, f
     path = checkpoint(run, 4) / file
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    assert why_damaged(run) == f"{file} is a link, which is not followed"
+    assert why_damaged(run) == f"{file} is a symbolic link, which is not followed"
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_pipe_or_a_folder_in_place_of_a_file_is_refused_without_waiting(run: Path, file: str) -> None:
+def test_a_pipe_or_folder_in_place_of_a_file_is_an_error_without_blocking(run: Path, file: str) -> None:
     path = checkpoint(run, 4) / file
     for make in (os.mkfifo, os.mkdir):
         path.unlink()
         make(path)
-        assert why_damaged(run) == f"{file} is no ordinary file"
+        assert why_damaged(run) == f"{file} is not a regular file"
         shutil.rmtree(path) if path.is_dir() else None
         path.touch()
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_without_end_is_refused_unread(run: Path, file: str) -> None:
+def test_a_file_that_is_too_large_is_not_read(run: Path, file: str) -> None:
     most = 2**26 if file == "state.json" else memory_share()
     with (checkpoint(run, 4) / file).open("wb") as sparse:
         sparse.truncate(2**40)
-    assert why_damaged(run) == f"{file} has {2**40:,} bytes, more than the {most:,} that are read"
+    assert why_damaged(run) == f"{file} has {2**40:,} bytes, more than the limit of {most:,}"
 
 
-def test_a_folder_that_is_a_link_is_no_checkpoint(run: Path, good: Path) -> None:
+def test_a_linked_folder_is_not_a_checkpoint(run: Path, good: Path) -> None:
     checkpoints = run / "checkpoints"
     shutil.rmtree(checkpoint(run, 4))
     (checkpoints / "round-00000009").symlink_to(checkpoint(good, 4))
@@ -264,15 +264,15 @@ def test_a_folder_that_is_a_link_is_no_checkpoint(run: Path, good: Path) -> None
     assert store(run).best() is None
 
 
-def test_a_file_is_read_up_to_a_limit_and_in_pieces(tmp_path: Path) -> None:
+def test_a_file_is_read_up_to_a_limit_and_in_chunks(tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.write_bytes(bytes(range(256)) * 5000)
-    assert read_ordinary(path, 1_280_000) == path.read_bytes()
-    assert crc32_ordinary(path, 1_280_000) == zlib.crc32(path.read_bytes())
+    assert read_regular(path, 1_280_000) == path.read_bytes()
+    assert crc32_regular(path, 1_280_000) == zlib.crc32(path.read_bytes())
     with pytest.raises(
-        ValueError, match=r"^data has 1,280,000 bytes, more than the 1,279,999 that are read$"
+        ValueError, match=r"^data has 1,280,000 bytes, more than the limit of 1,279,999$"
     ):
-        crc32_ordinary(path, 1_279_999)
+        crc32_regular(path, 1_279_999)
 
 
 @pytest.mark.parametrize(
@@ -282,16 +282,18 @@ def test_a_file_is_read_up_to_a_limit_and_in_pieces(tmp_path: Path) -> None:
         ("[]", "TypeError: list indices must be integers or slices, not str"),
         ("[" * 100_000, "RecursionError: maximum recursion depth exceeded while decoding a JSON array "
          "from a unicode string"),
-        ('{"observation": {"type": "MultiBinary", "n": -1}}', "ValueError: -1 is no size of a space"),
-        ('{"observation": {"type": "MultiBinary", "n": 1.5}}', "ValueError: 1.5 is no size of a space"),
+        ('{"observation": {"type": "MultiBinary", "n": -1}}',
+         "ValueError: -1 is not a size of a space"),
+        ('{"observation": {"type": "MultiBinary", "n": 1.5}}',
+         "ValueError: 1.5 is not a size of a space"),
         ('{"observation": {"type": "Discrete", "n": true, "start": 0}}',
-         "ValueError: True is no size of a space"),
+         "ValueError: True is not a size of a space"),
         ('{"observation": {"type": "Discrete", "n": 2, "start": 0, "dtype": "O"}}',
-         "ValueError: 'O' is no type of a space"),
+         "ValueError: 'O' is not a dtype of a space"),
         ('{"observation": {"type": "Discrete", "n": 2, "start": 0, "dtype": "float32"}}',
-         "ValueError: float32 is no type of a Discrete"),
+         "ValueError: float32 is not a dtype of a Discrete"),
         ('{"observation": {"type": "Discrete", "n": 2, "start": 1e9}}',
-         "ValueError: a number of choices or a start is no integer that fits 64 bits"),
+         "ValueError: a number of choices or a start is not a 64-bit integer"),
         ('{"observation": {"type": "MultiDiscrete", "nvec": [2], "start": [0, 0], "dtype": "int64"}}',
          "ValueError: nvec and start of a MultiDiscrete differ in shape"),
         ('{"observation": {"type": "Box", "low": ["0"], "high": ["1"], "shape": [2147483647], '
@@ -300,12 +302,13 @@ def test_a_file_is_read_up_to_a_limit_and_in_pieces(tmp_path: Path) -> None:
         ('{"observation": {"type": "Box", "low": ["0"], "high": ["nan"], "shape": [1], '
          '"dtype": "float32"}}', "ValueError: a bound of a Box is not a number"),
         ('{"observation": {"type": "Box", "low": ["0"], "high": ["1"], "shape": [1], '
-         '"dtype": "U1000000000"}}', "ValueError: 'U1000000000' is no type of a space"),
+         '"dtype": "U1000000000"}}', "ValueError: 'U1000000000' is not a dtype of a space"),
         ('{"observation": {"type": "Box", "low": ["0"], "high": ["' + "1" * 41 + '"], "shape": [1], '
-         '"dtype": "float32"}}', "ValueError: a bound of a Box is no list of numbers as short texts"),
+         '"dtype": "float32"}}',
+         "ValueError: a bound of a Box is not a list of numbers as short strings"),
     ],
 )  # fmt: skip
-def test_spaces_that_are_none_are_refused(tmp_path: Path, text: str, why: str) -> None:
+def test_invalid_spaces_are_an_error(tmp_path: Path, text: str, why: str) -> None:
     path = tmp_path / "spaces.json"
     path.write_text(text)
     with pytest.raises(RunDirError) as caught:
@@ -313,7 +316,7 @@ def test_spaces_that_are_none_are_refused(tmp_path: Path, text: str, why: str) -
     assert str(caught.value) == f"{path} is damaged: {why}"
 
 
-def test_spaces_in_spaces_without_end_are_refused(tmp_path: Path) -> None:
+def test_deeply_nested_spaces_are_an_error(tmp_path: Path) -> None:
     described: dict[str, Any] = {"type": "MultiBinary", "n": 1}
     for _ in range(40):
         described = {"type": "Tuple", "spaces": [described]}
@@ -326,7 +329,7 @@ def test_spaces_in_spaces_without_end_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
-def test_spaces_are_read_from_an_ordinary_file_alone(run: Path, make: Callable[[Path], None]) -> None:
+def test_spaces_are_read_only_from_an_ordinary_file(run: Path, make: Callable[[Path], None]) -> None:
     (run / "spaces.json").unlink()
     make(run / "spaces.json")
     assert refusal(run).startswith(f"{run}/spaces.json is damaged: ValueError: spaces.json is ")
@@ -352,7 +355,7 @@ SPACES = st.recursive(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(described=SPACES)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
-def test_a_description_of_anything_is_a_space_or_refused(tmp_path: Path, described: Any) -> None:
+def test_any_spaces_json_is_read_or_an_error(tmp_path: Path, described: Any) -> None:
     path = tmp_path / "spaces.json"
     path.write_text(json.dumps({"observation": described, "action": described}))
     with contextlib.suppress(AmagoError):
@@ -362,7 +365,7 @@ def test_a_description_of_anything_is_a_space_or_refused(tmp_path: Path, describ
 @pytest.mark.parametrize(
     "error", [KeyError("seconds"), TypeError("x"), RuntimeError("y"), IndexError()]
 )
-def test_facts_that_are_not_what_a_run_stored_are_one_sentence(run: Path, error: Exception) -> None:
+def test_unexpected_facts_are_one_error_that_names_the_checkpoint(run: Path, error: Exception) -> None:
     found = read_checkpoint(checkpoint(run, 4))
     with pytest.raises(CheckpointError) as caught, checkpoint_errors(found):
         raise error
@@ -378,7 +381,7 @@ import amago_core
 from amago_core.errors import AmagoError
 
 good, *hostile = map(Path, sys.argv[1:])
-amago_core.load(good)  # Everything that is imported is imported now.
+amago_core.load(good)  # Imports everything before the audit hook is installed.
 BANNED = ("pickle.", "os.system", "subprocess.", "os.exec", "os.posix_spawn", "socket.", "exec",
           "compile", "import", "ctypes.", "os.remove", "os.rename", "os.mkdir", "shutil.")
 seen = []
@@ -388,24 +391,24 @@ def watch(event, args):
         seen.append((event, args[:1]))
     if event == "open" and isinstance(args[0], str | bytes | os.PathLike):
         name = os.fsdecode(args[0])
-        # Where links are not followed, opening one fails; what it leads to is not touched.
+        # Where links are not followed, opening one fails and its target is not opened.
         path = os.path.abspath(name) if args[2] & os.O_NOFOLLOW else os.path.realpath(name)
         if not path.startswith((str(current), sys.prefix, sys.base_prefix)):
             seen.append((event, path))
 
 current = good
 sys.addaudithook(watch)
-refused = 0
+errors = 0
 for current in hostile:
     try:
         amago_core.load(current)
     except AmagoError:
-        refused += 1
-print(refused, seen)
+        errors += 1
+print(errors, seen)
 """
 
 
-def test_loading_runs_no_code_and_opens_nothing_outside_of_the_run(good: Path, tmp_path: Path) -> None:
+def test_loading_executes_no_code_and_opens_no_file_outside_the_run(good: Path, tmp_path: Path) -> None:
     class Payload:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.system, ("touch /tmp/owned",)

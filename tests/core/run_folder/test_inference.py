@@ -1,4 +1,4 @@
-"""A trained agent inside another program."""
+"""Inference: load a trained agent and act with it in another program."""
 
 from __future__ import annotations
 
@@ -25,16 +25,14 @@ BOX = spaces.Box(np.array([0, -2], np.float32), np.array([1, 2], np.float32))
 
 def trained(run: Path, make: Any) -> Path:
     written = tiny(environment=None, exploration={"use": "epsilon-greedy", "anneal_steps": 50})
-    # Of all backbones the transformer knows the time, besides everything else.
+    # The transformer is the backbone that also uses the time step.
     backbone = "agent.backbone={use: transformer, layers: 1, width: 8, heads: 2}"
     amago_core.train(written, [backbone], environment=make, run=run, reporter=Listener())
     return run
 
 
 @pytest.mark.parametrize(("space", "named"), [(SHIFTED, False), (SHIFTED, True), (BOX, False)])
-def test_an_embedded_agent_does_what_the_agent_did_in_evaluation(
-    tmp_path: Path, space: Any, named: bool
-) -> None:
+def test_a_loaded_agent_acts_as_in_evaluation(tmp_path: Path, space: Any, named: bool) -> None:
     """Over several tasks in a row in each of two environments that end at different times."""
 
     def make() -> Walk:
@@ -81,7 +79,7 @@ def test_loading_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_after_a_reset_everything_is_forgotten(tmp_path: Path) -> None:
+def test_a_reset_clears_the_memory(tmp_path: Path) -> None:
     agent = amago_core.load(trained(tmp_path / "run", lambda: Walk(9, action=BOX)))
     rng = np.random.default_rng(0)
     first = agent.act(np.ones((1, 2)))
@@ -92,7 +90,7 @@ def test_after_a_reset_everything_is_forgotten(tmp_path: Path) -> None:
     assert np.array_equal(agent.act(np.ones((1, 2))), first)
 
 
-def test_a_done_makes_one_environment_forget_and_not_its_neighbour(tmp_path: Path) -> None:
+def test_done_clears_the_memory_of_its_environment_only(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", lambda: Walk(9, action=BOX))
     both, alone = amago_core.load(run), amago_core.load(run)
     both.reset(batch=2)
@@ -143,7 +141,7 @@ SEEN, CELL = [[0.5, 1]], [[[0, 1], [2, 255]]]
         (
             {"seen": SEEN, "cell": CELL * 3},
             "observation 'cell' has shape (3, 2, 2), expected (1, 2, 2): B environments first. "
-            "To act in 3 environments, begin with reset(batch=3).",
+            "To act in 3 environments, call reset(batch=3) first.",
         ),
         (
             {"seen": SEEN, "cell": [[[0, 1], [2]]]},
@@ -163,7 +161,7 @@ SEEN, CELL = [[0.5, 1]], [[[0, 1], [2, 255]]]
         ),
     ],
 )
-def test_an_observation_that_the_environment_could_not_give_is_refused(
+def test_an_observation_that_does_not_fit_the_space_is_an_error(
     named: TrainedAgent, observation: Any, message: str
 ) -> None:
     with pytest.raises(AmagoError) as caught:
@@ -192,7 +190,7 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> TrainedAgent:
         ),
     ],
 )
-def test_what_is_wrong_deep_in_an_observation_is_named_by_its_flat_key(
+def test_an_error_in_a_nested_observation_names_its_flat_key(
     nested: TrainedAgent, observation: Any, message: str
 ) -> None:
     with pytest.raises(AmagoError) as caught:
@@ -206,7 +204,7 @@ def test_a_nested_observation_may_also_be_given_flat(nested: TrainedAgent) -> No
     assert nested.act({"eye/cell": CELL, "eye/pair/0": SEEN, "eye/pair/1": [[0, 1]]}) == deep
 
 
-def test_a_bare_observation_goes_by_a_name_in_messages(bare: TrainedAgent) -> None:
+def test_a_bare_observation_is_called_observation_in_messages(bare: TrainedAgent) -> None:
     with pytest.raises(AmagoError) as caught:
         bare.act([0.5, 1.0])
     assert str(caught.value) == (
@@ -220,13 +218,13 @@ def test_a_bare_observation_goes_by_a_name_in_messages(bare: TrainedAgent) -> No
         (
             {"reward": [0.0, 0.0]},
             "reward has shape (2,), expected (1,): one per environment. "
-            "To act in 2 environments, begin with reset(batch=2).",
+            "To act in 2 environments, call reset(batch=2) first.",
         ),
         ({"reward": [[0.0]]}, "reward has shape (1, 1), expected (1,): one per environment."),
         (
             {"done": [True, False]},
             "done has shape (2,), expected (1,): one per environment. "
-            "To act in 2 environments, begin with reset(batch=2).",
+            "To act in 2 environments, call reset(batch=2) first.",
         ),
         ({"done": [0.5]}, "done is of type float64 and cannot become bool without loss."),
         ({"reward": [float("nan")]}, "reward is not finite: [nan]."),
@@ -234,7 +232,7 @@ def test_a_bare_observation_goes_by_a_name_in_messages(bare: TrainedAgent) -> No
         ({"reward": None}, "reward is of type object and cannot become float32 without loss."),
     ],
 )
-def test_reward_and_done_are_one_per_environment(
+def test_reward_and_done_of_a_wrong_shape_or_type_are_an_error(
     bare: TrainedAgent, given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(AmagoError) as caught:
@@ -243,13 +241,16 @@ def test_reward_and_done_are_one_per_environment(
 
 
 @pytest.mark.parametrize("batch", [0, -1, 2.5])
-def test_a_batch_is_a_number_of_environments(bare: TrainedAgent, batch: Any) -> None:
+def test_a_batch_that_is_not_a_positive_integer_is_an_error(bare: TrainedAgent, batch: Any) -> None:
     with pytest.raises(AmagoError) as caught:
         bare.reset(batch)
-    assert str(caught.value) == f"reset(batch={batch}): batch is how many environments are acted in."
+    assert (
+        str(caught.value)
+        == f"reset(batch={batch}): batch is the number of environments, a positive integer."
+    )
 
 
-def test_nothing_is_remembered_of_a_call_that_is_refused(tmp_path: Path) -> None:
+def test_a_call_that_raises_leaves_the_memory_unchanged(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", lambda: Walk(9, action=BOX))
     agent, other = amago_core.load(run), amago_core.load(run)
     for one in (agent, other):
@@ -259,7 +260,7 @@ def test_nothing_is_remembered_of_a_call_that_is_refused(tmp_path: Path) -> None
     assert np.array_equal(agent.act(SEEN, 0.5), other.act(SEEN, 0.5))
 
 
-def test_plain_lists_are_as_good_as_arrays(named: TrainedAgent) -> None:
+def test_lists_are_converted_like_arrays(named: TrainedAgent) -> None:
     arrays = {"seen": np.array(SEEN, np.float32), "cell": np.array(CELL, np.uint8)}
     shown: list[dict[str, torch.Tensor]] = []
     act = named.agent.act
@@ -289,10 +290,10 @@ def test_the_acting_state_is_reset_only_where_a_task_is_done(
     assert masks == [[False, True]]
 
 
-def test_what_holds_no_agent_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_or_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AmagoError) as caught:
         amago_core.load(tmp_path / "nothing")
-    assert str(caught.value) == f"{tmp_path / 'nothing'} is no run: it does not exist."
+    assert str(caught.value) == f"{tmp_path / 'nothing'} is not a run: it does not exist."
     run = trained(tmp_path / "run", Walk)
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(AmagoError) as caught:
@@ -300,7 +301,7 @@ def test_what_holds_no_agent_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{run} holds no checkpoint."
 
 
-def test_the_newest_whole_checkpoint_is_loaded(
+def test_the_newest_intact_checkpoint_is_loaded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = trained(tmp_path / "run", Walk)
@@ -310,5 +311,5 @@ def test_the_newest_whole_checkpoint_is_loaded(
     assert caplog.messages == [
         f"the checkpoint {newest} is damaged: "
         "model.safetensors does not have the checksum it was written with",
-        f"the one before is used: {before} (round 2, update 4)",
+        f"the checkpoint before it is used: {before} (round 2, update 4)",
     ]

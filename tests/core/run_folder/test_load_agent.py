@@ -1,4 +1,4 @@
-"""Networks rebuilt from a run's folder alone: with what is needed, and nothing that does not fit."""
+"""Load a trained agent from a run's folder; weights that do not fit are an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from amago_core.run_folder.run_dir import RunDir
 
 
 def rewrite(run: Path, old: str, new: str) -> None:
-    """Change a line of a run's spec."""
+    """Replace text in a run's spec."""
     text = (run / "spec.yaml").read_text()
     assert text.count(old) == 1
     (run / "spec.yaml").write_text(text.replace(old, new))
@@ -33,54 +33,54 @@ def refusal(run: Path) -> str:
     return str(caught.value)
 
 
-def test_a_spec_of_another_width_names_the_key_and_the_tensors(tmp_path: Path) -> None:
+def test_a_spec_of_another_width_is_an_error_naming_part_and_tensors(tmp_path: Path) -> None:
     run = ready(tmp_path / "run")
     rewrite(run, "width: 8", "width: 16")
     assert refusal(run) == (
-        f"{run}/spec.yaml describes another agent than the checkpoint {checkpoint(run, 4)} holds:\n"
-        "  agent.backbone: norm.weight is (8,) in the checkpoint, (16,) by the spec; "
-        "norm.bias is (8,) in the checkpoint, (16,) by the spec; "
-        "gru.weight_ih_l0 is (24, 8) in the checkpoint, (48, 8) by the spec; and 3 more\n"
-        "  agent.actor: net.0.weight is (8, 8) in the checkpoint, (8, 16) by the spec\n"
-        "  agent.critic: net.layers.0.weight is (4, 8, 8) in the checkpoint, (4, 16, 8) by the spec\n"
-        "Put back the spec.yaml and spaces.json that it was trained with."
+        f"{run}/spec.yaml does not describe the agent in the checkpoint {checkpoint(run, 4)}:\n"
+        "  agent.backbone: norm.weight is (8,) in the checkpoint, (16,) in the spec; "
+        "norm.bias is (8,) in the checkpoint, (16,) in the spec; "
+        "gru.weight_ih_l0 is (24, 8) in the checkpoint, (48, 8) in the spec; and 3 more\n"
+        "  agent.actor: net.0.weight is (8, 8) in the checkpoint, (8, 16) in the spec\n"
+        "  agent.critic: net.layers.0.weight is (4, 8, 8) in the checkpoint, (4, 16, 8) in the spec\n"
+        "Restore the spec.yaml and spaces.json that it was trained with."
     )
 
 
-def test_a_spec_with_another_layer_names_what_is_on_one_side_alone(tmp_path: Path) -> None:
+def test_a_spec_with_another_layer_names_the_missing_tensors(tmp_path: Path) -> None:
     run, other = ready(tmp_path / "run"), tmp_path / "other"
     text = (run / "spec.yaml").read_text()
     rewrite(run, "layers: 1", "layers: 2")
-    new = [f"gru.{name}_l1 is not in the checkpoint" for name in ("weight_ih", "weight_hh", "bias_ih")]
+    new = [f"gru.{name}_l1 is only in the spec" for name in ("weight_ih", "weight_hh", "bias_ih")]
     assert refusal(run).splitlines()[1:] == [
         f"  agent.backbone: {'; '.join(new)}; and 1 more",
-        "Put back the spec.yaml and spaces.json that it was trained with.",
+        "Restore the spec.yaml and spaces.json that it was trained with.",
     ]
     run.rename(other)
     model = weights(other)
     store(other).save(5, 50, {"model": model}, {})
     (other / "spec.yaml").write_text(text)
-    old = [f"gru.{name}_l1 is in the checkpoint alone" for name in ("bias_hh", "bias_ih", "weight_hh")]
+    old = [f"gru.{name}_l1 is only in the checkpoint" for name in ("bias_hh", "bias_ih", "weight_hh")]
     assert refusal(other).splitlines()[1] == f"  agent.backbone: {'; '.join(old)}; and 1 more"
 
 
-def test_a_tensor_of_another_type_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_of_another_dtype_is_an_error(tmp_path: Path) -> None:
     run = ready(tmp_path / "run")
     model = weights(run) | {"actor.net.0.bias": torch.zeros(8, dtype=torch.int64)}
     store(run).save(5, 50, {"model": model}, {})
     assert refusal(run).splitlines()[1] == (
-        "  agent.actor: net.0.bias is torch.int64 in the checkpoint, torch.float32 by the spec"
+        "  agent.actor: net.0.bias is torch.int64 in the checkpoint, torch.float32 in the spec"
     )
 
 
-def test_tensors_with_names_that_no_agent_has_are_counted(tmp_path: Path) -> None:
+def test_tensors_of_no_part_are_counted(tmp_path: Path) -> None:
     run = ready(tmp_path / "run")
     model = weights(run) | {f"n{number:03}": torch.zeros(1) for number in range(500)}
     store(run).save(5, 50, {"model": model | {"actor": torch.zeros(1)}}, {})
     assert refusal(run).splitlines()[1:-1] == [
-        "  agent.actor:  is in the checkpoint alone",
-        "  in no agent: n000 is in the checkpoint alone; n001 is in the checkpoint alone; "
-        "n002 is in the checkpoint alone; and 497 more",
+        "  agent.actor:  is only in the checkpoint",
+        "  in no part: n000 is only in the checkpoint; n001 is only in the checkpoint; "
+        "n002 is only in the checkpoint; and 497 more",
     ]
 
 
@@ -98,9 +98,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["width: 3000", "width: 2, layers: 1000000000"], ids=["width", "layers"]
 )
-def test_a_spec_that_asks_for_more_memory_than_there_is_is_stopped_in_time(
-    tmp_path: Path, line: str
-) -> None:
+def test_a_spec_of_a_far_larger_agent_is_refused_before_it_is_built(tmp_path: Path, line: str) -> None:
     run = ready(tmp_path / "run")
     text = (run / "spec.yaml").read_text()
     begin, end = text.index("  backbone:"), text.index("  actor:")
@@ -110,17 +108,17 @@ def test_a_spec_that_asks_for_more_memory_than_there_is_is_stopped_in_time(
     assert refusal(run) == (
         f"{run}/spec.yaml describes an agent far larger than the {stored:,} numbers that the "
         f"checkpoint {checkpoint(run, 4)} holds. "
-        "Put back the spec.yaml and spaces.json that it was trained with."
+        "Restore the spec.yaml and spaces.json that it was trained with."
     )
 
 
-def test_what_counts_while_an_agent_is_built_is_gone_afterwards(tmp_path: Path) -> None:
+def test_the_size_limit_ends_once_the_agent_is_built(tmp_path: Path) -> None:
     run = ready(tmp_path / "run")
     amago_core.load(run)
     torch.nn.Linear(5000, 5000)  # More than 16 times the agent and 2**24.
 
 
-def test_what_trained_an_agent_is_not_looked_for(tmp_path: Path) -> None:
+def test_plugins_that_only_train_are_not_needed_to_load_an_agent(tmp_path: Path) -> None:
     run = ready(tmp_path / "run")
     text = (run / "spec.yaml").read_text()
     for part in ("amago", "epsilon-greedy", "bandit", "jsonl"):
@@ -130,16 +128,16 @@ def test_what_trained_an_agent_is_not_looked_for(tmp_path: Path) -> None:
     assert load_agent(RunDir(run)).state_dict().keys() == stored_model(run).keys()
 
 
-def test_an_agent_sees_what_its_run_saw(tmp_path: Path) -> None:
+def test_spaces_that_do_not_fit_the_weights_are_an_error(tmp_path: Path) -> None:
     run = ready(tmp_path / "run")
     spaces = json.loads((run / "spaces.json").read_text())
     spaces["action"]["n"] = 5
     (run / "spaces.json").write_text(json.dumps(spaces))
-    # It sees its last action, one of 3 or 5, and 2 numbers more.
+    # The input is the last action, one of 3 or 5, and 2 numbers more.
     assert refusal(run).splitlines()[1] == (
-        "  agent.encoder: normalizer.moments.mean_D is (5,) in the checkpoint, (7,) by the spec; "
-        "normalizer.moments.variance_D is (5,) in the checkpoint, (7,) by the spec; "
-        "net.0.weight is (8, 5) in the checkpoint, (8, 7) by the spec"
+        "  agent.encoder: normalizer.moments.mean_D is (5,) in the checkpoint, (7,) in the spec; "
+        "normalizer.moments.variance_D is (5,) in the checkpoint, (7,) in the spec; "
+        "net.0.weight is (8, 5) in the checkpoint, (8, 7) in the spec"
     )
 
 
@@ -150,9 +148,9 @@ def test_a_checkpoint_without_weights_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(amago_core.AmagoError) as caught:
         amago_core.load(run)
     assert str(caught.value) == (
-        f"{run} holds no whole checkpoint:\n  the checkpoint {path} is damaged: it holds no model"
+        f"{run} holds no intact checkpoint:\n  the checkpoint {path} is damaged: it holds no model"
     )
     store(run).save(1, 1, {"model": {"a": {}}}, {})
     with pytest.raises(amago_core.AmagoError) as caught:
         amago_core.load(run)
-    assert str(caught.value) == f"the checkpoint {path}-2 is damaged: 'a' is no tensor of an agent"
+    assert str(caught.value) == f"the checkpoint {path}-2 is damaged: 'a' is not a tensor"

@@ -1,4 +1,4 @@
-"""Who may write to a run's folder."""
+"""File locks of a run's folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from amago_core.errors import RunDirError
 from amago_core.run_folder.lock import FolderLock, join_run
 
 
-def test_one_training_at_a_time(tmp_path: Path) -> None:
+def test_a_second_training_run_in_a_folder_is_refused(tmp_path: Path) -> None:
     folder = create_run(tmp_path / "run")
     lock = FolderLock(folder)
     with pytest.raises(RunDirError) as caught:
         FolderLock(folder)
     assert str(caught.value) == (
-        f"{folder.path} is being trained by process {os.getpid()}. Wait for its end, or stop it with "
+        f"{folder.path} is being trained by process {os.getpid()}. Wait until it ends, or stop it with "
         "Ctrl-C; then --resume continues the run."
     )
     lock.close()
@@ -35,7 +35,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{folder.path} cannot be written: Is a directory."
 
 
-def test_orphans_are_waited_for(tmp_path: Path) -> None:
+def test_a_lock_waits_for_orphans_to_exit(tmp_path: Path) -> None:
     folder = create_run(tmp_path / "run")
     orphan = join_run(folder)
     ending = threading.Timer(0.2, os.close, (orphan,))
@@ -46,20 +46,20 @@ def test_orphans_are_waited_for(tmp_path: Path) -> None:
     ending.join()
 
 
-def test_orphans_that_do_not_end_are_refused_and_the_folder_is_let_go(tmp_path: Path) -> None:
+def test_orphans_that_do_not_exit_are_an_error_and_release_the_lock(tmp_path: Path) -> None:
     folder = create_run(tmp_path / "run")
     orphan = join_run(folder)
     with pytest.raises(RunDirError) as caught:
-        FolderLock(folder, patience=0.1)
+        FolderLock(folder, timeout=0.1)
     assert str(caught.value) == (
-        f"{folder.path}: processes of the training before have not ended in 0.1 s, though the one that "
-        "started them has. End them, or wait; then --resume continues the run."
+        f"{folder.path}: processes of an earlier training run, which has ended, are still running "
+        "after 0.1 s. Stop them, or wait; then --resume continues the run."
     )
     FolderLock(folder, orphans=False).close()
     os.close(orphan)
 
 
-def test_members_of_one_training_share_its_folder(tmp_path: Path) -> None:
+def test_processes_of_one_training_run_share_the_lock(tmp_path: Path) -> None:
     folder = create_run(tmp_path / "run")
     members = [join_run(folder), join_run(folder)]
     for member in members:

@@ -1,4 +1,4 @@
-"""A run whose plugins are not installed here says which, and what to type."""
+"""A run whose plugins are not installed here: the error names them and what to install."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ready_runs import ready
 
 import amago_core
 from amago_core.run_folder.evaluation_spec import evaluation_spec
-from amago_core.run_folder.missing_plugins import MissingPluginError, check_plugins, lacking
+from amago_core.run_folder.missing_plugins import MissingPluginError, check_plugins, missing_parts
 from amago_core.run_folder.run_dir import RunDir
 from amago_registry import Catalog, Plugin
 
@@ -19,18 +19,18 @@ ZOO = {"agent": {"backbone": {"use": "memory-zoo/traces", "layers": 2}}}
 
 
 def run_of(tmp_path: Path, **versions: Any) -> RunDir:
-    """Return a run that says nothing but the versions it was trained with."""
+    """Return a run folder with nothing in it but the versions it was trained with."""
     (tmp_path / "versions.json").write_text(json.dumps([{"after_round": 0, "versions": versions}]))
     return RunDir(tmp_path)
 
 
-def refusal(run: RunDir, said: Any = ZOO, plugins: tuple[Plugin, ...] = ()) -> str:
+def refusal(run: RunDir, spec: Any = ZOO, plugins: tuple[Plugin, ...] = ()) -> str:
     with pytest.raises(MissingPluginError) as caught:
-        check_plugins(run, said, Catalog(plugins))
+        check_plugins(run, spec, Catalog(plugins))
     return str(caught.value)
 
 
-def test_what_to_install_is_what_the_run_was_trained_with(tmp_path: Path) -> None:
+def test_the_version_to_install_is_the_one_the_run_was_trained_with(tmp_path: Path) -> None:
     run = ready(tmp_path / "run")
     text = (run / "spec.yaml").read_text()
     (run / "spec.yaml").write_text(text.replace("standard/gru", "recall/gru"))
@@ -47,13 +47,13 @@ def test_what_to_install_is_what_the_run_was_trained_with(tmp_path: Path) -> Non
 
 
 def test_every_missing_part_is_listed_and_every_plugin_once(tmp_path: Path) -> None:
-    said = {
+    spec = {
         "environment": [{"use": "arcade/pong"}, {"use": "arcade/pac"}],
         "agent": {"backbone": {"use": "hybrid", "blocks": [{"use": "memory-zoo/traces"}]}},
         "evaluation": {"environment": None},
     }
     run = run_of(tmp_path, **{"amago-arcade": "3", "memory-zoo": "0.1.0"})
-    assert refusal(run, said) == (
+    assert refusal(run, spec) == (
         f"{tmp_path} was trained with parts that are not installed here:\n"
         "  environment.0: arcade/pong\n"
         "  environment.1: arcade/pac\n"
@@ -63,7 +63,7 @@ def test_every_missing_part_is_listed_and_every_plugin_once(tmp_path: Path) -> N
     )
 
 
-def test_another_version_that_lacks_the_part_is_named_beside_the_right_one(tmp_path: Path) -> None:
+def test_an_installed_version_without_the_part_is_named_as_well(tmp_path: Path) -> None:
     older = Plugin("memory-zoo", "amago-memory-zoo", "0.1.0")
     run = run_of(tmp_path, **{"amago-memory-zoo": "0.2.0"})
     assert refusal(run, plugins=(older,)).splitlines()[-1] == (
@@ -72,11 +72,11 @@ def test_another_version_that_lacks_the_part_is_named_beside_the_right_one(tmp_p
     )
 
 
-def test_a_broken_plugin_gives_its_reason(tmp_path: Path) -> None:
+def test_a_broken_plugin_is_reported_with_its_reason(tmp_path: Path) -> None:
     broken = Plugin("memory-zoo", "amago-memory-zoo", "0.2.0", broken="importing it raised OSError: x")
     run = run_of(tmp_path, **{"amago-memory-zoo": "0.2.0"})
     assert refusal(run, plugins=(broken,)).splitlines()[-1] == (
-        "The plugin memory-zoo is installed and broken: importing it raised OSError: x"
+        "The plugin memory-zoo is installed but broken: importing it raised OSError: x"
     )
 
 
@@ -94,7 +94,7 @@ def test_a_broken_plugin_gives_its_reason(tmp_path: Path) -> None:
     ],
     ids=["command", "number", "list", "empty", "object", "deep", "zero", "nothing"],
 )
-def test_versions_that_say_nothing_sensible_are_not_repeated(tmp_path: Path, text: str) -> None:
+def test_text_of_invalid_versions_is_not_shown(tmp_path: Path, text: str) -> None:
     (tmp_path / "versions.json").write_text(text)
     assert refusal(RunDir(tmp_path)) == (
         f"{tmp_path} was trained with parts that are not installed here:\n"
@@ -103,12 +103,12 @@ def test_versions_that_say_nothing_sensible_are_not_repeated(tmp_path: Path, tex
     )
 
 
-def test_what_is_installed_or_no_full_name_is_not_missing() -> None:
-    said = {"backbone": {"use": "standard/gru"}, "use": "gru", "x": {"use": 3}, "y": {"use": "$(a)/b"}}
-    assert lacking(said) == {}
+def test_installed_parts_and_invalid_names_are_not_reported_missing() -> None:
+    spec = {"backbone": {"use": "standard/gru"}, "use": "gru", "x": {"use": 3}, "y": {"use": "$(a)/b"}}
+    assert missing_parts(spec) == {}
 
 
-def test_an_evaluation_needs_none_of_the_parts_that_only_train(tmp_path: Path) -> None:
+def test_an_evaluation_does_not_need_the_parts_that_only_train(tmp_path: Path) -> None:
     run = ready(tmp_path / "run")
     text = (run / "spec.yaml").read_text()
     for part in ("amago", "epsilon-greedy", "jsonl"):

@@ -1,7 +1,7 @@
-"""A run that an earlier version made is loaded, evaluated and resumed.
+"""A run of an earlier version is loaded, evaluated and resumed.
 
-``fixtures/run-of-old-keys`` is what ``amago train fixtures/old-keys.yaml`` left in its folder when
-those keys were current: three rounds, three shards; the plot and the lock are left out.
+``fixtures/run-of-old-keys`` is the run folder that ``amago train fixtures/old-keys.yaml`` wrote when
+those keys were current: three rounds, three shards; plot and lock are left out.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def test_the_agent_of_an_old_run_acts(run: Path) -> None:
 def test_an_old_run_is_evaluated_with_old_and_new_keys(run: Path) -> None:
     for override in ("collector.piece_length=3", "collector.segment_length=3"):
         evaluation = amago_core.evaluate(run, ["evaluation.episodes=4", override])
-        assert evaluation.mean_return == -1.0  # What that version printed of its last evaluation.
+        assert evaluation.mean_return == -1.0  # The last evaluation that version printed.
 
 
-def test_the_replay_of_an_old_run_is_whole(run: Path) -> None:
+def test_the_replay_of_an_old_run_is_intact(run: Path) -> None:
     found = verify(run / "replay")
     assert (found.shards, found.problems) == (3, ())
 
 
-def test_an_old_run_is_resumed_where_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_run_is_resumed_from_its_last_round(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
     listener = Listener()
     old = FIXTURES / "old-keys.yaml"

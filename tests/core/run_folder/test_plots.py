@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Plots of a run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def evaluation(*returns: float, success: float = 1.0) -> Evaluation:
     return Evaluation(8, sum(returns), 0.0, None, 10.0, attempts)
 
 
-def test_a_learning_curve_leaves_out_what_was_not_measured(tmp_path: Path, figures: Any) -> None:
+def test_a_learning_curve_leaves_out_missing_values(tmp_path: Path, figures: Any) -> None:
     records = [
         {"env_steps": 10, "return": None, "success": None},
         {"env_steps": 20, "return": 1.0, "success": None, "eval/return": 3.0, "eval/success": None},
@@ -54,7 +54,7 @@ def test_a_learning_curve_leaves_out_what_was_not_measured(tmp_path: Path, figur
     assert (tmp_path / "curve.png").read_bytes().startswith(PNG)
 
 
-def test_success_has_a_panel_of_its_own_where_there_is_any(tmp_path: Path, figures: Any) -> None:
+def test_success_has_a_panel_where_it_is_recorded(tmp_path: Path, figures: Any) -> None:
     records = [{"env_steps": 5, "return": 1.0, "success": 0.5, "eval/return": 1, "eval/success": 0.75}]
     plot_learning(records, tmp_path / "curve.png")
     _, axes = figures[0].axes
@@ -62,9 +62,7 @@ def test_success_has_a_panel_of_its_own_where_there_is_any(tmp_path: Path, figur
 
 
 @pytest.mark.parametrize("records", [[], [{"env_steps": 10, "return": None, "success": None}]])
-def test_a_run_that_measured_nothing_can_be_drawn_all_the_same(
-    tmp_path: Path, records: list[dict[str, Any]]
-) -> None:
+def test_a_run_without_any_return_can_be_plotted(tmp_path: Path, records: list[dict[str, Any]]) -> None:
     plot_learning(records, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(PNG)
 
@@ -76,13 +74,13 @@ def test_attempts_are_counted_from_one(tmp_path: Path, figures: Any) -> None:
     assert lines(axes)["success"] == [(1, 1), (2, 1)]
 
 
-def test_success_that_says_the_same_as_return_is_drawn_once(tmp_path: Path, figures: Any) -> None:
+def test_success_that_equals_return_is_plotted_once(tmp_path: Path, figures: Any) -> None:
     plot_adaptation(evaluation(1, 1), tmp_path / "adaptation.png")
     (axes,) = figures[0].axes
     assert "success" not in lines(axes)
 
 
-def test_a_run_has_the_pictures_for_what_it_holds(tmp_path: Path) -> None:
+def test_a_run_is_plotted_as_far_as_it_has_records(tmp_path: Path) -> None:
     folder = RunDir(tmp_path)
     plot_run(folder, evaluation())
     assert list(tmp_path.iterdir()) == []
@@ -91,7 +89,7 @@ def test_a_run_has_the_pictures_for_what_it_holds(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("*.png")} == {"learning_curve.png", "adaptation.png"}
 
 
-def test_where_no_steps_are_taken_a_curve_is_drawn_over_updates(tmp_path: Path, figures: Any) -> None:
+def test_a_run_without_steps_is_plotted_over_updates(tmp_path: Path, figures: Any) -> None:
     records = [
         {
             "env_steps": 0,
@@ -110,7 +108,7 @@ def test_where_no_steps_are_taken_a_curve_is_drawn_over_updates(tmp_path: Path, 
     assert total.get_xlabel() == "updates"
 
 
-def test_where_nothing_is_evaluated_the_loss_is_drawn(tmp_path: Path, figures: Any) -> None:
+def test_a_run_without_returns_plots_the_loss(tmp_path: Path, figures: Any) -> None:
     records = [{"env_steps": 0, "update": 5 * n, "loss": 1 / n, "return": None} for n in (1, 2)]
     plot_learning(records, tmp_path / "curve.png")
     (axes,) = figures[0].axes

@@ -33,28 +33,28 @@ def test_a_run_folder_describes_the_run(tmp_path: Path) -> None:
     assert "unknown" not in versions.values()
 
 
-def test_a_folder_that_exists_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_an_existing_folder_is_an_error_and_not_modified(tmp_path: Path) -> None:
     with pytest.raises(RunDirError) as caught:
         create_run(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path} exists. Add --resume to continue that run (from Python, "
         "train(..., resume=True)), "
-        "or --run OTHER/FOLDER to begin another one."
+        "or --run OTHER/FOLDER to start another one."
     )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_two_that_begin_at_once_one_has_the_folder(
+def test_of_two_runs_that_start_at_once_one_gets_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    describe = RunDir._describe
+    describe = RunDir._write_description
 
     def describe_late(folder: RunDir, *arguments: Any) -> None:
-        monkeypatch.setattr(RunDir, "_describe", describe)
+        monkeypatch.setattr(RunDir, "_write_description", describe)
         create_run(tmp_path / "run")
         describe(folder, *arguments)
 
-    monkeypatch.setattr(RunDir, "_describe", describe_late)
+    monkeypatch.setattr(RunDir, "_write_description", describe_late)
     with pytest.raises(RunDirError) as caught:
         create_run(tmp_path / "run")
     assert str(caught.value).startswith(f"{tmp_path / 'run'} exists. Add --resume")
@@ -64,7 +64,7 @@ def test_of_two_that_begin_at_once_one_has_the_folder(
     }  # fmt: skip
 
 
-def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_folder_below_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunDirError) as caught:
         create_run(tmp_path / "file" / "run")
@@ -72,16 +72,16 @@ def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("made", "missing"), [(False, "does not exist"), (True, "holds no spec.yaml")])
-def test_what_is_no_run_is_told_from_one(tmp_path: Path, made: bool, missing: str) -> None:
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path, made: bool, missing: str) -> None:
     path = tmp_path / "run"
     if made:
         path.mkdir()
     with pytest.raises(RunDirError) as caught:
         RunDir(path).check()
-    assert str(caught.value) == f"{path} is no run: it {missing}."
+    assert str(caught.value) == f"{path} is not a run: it {missing}."
 
 
-def test_what_changes_when_a_run_goes_on_is_added_to_its_versions(tmp_path: Path) -> None:
+def test_changed_versions_are_recorded_when_a_run_is_resumed(tmp_path: Path) -> None:
     folder = create_run(tmp_path / "run")
     longer = load_spec(tiny(), ["training.rounds=9"])
     folder.record_versions(longer, 4)

@@ -1,4 +1,4 @@
-"""Spaces as JSON."""
+"""Gymnasium spaces to and from JSON."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ leaves = st.one_of(
 )
 # Gymnasium warns of bounds so wide that their difference overflows; they are legal.
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:overflow:RuntimeWarning")
-def test_a_space_always_survives_json_to_the_bit(space: spaces.Space[Any]) -> None:
+def test_a_space_is_always_restored_exactly_from_json(space: spaces.Space[Any]) -> None:
     again = space_from_json(json.loads(json.dumps(space_to_json(space), allow_nan=False)))
     assert again == space
     for one, other in zip(_boxes(space), _boxes(again), strict=True):
@@ -68,11 +68,11 @@ def _boxes(space: spaces.Space[Any]) -> list[spaces.Box]:
     return [member for member in members if isinstance(member, spaces.Box)]
 
 
-def test_a_description_without_a_type_is_of_the_only_type_there_was() -> None:
+def test_a_discrete_space_without_a_dtype_is_int64() -> None:
     assert space_from_json({"type": "Discrete", "n": 3, "start": 0}) == spaces.Discrete(3)
 
 
-def test_a_space_no_agent_takes_has_no_description() -> None:
+def test_an_unsupported_space_is_an_error() -> None:
     with pytest.raises(UnsupportedSpaceError) as caught:
         space_to_json(spaces.Text(5))
     assert str(caught.value) == (
@@ -80,7 +80,7 @@ def test_a_space_no_agent_takes_has_no_description() -> None:
     )
 
 
-def test_an_unknown_description_is_refused() -> None:
+def test_an_unknown_type_of_space_is_an_error() -> None:
     with pytest.raises(UnsupportedSpaceError) as caught:
         space_from_json({"type": "Torus"})
     assert str(caught.value) == "unknown space 'Torus' in the run's spaces.json."

@@ -1,4 +1,4 @@
-"""Which of a run's checkpoints is used, and what is said where it is another than was asked for."""
+"""Choose a checkpoint of a run and read its weights."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def run(tmp_path: Path) -> Path:
     return run
 
 
-def chosen(run: Path, which: Any) -> tuple[int, int]:
-    """Return the round of what was chosen, and the value of all of its weights."""
+def choose(run: Path, which: Any) -> tuple[int, int]:
+    """Return the round of the chosen checkpoint, and the value that all of its weights have."""
     found = weights_of(RunDir(run), which)
     (value,) = {float(x) for tensor in found.tensors.values() for x in tensor.flatten()}
     return found.round, int(value)
@@ -38,42 +38,42 @@ def values(agent: nn.Module) -> set[float]:
     return {x for parameter in agent.parameters() for x in parameter.detach().flatten().tolist()}
 
 
-def test_a_checkpoint_is_chosen_by_a_word_a_round_its_name_or_its_path(run: Path) -> None:
+def test_a_checkpoint_is_chosen_by_word_round_name_or_path(run: Path) -> None:
     for which in ("newest", 4, "4", "round-00000004", checkpoint(run, 4), str(checkpoint(run, 4))):
-        assert chosen(run, which) == (4, 4)
+        assert choose(run, which) == (4, 4)
     for which in ("best", 2, run / "checkpoints" / "best"):
-        assert chosen(run, which) == (2, 2)
+        assert choose(run, which) == (2, 2)
 
 
-def test_a_checkpoint_may_come_from_anywhere(run: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_outside_the_run_may_be_chosen(run: Path, tmp_path: Path) -> None:
     shutil.copytree(checkpoint(run, 2), tmp_path / "sent")
-    assert chosen(run, tmp_path / "sent") == (2, 2)
+    assert choose(run, tmp_path / "sent") == (2, 2)
 
 
-def test_the_chosen_checkpoint_is_the_one_that_acts(run: Path) -> None:
+def test_the_chosen_checkpoint_is_loaded_into_the_agent(run: Path) -> None:
     for which, value in (("best", 2), ("newest", 4), (0, 0)):
         agent = amago_core.load(run, checkpoint=which).agent
         assert values(agent) == {value}
 
 
-def test_where_the_newest_is_truncated_the_one_before_is_used_and_says_so(
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     truncate(checkpoint(run, 4) / "model.safetensors")
-    said = [
+    warnings = [
         f"the checkpoint {checkpoint(run, 4)} is damaged: "
         "model.safetensors does not have the checksum it was written with",
-        f"the one before is used: {checkpoint(run, 2)} (round 2, update 20)",
+        f"the checkpoint before it is used: {checkpoint(run, 2)} (round 2, update 20)",
     ]
     agent = amago_core.load(run).agent
     assert values(agent) == {2}
-    assert caplog.messages == said
+    assert caplog.messages == warnings
     assert read_weights(str(run)).round == 2
-    assert caplog.messages == said * 2
+    assert caplog.messages == warnings * 2
 
 
 @pytest.mark.parametrize("which", [4, "round-00000004"])
-def test_a_checkpoint_that_was_named_is_never_replaced_by_another(run: Path, which: Any) -> None:
+def test_a_named_checkpoint_that_is_damaged_has_no_fallback(run: Path, which: Any) -> None:
     truncate(checkpoint(run, 4) / "model.safetensors")
     with pytest.raises(CheckpointError) as caught:
         amago_core.load(run, checkpoint=which)
@@ -83,14 +83,14 @@ def test_a_checkpoint_that_was_named_is_never_replaced_by_another(run: Path, whi
     )
 
 
-def test_a_damaged_best_is_none_and_says_so(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_best_is_an_error_and_a_warning(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     best = run / "checkpoints" / "best" / "round-00000002"
     truncate(best / "model.safetensors")
     with pytest.raises(CheckpointError) as caught:
         amago_core.load(run, checkpoint="best")
     assert str(caught.value) == (
-        f"{run} holds no whole checkpoint of a best evaluation; one is kept while training, unless "
-        "checkpoints.best is false or nothing was evaluated. To choose from: newest, 0, 2, 4."
+        f"{run} holds no intact checkpoint of a best evaluation; training saves one, unless "
+        "checkpoints.best is false or nothing was evaluated. Available: newest, 0, 2, 4."
     )
     assert set(caplog.messages) == {
         f"the checkpoint {best} is damaged: "
@@ -101,45 +101,49 @@ def test_a_damaged_best_is_none_and_says_so(run: Path, caplog: pytest.LogCapture
 @pytest.mark.parametrize(
     ("which", "message"),
     [
-        (3, "{run} holds no checkpoint of round 3. To choose from: newest, best, 0, 2, 4."),
+        (3, "{run} holds no checkpoint of round 3. Available: newest, best, 0, 2, 4."),
         (
             "bst",
             "{run} has no checkpoint 'bst', and there is none at that path. Did you mean 'best'? "
-            "To choose from: newest, best, 0, 2, 4.",
+            "Available: newest, best, 0, 2, 4.",
         ),
     ],
 )
-def test_what_is_not_there_is_answered_with_what_is(run: Path, which: Any, message: str) -> None:
+def test_a_missing_checkpoint_is_an_error_that_lists_the_others(
+    run: Path, which: Any, message: str
+) -> None:
     with pytest.raises(CheckpointError) as caught:
         amago_core.load(run, checkpoint=which)
     assert str(caught.value) == message.format(run=run)
 
 
-def test_a_run_of_which_nothing_is_whole_says_why(run: Path) -> None:
+def test_a_run_of_damaged_checkpoints_only_is_an_error_with_reasons(run: Path) -> None:
     for number in (0, 2, 4):
         truncate(checkpoint(run, number) / "state.json")
     with pytest.raises(CheckpointError) as caught:
         amago_core.load(run)
     reasons = [
         f"\n  the checkpoint {checkpoint(run, number)} is damaged: "
-        "state.json is not what a checkpoint holds"
+        "state.json is not in the format of a checkpoint"
         for number in (4, 2, 0)
     ]
-    assert str(caught.value) == f"{run} holds no whole checkpoint:{''.join(reasons)}"
+    assert str(caught.value) == f"{run} holds no intact checkpoint:{''.join(reasons)}"
 
 
-def test_weights_can_be_taken_over_from_the_best_checkpoint(run: Path) -> None:
-    taken = read_weights(str(run / "checkpoints" / "best"))
-    assert (taken.source, taken.round) == (str(run / "checkpoints" / "best"), 2)
+def test_init_from_can_name_the_best_checkpoint(run: Path) -> None:
+    found = read_weights(str(run / "checkpoints" / "best"))
+    assert (found.source, found.round) == (str(run / "checkpoints" / "best"), 2)
 
 
-def test_to_act_only_the_weights_have_to_be_there(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_loading_weights_needs_no_other_part_of_a_checkpoint(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (checkpoint(run, 4) / "learner.safetensors").unlink()
-    assert chosen(run, "newest") == (4, 4)
+    assert choose(run, "newest") == (4, 4)
     assert caplog.messages == []
 
 
-def test_a_checkpoint_that_the_run_removes_meanwhile_is_not_missed(
+def test_a_checkpoint_deleted_while_it_is_read_is_replaced_by_another(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, removed = amago_core.run_folder.checkpoints.read_part, []  # type: ignore[attr-defined]
@@ -151,5 +155,5 @@ def test_a_checkpoint_that_the_run_removes_meanwhile_is_not_missed(
         return read(found, part)
 
     monkeypatch.setattr("amago_core.run_folder.weights.read_part", late)
-    assert chosen(run, "newest") == (2, 2)
+    assert choose(run, "newest") == (2, 2)
     assert removed == [4]

@@ -1,4 +1,4 @@
-"""The two sides of an asynchronous run, in one process: a collector's lives, and the learner's view."""
+"""The collector and learner sides of an asynchronous run, here in one process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toys import tiny
 from amago_core.acting.evaluator import EVALUATION_STREAM, FRESH_STREAM
 from amago_core.acting.task_seeds import task_seed
 from amago_core.compose.build import compose
-from amago_core.compose.collector import TRAINING_STREAM
+from amago_core.compose.make_collector import TRAINING_STREAM
 from amago_core.compose.networks import compose_agent
 from amago_core.compose.tasks import compose_task
 from amago_core.replay import Replay
@@ -31,8 +31,8 @@ from amago_core.system.stopping import HaltedError
 SPEC = tiny()
 
 
-class Patience:
-    """A commands that halts once it was asked so many times."""
+class HaltAfter:
+    """Commands that raise HaltedError after so many checks."""
 
     def __init__(self, checks: int) -> None:
         self.left = checks
@@ -55,9 +55,9 @@ def parts_of(spec: RunSpec) -> Any:
 @pytest.fixture
 def folder(tmp_path: Path) -> RunDir:
     made = create_run(tmp_path / "run")
-    made.shared.mkdir()
+    made.shared_files.mkdir()
     spec = spec_of()
-    SharedFiles(made.shared).publish(parts_of(spec).agent, 5)
+    SharedFiles(made.shared_files).publish(parts_of(spec).agent, 5)
     return made
 
 
@@ -71,24 +71,24 @@ def learner(
     folder: RunDir, *overrides: str, checks: int = 3, notes: list[str] | None = None
 ) -> AsyncExperience:
     spec = spec_of(*overrides)
-    commands: Any = Patience(checks)
+    commands: Any = HaltAfter(checks)
     note = ([] if notes is None else notes).append
-    seen = AsyncExperience(spec, folder, parts_of(spec), note, commands)
-    seen.begin()
-    return seen
+    experience = AsyncExperience(spec, folder, parts_of(spec), note, commands)
+    experience.begin()
+    return experience
 
 
-def test_a_collector_waits_for_the_learner_once_it_is_ahead_by_the_slack(folder: RunDir) -> None:
+def test_a_collector_waits_once_it_is_max_lag_ahead_of_the_learner(folder: RunDir) -> None:
     acting = collector(folder)
     taken = 0
     while acting.collect_chunk():
         taken += acting.limiter.chunk
     assert taken == acting.collector.steps == 20
-    SharedFiles(folder.shared).write_learned(0.5, 1)
+    SharedFiles(folder.shared_files).write_rounds_learned(0.5, 1)
     assert acting.collect_chunk()
-    known = SharedFiles(folder.shared).collector("collector_0")
-    assert known is not None
-    assert (known.life, known.steps, known.begun) == (1, 25, 6)
+    progress = SharedFiles(folder.shared_files).read_progress("collector_0")
+    assert progress is not None
+    assert (progress.life, progress.steps, progress.begun) == (1, 25, 6)
     acting.close()
 
 
@@ -102,7 +102,7 @@ def test_collectors_share_the_steps_of_a_round(folder: RunDir) -> None:
     slow.close()
 
 
-def test_before_it_waits_a_collector_stores_what_has_ended(folder: RunDir) -> None:
+def test_a_collector_stores_its_buffer_before_it_waits(folder: RunDir) -> None:
     acting = collector(folder, "training.steps_per_round=1000", "running.max_lag=0.025")
     while acting.collect_chunk():
         pass
@@ -114,28 +114,28 @@ def test_before_it_waits_a_collector_stores_what_has_ended(folder: RunDir) -> No
     acting.close()
 
 
-def test_a_new_life_goes_on_with_the_counters_and_begins_no_task_again(folder: RunDir) -> None:
+def test_a_restarted_collector_keeps_its_counters_and_repeats_no_task(folder: RunDir) -> None:
     first = collector(folder)
     for _ in range(3):
         first.collect_chunk()
-    told = SharedFiles(folder.shared).collector("collector_0")
-    assert told is not None
-    assert (told.steps, told.started) == (15, 2)
-    first.collect_chunk()  # Ended tasks and began others; then it was killed before it could say so.
-    SharedFiles(folder.shared).write_progress("collector_0", told)
+    written = SharedFiles(folder.shared_files).read_progress("collector_0")
+    assert written is not None
+    assert (written.steps, written.started) == (15, 2)
+    first.collect_chunk()  # Ends tasks and begins others; then it is killed before it writes progress.
+    SharedFiles(folder.shared_files).write_progress("collector_0", written)
     first.collector.environments.close()
     begun = first.collector.tasks.begun
     second = collector(folder)
     assert second.collector.steps == 15
     assert int(second.collector.tasks.number_B.min()) >= begun
     second.close()
-    known = SharedFiles(folder.shared).collector("collector_0")
-    assert known is not None
-    assert (known.life, known.dropped) == (2, 2)
-    assert known.totals[""]["ended"] == told.totals[""]["ended"]
+    progress = SharedFiles(folder.shared_files).read_progress("collector_0")
+    assert progress is not None
+    assert (progress.life, progress.dropped) == (2, 2)
+    assert progress.totals[""]["ended"] == written.totals[""]["ended"]
 
 
-def test_no_life_and_no_collector_repeats_what_another_drew(folder: RunDir) -> None:
+def test_no_restart_and_no_collector_repeats_random_draws_of_another(folder: RunDir) -> None:
     drawn = []
     for number in (0, 1, 0):
         acting = collector(folder, number=number)
@@ -147,43 +147,44 @@ def test_no_life_and_no_collector_repeats_what_another_drew(folder: RunDir) -> N
     assert max(streams) == COLLECTOR_STREAMS
 
 
-def test_with_nothing_stored_the_learner_passes_slots_as_steps_are_taken(folder: RunDir) -> None:
-    seen, shared = learner(folder, checks=5), SharedFiles(folder.shared)
+def test_with_nothing_stored_the_learner_skips_slots_as_steps_are_taken(folder: RunDir) -> None:
+    experience, shared = learner(folder, checks=5), SharedFiles(folder.shared_files)
     shared.write_progress("collector_0", CollectorProgress(steps=10))
-    assert not seen.wait_for_data(0, 0, 0)  # Half a round of steps is the first of two slots.
+    assert not experience.wait_for_data(0, 0, 0)  # Half a round of steps is the first of two slots.
     with pytest.raises(HaltedError):
-        seen.wait_for_data(0, 1, 0)
-    assert shared.learned() == 0.5  # Said before it waits, or collectors might wait for it too.
+        experience.wait_for_data(0, 1, 0)
+    # Written before it waits, or collectors might wait for it too.
+    assert shared.rounds_learned() == 0.5
 
 
-def test_a_round_with_nothing_to_learn_from_is_told_once(folder: RunDir) -> None:
+def test_rounds_with_nothing_to_learn_from_are_noted_once(folder: RunDir) -> None:
     notes: list[str] = []
-    seen, shared = learner(folder, checks=9, notes=notes), SharedFiles(folder.shared)
+    experience, shared = learner(folder, checks=9, notes=notes), SharedFiles(folder.shared_files)
     shared.write_progress("collector_0", CollectorProgress(steps=60))
-    assert not any(seen.wait_for_data(0, slot, 0) for slot in range(2))
+    assert not any(experience.wait_for_data(0, slot, 0) for slot in range(2))
     assert notes == []
-    assert not any(seen.wait_for_data(1, slot, 0) for slot in range(2))
+    assert not any(experience.wait_for_data(1, slot, 0) for slot in range(2))
     assert notes == [
         "no trajectory is stored after 120 steps of all environments together: there is nothing to "
         "learn from until a task ends"
     ]
 
 
-def test_the_learner_waits_once_it_is_ahead_by_the_slack(folder: RunDir) -> None:
+def test_the_learner_waits_once_it_is_max_lag_ahead(folder: RunDir) -> None:
     acting = collector(folder)
     while acting.collect_chunk():
         pass
     acting.close()
-    seen = learner(folder, checks=6)
-    assert seen.wait_for_data(1, 0, 2)
-    assert seen.wait_for_data(1, 1, 3)
+    experience = learner(folder, checks=6)
+    assert experience.wait_for_data(1, 0, 2)
+    assert experience.wait_for_data(1, 1, 3)
     with pytest.raises(HaltedError):
-        seen.wait_for_data(2, 0, 4)  # One round is collected, and two are learned.
-    assert (seen.env_steps, seen.stored) == (40, 4)
+        experience.wait_for_data(2, 0, 4)  # One round is collected, and two are learned.
+    assert (experience.env_steps, experience.stored) == (40, 4)
 
 
-def test_metrics_tell_each_trajectory_once_also_after_going_on(folder: RunDir) -> None:
-    seen, shared = learner(folder), SharedFiles(folder.shared)
+def test_metrics_count_each_trajectory_once_also_after_a_resume(folder: RunDir) -> None:
+    experience, shared = learner(folder), SharedFiles(folder.shared_files)
 
     def ended(count: float, steps: float) -> None:
         totals = {"": dict.fromkeys(("return", "judged", "success"), 0.0)}
@@ -191,8 +192,8 @@ def test_metrics_tell_each_trajectory_once_also_after_going_on(folder: RunDir) -
         shared.write_progress("collector_0", CollectorProgress(steps=10, totals=totals))
 
     ended(2, 20)
-    assert (seen.metrics()["length"], seen.metrics()["length"]) == (10.0, None)
-    _, facts = seen.state(acting=False)
+    assert (experience.metrics()["length"], experience.metrics()["length"]) == (10.0, None)
+    _, facts = experience.state(acting=False)
     stored = json.loads(json.dumps(facts))
     ended(3, 70)
     again = learner(folder)
@@ -200,40 +201,40 @@ def test_metrics_tell_each_trajectory_once_also_after_going_on(folder: RunDir) -
     assert (again.metrics()["length"], again.metrics()["length"]) == (50.0, None)
 
 
-def test_what_a_power_cut_took_from_the_files_comes_back_from_the_checkpoint(folder: RunDir) -> None:
-    seen, shared = learner(folder), SharedFiles(folder.shared)
+def test_progress_lost_in_a_power_cut_is_restored_from_the_checkpoint(folder: RunDir) -> None:
+    experience, shared = learner(folder), SharedFiles(folder.shared_files)
     shared.write_progress("collector_0", CollectorProgress(steps=50, begun=9))
     shared.write_progress("collector_1", CollectorProgress(steps=60))
-    seen.metrics()
-    _, facts = seen.state(acting=False)
-    (folder.shared / "collector_0.json").write_text("")
+    experience.metrics()
+    _, facts = experience.state(acting=False)
+    (folder.shared_files / "collector_0.json").write_text("")
     shared.write_progress("collector_1", CollectorProgress(steps=70))
-    seen.restore(None, json.loads(json.dumps(facts)))
-    known = shared.collectors()
-    assert (known["collector_0"].steps, known["collector_0"].begun) == (50, 9)
-    assert known["collector_1"].steps == 70
-    assert seen.env_steps == 240
+    experience.restore(None, json.loads(json.dumps(facts)))
+    progress = shared.read_all_progress()
+    assert (progress["collector_0"].steps, progress["collector_0"].begun) == (50, 9)
+    assert progress["collector_1"].steps == 70
+    assert experience.env_steps == 240
 
 
-def test_weights_are_published_and_progress_is_said_at_the_ends_of_rounds(folder: RunDir) -> None:
-    seen, shared = learner(folder), SharedFiles(folder.shared)
+def test_weights_and_progress_are_published_at_the_end_of_a_round(folder: RunDir) -> None:
+    experience, shared = learner(folder), SharedFiles(folder.shared_files)
     before = shared.weights.stat().st_ino
-    seen.after_update(3, 2, 8)
+    experience.after_update(3, 2, 8)
     assert shared.weights.stat().st_ino != before
-    assert shared.learned() == 4.0
+    assert shared.rounds_learned() == 4.0
 
 
-def test_a_learner_told_to_halt_in_a_round_goes_on_within_it(tmp_path: Path) -> None:
+def test_a_learner_halted_in_a_round_resumes_within_it(tmp_path: Path) -> None:
     folder, spec = create_run(tmp_path / "run"), load_spec(SPEC)
     experience: Any = SimpleNamespace(
         state=lambda *, acting: (None, {}), restore=lambda *_: None, evict=lambda _: None, stored=0
     )
     state = RunState(spec, folder, compose(spec), experience, lambda text: None)
-    state.round, state.slot = 3, 1
+    state.round, state.update_slot = 3, 1
     state.save()
     newest = CheckpointStore(folder.checkpoints, keep=1).latest()
     assert newest is not None
     assert newest.facts["slot"] == 1
     again = RunState(spec, folder, compose(spec), experience, lambda text: None)
     assert again.restore()
-    assert (again.round, again.slot) == (3, 1)
+    assert (again.round, again.update_slot) == (3, 1)

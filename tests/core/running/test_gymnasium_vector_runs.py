@@ -1,4 +1,4 @@
-"""Runs on the vector forms of standard tasks: the trajectories and weights of a run without them."""
+"""Runs on the vector forms of standard tasks equal runs on separate environments, bit by bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TASKS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
 
 
@@ -39,7 +39,7 @@ def learned(run: Path) -> bytes:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_run_on_the_vector_form_is_the_run_on_environments_one_by_one(
+def test_a_run_on_the_vector_form_equals_one_on_separate_environments(
     name: str, tmp_path: Path
 ) -> None:
     environment = {"use": name, **TASKS[name]}
@@ -48,15 +48,15 @@ def test_a_run_on_the_vector_form_is_the_run_on_environments_one_by_one(
         collector = {"environments": 3, "vectorization": run.name, "sample": False}
         spec = tiny(environment=environment, collector=collector)
         results.append(train(spec, run=run, reporter=Listener()))
-    alone, together = map(stored, runs)
-    assert len(alone) == len(together) >= 12
-    for (seed, success, columns), (seed_too, success_too, columns_too) in zip(
-        alone, together, strict=True
+    separate, vector = map(stored, runs)
+    assert len(separate) == len(vector) >= 12
+    for (seed, success, columns), (vector_seed, vector_success, vector_columns) in zip(
+        separate, vector, strict=True
     ):
-        assert (seed, success) == (seed_too, success_too)
-        assert columns.keys() == columns_too.keys()
+        assert (seed, success) == (vector_seed, vector_success)
+        assert columns.keys() == vector_columns.keys()
         for key, column in columns.items():
-            assert column.dtype == columns_too[key].dtype
-            assert np.array_equal(column, columns_too[key])
+            assert column.dtype == vector_columns[key].dtype
+            assert np.array_equal(column, vector_columns[key])
     assert learned(runs[0]) == learned(runs[1])
     assert results[0].evaluation == results[1].evaluation

@@ -1,4 +1,4 @@
-"""What a process of a run and the one that started it tell each other."""
+"""Messages between the supervisor and the processes of a run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ from amago_core.running.processes.messages import (
 from amago_core.system.stopping import HaltedError, OrphanedError
 
 JOB = ProcessJob(
-    name="collector_3", folder="runs/x", spec={"seed": 1}, resume=True, path=("a",), local=0
+    name="collector_3",
+    folder="runs/x",
+    spec={"seed": 1},
+    resume=True,
+    sys_path=("a",),
+    pickled_length=0,
 )
 
 
-def line() -> tuple[CommandPipe, Any]:
-    """Return a lifeline that has got its job, and the end that speaks."""
+def connect() -> tuple[CommandPipe, Any]:
+    """Return a pipe of commands that has received its job, and the writing end."""
     reading, writing = os.pipe()
-    speaker = os.fdopen(writing, "wb", buffering=0)
-    speaker.write(JOB.encode(b""))
-    lifeline = CommandPipe(os.fdopen(reading, "rb"), grace=1000.0)
-    lifeline.watch()
-    return lifeline, speaker
+    writer = os.fdopen(writing, "wb", buffering=0)
+    writer.write(JOB.encode(b""))
+    commands = CommandPipe(os.fdopen(reading, "rb"), grace=1000.0)
+    commands.watch()
+    return commands, writer
 
 
 def until(condition: Any) -> None:
@@ -42,49 +47,49 @@ def until(condition: Any) -> None:
 
 
 def test_the_job_comes_first() -> None:
-    lifeline, speaker = line()
-    assert lifeline.job == JOB
-    assert lifeline.job.number == 3
-    assert lifeline.environment() is None
-    lifeline.check()
-    speaker.close()
+    commands, writer = connect()
+    assert commands.job == JOB
+    assert commands.job.number == 3
+    assert commands.environment() is None
+    commands.check()
+    writer.close()
 
 
-def test_words_come_after_it() -> None:
-    lifeline, speaker = line()
-    with PipeStopRequest(lifeline) as told:
-        assert not told.requested
-        speaker.write(b"stop\n")
-        until(lambda: told.requested)
-    lifeline.check()
-    speaker.write(b"halt\n")
-    until(lambda: lifeline.halting)
+def test_commands_come_after_the_job() -> None:
+    commands, writer = connect()
+    with PipeStopRequest(commands) as request:
+        assert not request.requested
+        writer.write(b"stop\n")
+        until(lambda: request.requested)
+    commands.check()
+    writer.write(b"halt\n")
+    until(lambda: commands.halting)
     with pytest.raises(HaltedError):
-        lifeline.check()
-    speaker.close()
+        commands.check()
+    writer.close()
 
 
-def test_an_orphan_knows_that_it_is_one() -> None:
-    lifeline, speaker = line()
-    speaker.close()
-    until(lambda: lifeline.orphaned)
+def test_a_closed_pipe_makes_the_process_an_orphan() -> None:
+    commands, writer = connect()
+    writer.close()
+    until(lambda: commands.orphaned)
     with pytest.raises(OrphanedError):
-        lifeline.check()
+        commands.check()
     with pytest.raises(OrphanedError):
         CommandPipe(io.BytesIO(b""))
 
 
-def test_a_function_travels_behind_the_job() -> None:
+def test_a_pickled_function_follows_the_job() -> None:
     import cloudpickle
 
     made = cloudpickle.dumps(lambda: 7)
-    job = ProcessJob(**{**vars(JOB), "local": len(made)})
-    lifeline = CommandPipe(io.BytesIO(job.encode(made) + b"stop\n"))
-    make: Any = lifeline.environment()
+    job = ProcessJob(**{**vars(JOB), "pickled_length": len(made)})
+    commands = CommandPipe(io.BytesIO(job.encode(made) + b"stop\n"))
+    make: Any = commands.environment()
     assert make() == 7
 
 
-def test_progress_goes_back_as_lines() -> None:
+def test_progress_is_sent_as_lines_of_json() -> None:
     sent = io.BytesIO()
     clock = iter([0.0, 0.01, 0.02, 1.0])
     reporter = EventReporter(EventPipe(sent), clock=lambda: next(clock))
@@ -105,7 +110,7 @@ def test_progress_goes_back_as_lines() -> None:
     ]
 
 
-def test_with_nobody_to_read_it_the_speaker_is_an_orphan() -> None:
+def test_sending_an_event_without_a_reader_raises_orphaned() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb", buffering=0) as file, pytest.raises(OrphanedError):

@@ -1,4 +1,4 @@
-"""Runs that learn from recordings, alone or beside what they collect."""
+"""Offline runs, and runs that mix recordings with what they collect."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from toys import Listener, tiny
 
 import amago_core
 from amago_core import train
-from amago_core.run_folder.evaluate import evaluate_run
+from amago_core.run_folder.evaluate_run import evaluate_run
 from amago_core.running.result import Result
 from amago_core.spec import load_spec
 
 BANDIT = {"use": "bandit", "arms": 3, "pulls": 12, "gaussian": True, "sigma": 0.1}
-ALONE = "training.steps_per_round=0"
+OFFLINE = "training.steps_per_round=0"
 
 
 @pytest.fixture(autouse=True, scope="module")
-def without_pictures() -> Iterator[None]:
-    """Leave out the pictures, which take longer than everything else in these runs."""
+def without_plots() -> Iterator[None]:
+    """Leave out the plots, which take longer than everything else in these runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
         patch.setattr("amago_core.run_folder.plots.plot_adaptation", lambda evaluation, path: None)
@@ -32,7 +32,7 @@ def without_pictures() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four hundred tasks of somebody who pulls at random; 6 is what that pays."""
+    """Four hundred tasks of a random policy, whose mean return is 6."""
     folder = tmp_path_factory.mktemp("runs") / "random"
     return record_run(load_spec(tiny(environment=BANDIT)), folder, count=400)
 
@@ -50,9 +50,7 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_agent_learns_from_what_others_did_without_a_step_of_its_own(
-    recordings: Path, tmp_path: Path
-) -> None:
+def test_an_agent_learns_offline_from_recordings_alone(recordings: Path, tmp_path: Path) -> None:
     agent = {
         "context_length": 12,
         "discount": 0.9,
@@ -72,11 +70,11 @@ def test_an_agent_learns_from_what_others_did_without_a_step_of_its_own(
     assert files(recordings) == before
 
 
-def test_a_run_without_an_environment_trains_goes_on_and_acts(recordings: Path, tmp_path: Path) -> None:
+def test_a_run_without_an_environment_trains_resumes_and_acts(recordings: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    result = go(spec(recordings), run, ALONE)
+    result = go(spec(recordings), run, OFFLINE)
     assert (result.updates, result.env_steps, result.evaluation) == (8, 0, None)
-    assert go(spec(recordings), run, ALONE, "training.rounds=6", resume=True).updates == 12
+    assert go(spec(recordings), run, OFFLINE, "training.rounds=6", resume=True).updates == 12
     assert not (run / "replay").exists()
     agent = amago_core.load(run)
     agent.reset(batch=2)
@@ -88,14 +86,14 @@ def test_a_run_without_an_environment_trains_goes_on_and_acts(recordings: Path, 
 def test_the_same_recordings_and_seed_give_the_same_weights(recordings: Path, tmp_path: Path) -> None:
     weights = []
     for name in ("one", "other"):
-        go(spec(recordings), tmp_path / name, ALONE)
+        go(spec(recordings), tmp_path / name, OFFLINE)
         state = amago_core.load(tmp_path / name).agent.state_dict()
         weights.append({key: value.numpy().tobytes() for key, value in state.items()})
     assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize("loader", ["none", "thread"])
-def test_recordings_and_what_is_collected_are_learned_from_together(
+def test_batches_mix_recordings_with_collected_trajectories(
     recordings: Path, tmp_path: Path, loader: str
 ) -> None:
     moving = {"dataset_share": 1.0, "final_dataset_share": 0.0, "anneal_updates": 6}
@@ -109,7 +107,7 @@ def test_recordings_and_what_is_collected_are_learned_from_together(
 def test_a_mixture_of_runs_is_learned_from(recordings: Path, tmp_path: Path) -> None:
     shards = {"use": "shards", "folder": str(recordings)}
     mixed = {"use": "mixture", "datasets": [shards, {**shards, "by": "timesteps"}], "weights": [1, 2]}
-    assert go(spec(recordings, dataset=mixed), tmp_path / "run", ALONE).updates == 8
+    assert go(spec(recordings, dataset=mixed), tmp_path / "run", OFFLINE).updates == 8
 
 
 def test_a_damaged_shard_does_not_stop_a_run(tmp_path: Path) -> None:
@@ -118,5 +116,5 @@ def test_a_damaged_shard_does_not_stop_a_run(tmp_path: Path) -> None:
         record_run(load_spec(tiny(environment=BANDIT)), source)
     first, *_ = sorted((source / "replay").glob("*.safetensors"))
     first.write_bytes(first.read_bytes()[:-7])
-    assert go(spec(source), tmp_path / "run", ALONE).updates == 8
+    assert go(spec(source), tmp_path / "run", OFFLINE).updates == 8
     assert first.exists()

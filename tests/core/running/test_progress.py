@@ -1,4 +1,4 @@
-"""What a person sees while a run is going on."""
+"""Progress reporters: a live display on a terminal, or lines for a log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def live() -> tuple[LiveReporter, io.StringIO]:
     return LiveReporter(Console(file=text, force_terminal=True, width=120, color_system=None)), text
 
 
-def test_a_log_has_a_line_for_evaluations_and_now_and_then_one_more(
+def test_a_log_has_a_line_per_evaluation_and_one_every_ten_seconds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([100.0, 101.0, 102.0, 111.0, 112.5, 113.0])
@@ -58,7 +58,7 @@ def test_a_log_has_a_line_for_evaluations_and_now_and_then_one_more(
     ]
 
 
-def test_a_terminal_shows_bars_over_the_numbers_of_the_last_round() -> None:
+def test_a_terminal_shows_bars_over_the_metrics_of_the_last_round() -> None:
     reporter, text = live()
     reporter.start("maze (runs/maze)", rounds=2, done=0)
     reporter.tick("updating", 3, 10)

@@ -1,4 +1,4 @@
-"""Collectors in a cluster, and what tells them what to do; here the cluster is this process."""
+"""Ray collectors and the threads that drive them; here the cluster is this process."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ from amago_core.spec import RunSpec, load_spec
 from amago_core.spec.yaml_files import dump_spec
 
 
-class Here:
-    """A cluster of nothing but this process; what would travel is copied, as Ray does.
+class FakeCluster:
+    """A cluster that is this process; arguments and results are pickled, as Ray does.
 
     Args:
-        fate: Called before each call of an actor, with its method; may raise.
+        on_call: Called before each call of an actor, with its method; may raise.
     """
 
     machines = 1
 
-    def __init__(self, fate: Callable[[str], None] = lambda method: None) -> None:
-        self.fate, self.published, self.killed = fate, list[Any](), 0
+    def __init__(self, on_call: Callable[[str], None] = lambda method: None) -> None:
+        self.on_call, self.published, self.killed = on_call, list[Any](), 0
 
     def put(self, value: Any) -> Any:
         self.published.append(value)
         return value
 
-    def collector(self, job: ProcessJob, local: bytes) -> Any:
-        acting = RemoteCollector(job.number, job.spec, local, "0.1.0")
+    def start_collector(self, job: ProcessJob, environment: bytes) -> Any:
+        acting = RemoteCollector(job.number, job.spec, environment, "0.1.0")
 
-        def ask(method: str, *values: Any, check: Callable[[], None]) -> Any:
-            self.fate(method)
+        def call(method: str, *values: Any, check: Callable[[], None]) -> Any:
+            self.on_call(method)
             check()
             return pickle.loads(
                 pickle.dumps(getattr(acting, method)(*pickle.loads(pickle.dumps(values))))
@@ -62,40 +62,39 @@ class Here:
         def kill() -> None:
             self.killed += 1
 
-        return SimpleNamespace(ask=ask, kill=kill)
+        return SimpleNamespace(call=call, kill=kill)
 
 
 # 20 steps a round in 2 environments, tasks of 10 steps.
 @pytest.fixture
 def spec(monkeypatch: pytest.MonkeyPatch) -> RunSpec:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")  # A collector sets them for good.
+        monkeypatch.setenv(name, "1")  # A collector sets them and does not restore them.
     return load_spec(tiny(), ["running.mode=async", "running.engine=ray"])
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunDir:
     made = create_run(tmp_path / "run")
-    made.shared.mkdir()
+    made.shared_files.mkdir()
     return made
 
 
 def publish(spec: RunSpec, folder: RunDir, update: int) -> None:
     task = compose_task(spec.environment, spec.seed)
-    SharedFiles(folder.shared).publish(compose_agent(spec.agent, task), update)
+    SharedFiles(folder.shared_files).publish(compose_agent(spec.agent, task), update)
 
 
-def worker(spec: RunSpec, folder: RunDir, here: Any) -> RayProcess:
-    if not (folder.shared / "weights.safetensors").exists():
+def collector(spec: RunSpec, folder: RunDir, cluster: Any) -> RayProcess:
+    if not (folder.shared_files / "weights.safetensors").exists():
         publish(spec, folder, 5)
-    return RayProcess("collector_0", RayHub(spec, folder, here), here)
+    return RayProcess("collector_0", RayHub(spec, folder, cluster), cluster)
 
 
-def begin(acting: RayProcess, spec: RunSpec, folder: RunDir, local: bytes = b"") -> None:
-    path = str(folder.path)
-    acting.start(
-        ProcessJob("collector_0", path, dump_spec(spec), True, tuple(sys.path), len(local)), local
-    )
+def begin(acting: RayProcess, spec: RunSpec, folder: RunDir, environment: bytes = b"") -> None:
+    path, modules = str(folder.path), tuple(sys.path)
+    job = ProcessJob("collector_0", path, dump_spec(spec), True, modules, len(environment))
+    acting.start(job, environment)
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -106,12 +105,12 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def steps(folder: RunDir) -> int:
-    known = SharedFiles(folder.shared).collector("collector_0")
-    return 0 if known is None else known.steps
+    progress = SharedFiles(folder.shared_files).read_progress("collector_0")
+    return 0 if progress is None else progress.steps
 
 
 def stop(acting: RayProcess) -> None:
-    acting.tell(STOP)
+    acting.send(STOP)
     acting.end(time.monotonic() + 60)
 
 
@@ -119,64 +118,64 @@ def stored(folder: RunDir) -> Replay:
     return Replay(folder.replay, 1000)
 
 
-def test_a_collector_keeps_the_pace_and_its_trajectories_are_stored_beside_the_learner(
+def test_a_ray_collector_is_rate_limited_and_the_learners_machine_stores_its_data(
     spec: RunSpec, folder: RunDir
 ) -> None:
-    here = Here()
-    acting = worker(spec, folder, here)
+    cluster = FakeCluster()
+    acting = collector(spec, folder, cluster)
     begin(acting, spec, folder)
     until(lambda: steps(folder) == 20 and stored(folder).stored == 4)
     publish(spec, folder, 7)
-    SharedFiles(folder.shared).write_learned(1.0, 7)
+    SharedFiles(folder.shared_files).write_rounds_learned(1.0, 7)
     until(lambda: steps(folder) == 40)
     stop(acting)
-    known = SharedFiles(folder.shared).collector("collector_0")
-    assert known is not None
-    assert (known.life, known.steps, known.totals[""]["ended"]) == (1, 40, 8)
+    progress = SharedFiles(folder.shared_files).read_progress("collector_0")
+    assert progress is not None
+    assert (progress.life, progress.steps, progress.totals[""]["ended"]) == (1, 40, 8)
     assert stored(folder).stored == 8
     updates = {path.name[:22] for path in folder.replay.glob("*.safetensors")}
     assert updates == {"0000000005-collector_0", "0000000007-collector_0"}
-    assert (len(here.published), here.killed) == (2, 1)
+    assert (len(cluster.published), cluster.killed) == (2, 1)
 
 
-def test_weights_are_put_into_the_cluster_once_however_many_ask(spec: RunSpec, folder: RunDir) -> None:
-    here: Any = Here()
-    hub = RayHub(spec, folder, here)
+def test_weights_are_put_into_the_object_store_once_per_version(spec: RunSpec, folder: RunDir) -> None:
+    cluster: Any = FakeCluster()
+    hub = RayHub(spec, folder, cluster)
     publish(spec, folder, 5)
     assert [hub.version().number for _ in range(3)] == [1, 1, 1]
-    publish(spec, folder, 5)  # By a learner that was started again.
+    publish(spec, folder, 5)  # By a restarted learner.
     assert [hub.version().number for _ in range(3)] == [2, 2, 2]
-    assert len(here.published) == 2
-    weights = np.frombuffer((folder.shared / "weights.safetensors").read_bytes(), np.uint8)
-    assert np.array_equal(here.published[1], weights)
+    assert len(cluster.published) == 2
+    weights = np.frombuffer((folder.shared_files / "weights.safetensors").read_bytes(), np.uint8)
+    assert np.array_equal(cluster.published[1], weights)
 
 
-def test_a_lost_actor_loses_nothing_that_it_sent_and_a_new_one_goes_on(
+def test_a_restarted_actor_continues_from_all_that_the_lost_one_returned(
     spec: RunSpec, folder: RunDir
 ) -> None:
     calls: list[str] = []
     # Chunks of 12 steps, and a shard every 250 or when waiting after 60; the very first is at once.
     long = load_spec(dump_spec(spec), ["training.steps_per_round=1000", "running.max_lag=0.05"])
 
-    def fate(method: str) -> None:
+    def on_call(method: str) -> None:
         calls.append(method)
         if len(calls) == 4:  # Begun, and two chunks.
             raise LostActorError("its node is gone")
 
-    here = Here(fate)
-    acting = worker(long, folder, here)
+    cluster = FakeCluster(on_call)
+    acting = collector(long, folder, cluster)
     begin(acting, long, folder)
     until(acting.ended)
-    assert acting.events() == [{"event": "crash", "text": "its node is gone\n"}]
-    assert (acting.reap(), acting.alive, here.killed) == ("was lost", False, 1)
+    assert acting.read_events() == [{"event": "crash", "text": "its node is gone\n"}]
+    assert (acting.reap(), acting.alive, cluster.killed) == ("was lost", False, 1)
     assert (steps(folder), stored(folder).stored) == (24, 4)
     begin(acting, long, folder)
     until(lambda: steps(folder) == 60)
     stop(acting)
-    known = SharedFiles(folder.shared).collector("collector_0")
-    assert known is not None
-    assert (known.life, known.dropped, acting.starts) == (2, 2, 2)
-    assert stored(folder).stored == known.totals[""]["ended"] == 4 + 6  # 36 steps of tasks of 10.
+    progress = SharedFiles(folder.shared_files).read_progress("collector_0")
+    assert progress is not None
+    assert (progress.life, progress.dropped, acting.starts) == (2, 2, 2)
+    assert stored(folder).stored == progress.totals[""]["ended"] == 4 + 6  # 36 steps of tasks of 10.
 
 
 class Breaks(Walk):
@@ -195,19 +194,19 @@ class Breaks(Walk):
         return seen, np.nan if Breaks.steps == 15 else reward, *rest
 
 
-def test_a_fault_of_an_environment_is_told_and_what_ended_before_is_stored(
+def test_an_environment_fault_is_sent_and_earlier_trajectories_are_stored(
     spec: RunSpec, folder: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Breaks, "steps", 0)
     task = compose_task(None, spec.seed, Breaks)
-    SharedFiles(folder.shared).publish(compose_agent(spec.agent, task), 5)
+    SharedFiles(folder.shared_files).publish(compose_agent(spec.agent, task), 5)
     local = spec.model_copy(update={"environment": None})
-    acting = worker(local, folder, Here())
+    acting = collector(local, folder, FakeCluster())
     begin(acting, local, folder, cloudpickle.dumps(Breaks))
     until(acting.ended)
-    (event,) = acting.events()
+    (event,) = acting.read_events()
     assert (event["event"], event["kind"], event["text"]) == (
-        "mistake",
+        "error",
         "EnvironmentFault",
         "environment Breaks, step 2 of its task: reward is not finite: nan.",
     )
@@ -215,81 +214,83 @@ def test_a_fault_of_an_environment_is_told_and_what_ended_before_is_stored(
     assert stored(folder).stored == 4  # Seven whole steps of two environments.
 
 
-def test_an_error_of_ours_is_told_as_a_crash(spec: RunSpec, folder: RunDir) -> None:
-    def fate(method: str) -> None:
+def test_an_unexpected_error_is_sent_as_a_crash(spec: RunSpec, folder: RunDir) -> None:
+    def on_call(method: str) -> None:
         raise ZeroDivisionError
 
-    acting = worker(spec, folder, Here(fate))
+    acting = collector(spec, folder, FakeCluster(on_call))
     begin(acting, spec, folder)
     until(acting.ended)
-    (event,) = acting.events()
+    (event,) = acting.read_events()
     assert event["event"] == "crash"
     assert event["text"].endswith("ZeroDivisionError\n")
     assert acting.reap() == "ended with an error"
 
 
-def test_who_waits_for_a_machine_says_so_once_and_ends_when_told(
+def test_a_collector_waiting_for_a_cpu_notes_it_once_and_stops_on_command(
     spec: RunSpec, folder: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_worker, "_SLOW_START", 0.02)
 
-    def ask(method: str, *values: Any, check: Callable[[], None]) -> Any:
+    def call(method: str, *values: Any, check: Callable[[], None]) -> Any:
         while True:
             check()
             time.sleep(0.005)
 
-    full: Any = Here()
-    full.collector = lambda job, local: SimpleNamespace(ask=ask, kill=lambda: None)
-    acting = worker(spec, folder, full)
+    full: Any = FakeCluster()
+    full.start_collector = lambda job, environment: SimpleNamespace(call=call, kill=lambda: None)
+    acting = collector(spec, folder, full)
     begin(acting, spec, folder)
     time.sleep(0.2)
-    assert acting.events() == [
+    assert acting.read_events() == [
         {
             "event": "note",
-            "text": "the collector 0 has not begun after 0.02 s; perhaps no CPU of the Ray cluster is "
-            "free (`ray status` shows them)",
+            "text": "the collector 0 has not started after 0.02 s; perhaps no CPU of the Ray cluster "
+            "is free (`ray status` shows them)",
         }
     ]
     stop(acting)
     assert not acting.alive
 
 
-def test_a_collector_that_does_not_answer_is_not_waited_for(spec: RunSpec, folder: RunDir) -> None:
-    here: Any = Here()
-    slow, collector = [False], here.collector
+def test_a_collector_that_does_not_return_is_killed_at_the_deadline(
+    spec: RunSpec, folder: RunDir
+) -> None:
+    cluster: Any = FakeCluster()
+    slow, start = [False], cluster.start_collector
 
-    def stuck(job: ProcessJob, local: bytes) -> Any:
-        actor = collector(job, local)
+    def stuck(job: ProcessJob, environment: bytes) -> Any:
+        actor = start(job, environment)
 
-        def ask(method: str, *values: Any, check: Callable[[], None]) -> Any:
+        def call(method: str, *values: Any, check: Callable[[], None]) -> Any:
             while method == "collect_chunk":
                 slow[0] = True
                 check()
                 time.sleep(0.005)
-            return actor.ask(method, *values, check=check)
+            return actor.call(method, *values, check=check)
 
-        return SimpleNamespace(ask=ask, kill=actor.kill)
+        return SimpleNamespace(call=call, kill=actor.kill)
 
-    here.collector = stuck
-    acting = worker(spec, folder, here)
+    cluster.start_collector = stuck
+    acting = collector(spec, folder, cluster)
     begin(acting, spec, folder)
     until(lambda: slow[0])
-    acting.tell(STOP)
+    acting.send(STOP)
     acting.end(time.monotonic() + 0.05)
-    assert (acting.alive, here.killed) == (False, 1)
+    assert (acting.alive, cluster.killed) == (False, 1)
     begin(acting, spec, folder)
     until(lambda: slow[0])
-    acting.tell(HALT)
+    acting.send(HALT)
     until(acting.ended)
     acting.reap()
 
 
 @contextmanager
 def joined_here(address: str | None) -> Iterator[Any]:
-    yield Here()
+    yield FakeCluster()
 
 
-def test_a_run_with_collectors_in_a_cluster_has_the_folder_of_any_run(
+def test_a_run_with_ray_collectors_has_the_folder_of_any_run(
     tmp_path: Path, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_cluster, "join_cluster", joined_here)
@@ -297,11 +298,11 @@ def test_a_run_with_collectors_in_a_cluster_has_the_folder_of_any_run(
     result = train(dump_spec(spec), ["evaluation.every=0"], run=run, reporter=listener)
     assert (result.stopped, listener.notes) == ("rounds", [])
     assert [record["round"] for record in listener.rounds] == [1, 2, 3, 4]
-    # Collectors go on while the learner takes its leave.
+    # Collectors continue while the learner closes.
     assert stored(RunDir(run)).stored >= listener.rounds[-1]["trajectories"] > 0
 
 
-def test_without_ray_the_command_that_installs_it_is_said_before_anything_is_written(
+def test_without_ray_the_error_has_the_install_command_and_nothing_is_written(
     tmp_path: Path, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -314,11 +315,11 @@ def test_without_ray_the_command_that_installs_it_is_said_before_anything_is_wri
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cluster_that_does_not_answer_is_named(
+def test_a_cluster_that_cannot_be_joined_is_named(
     spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def init(**options: Any) -> None:
-        raise ConnectionError("nobody at 10.0.0.1:6379")
+        raise ConnectionError("refused by 10.0.0.1:6379")
 
     ray: Any = ModuleType("ray")
     ray.init, ray.is_initialized = init, lambda: False
@@ -326,34 +327,34 @@ def test_a_cluster_that_does_not_answer_is_named(
     with pytest.raises(ClusterError) as caught, ray_cluster.join_cluster("10.0.0.1:6379"):
         pass
     assert str(caught.value) == (
-        "running.ray_address=10.0.0.1:6379: this Ray cluster cannot be joined (ConnectionError: nobody "
-        "at 10.0.0.1:6379). Start one with `ray start --head`, or write running.engine=local."
+        "running.ray_address=10.0.0.1:6379: this Ray cluster cannot be joined (ConnectionError: "
+        "refused by 10.0.0.1:6379). Start one with `ray start --head`, or write running.engine=local."
     )
 
 
-def test_an_actor_that_is_gone_is_told_from_one_that_met_an_error() -> None:
+def test_a_lost_actor_is_distinguished_from_one_that_raised() -> None:
     class RayError(Exception):
         pass
 
     class RayTaskError(RayError):
         pass
 
-    def ask(error: Exception) -> None:
+    def call(error: Exception) -> None:
         def get(answer: object) -> None:
             raise error
 
         exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
         ray = SimpleNamespace(exceptions=exceptions, get=get, wait=lambda refs, timeout: (refs, []))
         handle = SimpleNamespace(close=SimpleNamespace(remote=lambda: "answer"))
-        ray_cluster.RayActorHandle(ray, handle).ask("close", check=lambda: None)
+        ray_cluster.RayActorHandle(ray, handle).call("close", check=lambda: None)
 
     with pytest.raises(LostActorError, match=r"^its node died$"):
-        ask(RayError("its node died"))
+        call(RayError("its node died"))
     with pytest.raises(RayTaskError, match=r"^KeyError: 3$"):
-        ask(RayTaskError("KeyError: 3"))
+        call(RayTaskError("KeyError: 3"))
 
 
-def test_a_machine_with_another_version_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_with_another_version_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_collector.metadata, "version", lambda name: "0.2.0")
     monkeypatch.setattr(ray_collector.platform, "node", lambda: "node-7")
     with pytest.raises(ClusterError) as caught:
@@ -364,7 +365,7 @@ def test_a_machine_with_another_version_refuses(monkeypatch: pytest.MonkeyPatch)
     )
 
 
-def test_an_environment_whose_module_a_machine_lacks_says_what_to_do(
+def test_an_environment_module_missing_on_a_machine_is_named_with_a_fix(
     spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module: Any = ModuleType("far_away")
@@ -376,8 +377,8 @@ def test_an_environment_whose_module_a_machine_lacks_says_what_to_do(
     acting = RemoteCollector(0, dump_spec(spec), local, "0.1.0")
     report = acting.begin(np.zeros(0, np.uint8), None)
     assert (report.progress, report.trajectories) == (None, [])
-    assert report.mistake is not None
-    assert report.mistake["text"] == (
+    assert report.error is not None
+    assert report.error["text"] == (
         "the function that makes environments cannot be used on node-7, a machine of the Ray cluster "
         "(ModuleNotFoundError: No module named 'far_away'). Install that module there, or define the "
         "environment in the program itself."

@@ -1,4 +1,4 @@
-"""What a user is told on going on with a run."""
+"""Notes and errors when a run is resumed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from amago_core.run_folder.checkpoints import STATE, CheckpointError, _seal
 
 
 @pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the pictures, which take longer than everything else in these runs."""
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the plots, which take longer than everything else in these runs."""
     monkeypatch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
 
 
@@ -31,19 +31,19 @@ def no_evaluation(*_: Any) -> None:
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (["training.rounds=2"], "training.rounds=2 is reached; a larger one goes on"),
+        (["training.rounds=2"], "training.rounds=2 is reached; raise it to continue"),
         (
             ["training.stop.seconds=1.0e-6"],
-            "training.stop.seconds=1e-06 is reached; null or a larger one goes on",
+            "training.stop.seconds=1e-06 is reached; raise it, or set it to null, to continue",
         ),
         (
             ["training.stop.return=-9"],
-            "training.stop.return=-9 is reached; null or a larger one goes on",
+            "training.stop.return=-9 is reached; raise it, or set it to null, to continue",
         ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_run_that_is_complete_says_so_and_is_not_evaluated_again(
+def test_resuming_a_complete_run_notes_it_and_does_not_evaluate_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: list[str], reason: str
 ) -> None:
     first, _ = go(tmp_path / "run", *limits)
@@ -52,14 +52,14 @@ def test_a_run_that_is_complete_says_so_and_is_not_evaluated_again(
     done = first.updates // 2
     assert notes == [
         f"resuming after round {done}, update {first.updates}",
-        f"already complete: {reason}",
+        f"this run is already complete: {reason}",
     ]
     assert (again.evaluation, again.stopped, again.updates) == (
         first.evaluation, first.stopped, first.updates,
     )  # fmt: skip
 
 
-def test_a_complete_run_whose_last_evaluation_is_lost_is_evaluated_again(tmp_path: Path) -> None:
+def test_a_complete_run_without_its_last_evaluation_is_evaluated_again(tmp_path: Path) -> None:
     first, _ = go(tmp_path / "run")
     file = tmp_path / "run" / "evaluation.json"
     of_other_tasks = json.loads(file.read_text()) | {"mean_return": 99.0}
@@ -70,36 +70,36 @@ def test_a_complete_run_whose_last_evaluation_is_lost_is_evaluated_again(tmp_pat
     assert go(tmp_path / "run", resume=True)[0].evaluation == first.evaluation
 
 
-def test_a_schedule_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_learning_rate_schedule_resumes_where_it_was(tmp_path: Path) -> None:
     falling = "training.schedule=cosine", "training.warmup=3", "training.learning_rate=0.01"
     go(tmp_path / "whole", *falling)
-    go(tmp_path / "parts", *falling, "training.stop.seconds=1.0e-6")
-    _, notes = go(tmp_path / "parts", *falling, resume=True)
+    go(tmp_path / "resumed", *falling, "training.stop.seconds=1.0e-6")
+    _, notes = go(tmp_path / "resumed", *falling, resume=True)
     assert notes == ["resuming after round 1, update 2"]
     learned = [
         (tmp_path / name / "checkpoints" / "round-00000004" / "model.safetensors").read_bytes()
-        for name in ("whole", "parts")
+        for name in ("whole", "resumed")
     ]
     assert learned[0] == learned[1]
 
 
-def test_more_rounds_under_a_schedule_are_said_to_stretch_it(tmp_path: Path) -> None:
+def test_more_rounds_under_a_schedule_are_noted_to_stretch_it(tmp_path: Path) -> None:
     falling = "training.schedule=linear", "training.warmup=0"
     go(tmp_path / "run", "training.rounds=2", *falling)
     _, notes = go(tmp_path / "run", *falling, resume=True)
     assert notes == [
         "training.rounds was 2 and is 4: the linear schedule spans all of them, so the learning rate "
-        "jumps where the run goes on",
+        "jumps where the run is resumed",
         "resuming after round 2, update 4",
     ]
 
 
-def test_another_evaluation_is_said_not_to_be_comparable(tmp_path: Path) -> None:
+def test_a_changed_evaluation_is_noted_as_not_comparable(tmp_path: Path) -> None:
     go(tmp_path / "run", "training.rounds=2")
     _, notes = go(tmp_path / "run", "evaluation.episodes=4", "evaluation.every=1", resume=True)
     assert notes[0] == (
-        "evaluation is another than before: checkpoints/best stays what the one before found best "
-        "until a return is higher"
+        "evaluation differs from before: checkpoints/best keeps the best checkpoint of the earlier "
+        "evaluations until a mean return is higher"
     )
     _, notes = go(tmp_path / "run", "evaluation.episodes=4", "evaluation.every=2", resume=True)
     assert not any("evaluation" in note for note in notes)
@@ -121,7 +121,7 @@ def test_another_evaluation_is_said_not_to_be_comparable(tmp_path: Path) -> None
         ),
     ],
 )
-def test_a_checkpoint_that_counts_otherwise_is_refused(
+def test_a_checkpoint_with_invalid_counters_is_refused(
     tmp_path: Path, fact: str, value: Any, why: str
 ) -> None:
     run = tmp_path / "run"
@@ -135,7 +135,7 @@ def test_a_checkpoint_that_counts_otherwise_is_refused(
     assert str(caught.value) == f"the checkpoint {newest} does not hold what this run needs: {why}"
 
 
-def test_an_older_checkpoint_that_counts_otherwise_does_not_stop_the_run(tmp_path: Path) -> None:
+def test_an_older_checkpoint_with_invalid_counters_does_not_stop_the_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     go(run)
     older = run / "checkpoints" / "round-00000002" / STATE

@@ -1,4 +1,4 @@
-"""Files in which the processes of a run tell each other how far they are."""
+"""The files that a learner and its collectors share: weights and progress."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def agent(seed: int) -> torch.nn.Module:
     return compose_agent(spec.agent, compose_task(spec.environment, 0))
 
 
-def test_what_a_collector_told_is_read_by_all(shared: SharedFiles) -> None:
+def test_the_progress_of_each_collector_can_be_read_back(shared: SharedFiles) -> None:
     ended = {"ended": 1.0, "return": 2.0, "length": 9.0, "judged": 0.0, "success": 0.0}
-    known = CollectorProgress(pid=7, life=2, steps=30, begun=5, totals={"": ended})
-    shared.write_progress("collector_3", known)
+    progress = CollectorProgress(pid=7, life=2, steps=30, begun=5, totals={"": ended})
+    shared.write_progress("collector_3", progress)
     shared.write_progress("collector_10", CollectorProgress(steps=1))
-    assert shared.collector("collector_3") == known
-    assert list(shared.collectors()) == ["collector_10", "collector_3"]
+    assert shared.read_progress("collector_3") == progress
+    assert list(shared.read_all_progress()) == ["collector_10", "collector_3"]
 
 
 @pytest.mark.parametrize(
@@ -46,30 +46,30 @@ def test_what_a_collector_told_is_read_by_all(shared: SharedFiles) -> None:
         '{"totals": {"": {"ended": 1}}}',
     ],
 )
-def test_a_file_that_says_nothing_is_as_if_it_were_not_there(shared: SharedFiles, content: str) -> None:
+def test_a_damaged_progress_file_counts_as_missing(shared: SharedFiles, content: str) -> None:
     (shared.folder / "collector_0.json").write_text(content)
     (shared.folder / "collector_x.json").write_text("{}")
-    assert shared.collector("collector_0") is None
-    assert shared.collectors() == {}
-    assert shared.learned() == 0.0
+    assert shared.read_progress("collector_0") is None
+    assert shared.read_all_progress() == {}
+    assert shared.rounds_learned() == 0.0
 
 
-def test_no_name_leads_out_of_the_folder(shared: SharedFiles, tmp_path: Path) -> None:
+def test_no_collector_name_leads_out_of_the_folder(shared: SharedFiles, tmp_path: Path) -> None:
     for name in (f"{tmp_path}/collector_0", "../collector_0", "collector_0/x", "learner", ""):
-        with pytest.raises(ValueError, match="is no name of a collector"):
+        with pytest.raises(ValueError, match="is not the name of a collector"):
             shared.write_progress(name, CollectorProgress())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_follower_takes_over_what_is_published_and_only_what_is_new(shared: SharedFiles) -> None:
+def test_a_follower_loads_published_weights_only_when_they_are_new(shared: SharedFiles) -> None:
     first, second, acting = agent(1), agent(2), agent(3)
     shared.publish(first, 10)
     follower = WeightFollower(shared, acting)
-    assert follower.follow()
-    assert not follower.follow()
+    assert follower.refresh()
+    assert not follower.refresh()
     assert all(torch.equal(mine, acting.state_dict()[k]) for k, mine in first.state_dict().items())
-    shared.publish(second, 4)  # A learner that was killed has gone back.
-    assert follower.follow()
+    shared.publish(second, 4)  # A restarted learner repeats earlier updates.
+    assert follower.refresh()
     assert follower.update == 4
     assert all(torch.equal(mine, acting.state_dict()[k]) for k, mine in second.state_dict().items())
     assert {path.name for path in shared.folder.iterdir()} == {"weights.safetensors"}

@@ -1,4 +1,4 @@
-"""Starting, watching and restarting the processes of a run; here they only pretend to train."""
+"""The supervisor starts, watches and restarts processes; here they are short fake programs."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ PRELUDE = f"""
 import json, os, sys, time
 job = json.loads(sys.stdin.readline())
 sys.stdin.read(0)
-def tell(event, **fields):
+def send(event, **fields):
     print(json.dumps(dict(event=event, **fields)), flush=True)
 def done(**changes):
-    tell("result", **{{**{RESULT!r}, **changes}})
+    send("result", **{{**{RESULT!r}, **changes}})
     raise SystemExit
 if job["name"] != "learner":
     {{collector}}
     sys.stdin.readline()
     raise SystemExit
 """
-Pretend = Callable[..., None]
+Fake = Callable[..., None]
 
 
 @pytest.fixture
-def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Replace what runs in the processes by a few lines."""
 
     def replace(learner: str, collector: str = "pass") -> None:
-        file = tmp_path / "pretend.py"
+        file = tmp_path / "fake.py"
         file.write_text(PRELUDE.replace("{collector}", collector) + learner)
         monkeypatch.setattr(process, "_RUN", f"exec(open({str(file)!r}).read())")
 
@@ -55,17 +55,17 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
 
 
 def go(path: Path, *overrides: str, reporter: Listener | None = None) -> tuple[Any, Listener]:
-    """Train in a folder that a learner has made already."""
+    """Resume a run in a folder that already exists."""
     folder, listener = create_run(path), reporter or Listener()
     spec = load_spec(tiny(), ["running.mode=async", *overrides])
     folder.record_versions(spec, 0)
     return train(spec, run=path, resume=True, reporter=listener), listener
 
 
-def test_what_the_learner_says_is_shown_and_returned(tmp_path: Path, pretend: Pretend) -> None:
-    pretend(
-        'tell("ready"); tell("start", title="tiny", rounds=4, done=0); tell("note", text="good")\n'
-        'tell("round", metrics={"round": 1}); done()'
+def test_the_learners_events_reach_the_reporter_and_the_result(tmp_path: Path, fake: Fake) -> None:
+    fake(
+        'send("ready"); send("start", title="tiny", rounds=4, done=0); send("note", text="good")\n'
+        'send("round", metrics={"round": 1}); done()'
     )
     result, listener = go(tmp_path / "run")
     assert (listener.title, listener.notes, listener.rounds) == ("tiny", ["good"], [{"round": 1}])
@@ -76,10 +76,10 @@ def test_what_the_learner_says_is_shown_and_returned(tmp_path: Path, pretend: Pr
     }
 
 
-def test_a_learner_that_always_dies_stops_the_run_with_its_last_error(
-    tmp_path: Path, pretend: Pretend
+def test_a_learner_that_always_crashes_stops_the_run_with_its_last_error(
+    tmp_path: Path, fake: Fake
 ) -> None:
-    pretend('tell("crash", text="Traceback:\\nKeyError: 3\\n"); sys.exit(1)')
+    fake('send("crash", text="Traceback:\\nKeyError: 3\\n"); sys.exit(1)')
     run, listener = tmp_path / "run", Listener()
     with pytest.raises(LostProcessError) as caught:
         go(run, "running.max_restarts=2", reporter=listener)
@@ -89,21 +89,23 @@ def test_a_learner_that_always_dies_stops_the_run_with_its_last_error(
         "Its last error:\nTraceback:\nKeyError: 3"
     )
     assert listener.notes == [
-        "the learner ended with exit code 1; it is started again from the last checkpoint "
-        f"({number} of at most 2 times)"
+        "the learner ended with exit code 1; restarting it from the last checkpoint "
+        f"(restart {number} of at most 2)"
         for number in (1, 2)
     ]
-    said = (run / "errors" / "learner.txt").read_text().splitlines()
-    assert [line.partition(": ")[2] for line in said[::3]] == ["the learner ended with exit code 1"] * 3
-    assert said[1:3] == ["Traceback:", "KeyError: 3"]
+    logged = (run / "errors" / "learner.txt").read_text().splitlines()
+    assert [line.partition(": ")[2] for line in logged[::3]] == [
+        "the learner ended with exit code 1"
+    ] * 3
+    assert logged[1:3] == ["Traceback:", "KeyError: 3"]
 
 
-def test_a_collector_that_dies_is_started_again_and_the_learner_goes_on(
-    tmp_path: Path, pretend: Pretend
+def test_a_collector_that_crashes_is_restarted_while_the_learner_continues(
+    tmp_path: Path, fake: Fake
 ) -> None:
-    mark = tmp_path / "died"
-    pretend(
-        'tell("ready")\n'
+    mark = tmp_path / "crashed"
+    fake(
+        'send("ready")\n'
         f"while not os.path.exists({str(mark)!r}): time.sleep(0.01)\n"
         "time.sleep(0.3)\ndone()",
         collector=f"if not os.path.exists({str(mark)!r}): open({str(mark)!r}, 'w'); os.abort()",
@@ -111,17 +113,15 @@ def test_a_collector_that_dies_is_started_again_and_the_learner_goes_on(
     result, listener = go(tmp_path / "run")
     assert result.updates == 8
     assert listener.notes == [
-        "the collector 0 was killed by SIGABRT; it is started again (1 of at most 3 times)"
+        "the collector 0 was killed by SIGABRT; restarting it (restart 1 of at most 3)"
     ]
 
 
-def test_a_fault_of_an_environment_is_not_tried_again_and_the_learner_saves(
-    tmp_path: Path, pretend: Pretend
-) -> None:
-    pretend(
-        'tell("ready"); sys.stdin.readline(); tell("note", text="saved"); raise SystemExit',
-        collector='tell("mistake", module="amago_core.environments.errors", kind="EnvironmentFault",'
-        ' text="the simulator is gone", notes=["its traceback"]); raise SystemExit(2)',
+def test_an_environment_fault_is_not_retried_and_the_learner_saves(tmp_path: Path, fake: Fake) -> None:
+    fake(
+        'send("ready"); sys.stdin.readline(); send("note", text="saved"); raise SystemExit',
+        collector='send("error", module="amago_core.environments.environment_errors", '
+        'kind="EnvironmentFault", text="the simulator is gone", notes=["its traceback"]); raise SystemExit(2)',
     )
     listener = Listener()
     with pytest.raises(EnvironmentFault) as caught:
@@ -135,26 +135,26 @@ def test_a_fault_of_an_environment_is_not_tried_again_and_the_learner_saves(
     ("module", "kind"),
     [("os", "system"), ("builtins", "OSError"), ("no.such", "Thing"), ("os", "nothing")],
 )
-def test_an_error_of_no_class_of_ours_becomes_a_plain_one(module: str, kind: str) -> None:
+def test_an_error_of_a_foreign_class_becomes_an_amago_error(module: str, kind: str) -> None:
     error = error_from_event({"module": module, "kind": kind, "text": "false", "notes": []})
     assert (type(error), str(error)) == (AmagoError, "false")
 
 
-def test_a_request_to_stop_reaches_the_learner_alone(tmp_path: Path, pretend: Pretend) -> None:
-    pretend(
-        f'tell("ready"); os.kill(os.getppid(), {int(signal.SIGINT)})\n'
+def test_a_request_to_stop_reaches_the_learner_alone(tmp_path: Path, fake: Fake) -> None:
+    fake(
+        f'send("ready"); os.kill(os.getppid(), {int(signal.SIGINT)})\n'
         "done(stopped=sys.stdin.readline().strip())"
     )
     result, listener = go(tmp_path / "run")
     assert result.stopped == "stop"
     assert listener.notes == [
-        "stopping after this round; what was learned is saved. Again to stop at once."
+        "stopping after this round and saving a checkpoint; press Ctrl-C again to stop at once"
     ]
 
 
-def test_threads_are_said_before_torch_is_imported(tmp_path: Path, pretend: Pretend) -> None:
-    pretend(
-        'tell("ready"); threads = os.environ["OMP_NUM_THREADS"]\n'
+def test_thread_counts_are_set_before_torch_is_imported(tmp_path: Path, fake: Fake) -> None:
+    fake(
+        'send("ready"); threads = os.environ["OMP_NUM_THREADS"]\n'
         f"while not os.path.exists({str(tmp_path / 'one')!r}): time.sleep(0.01)\n"
         "done(updates=int(threads))",
         collector=f'open({str(tmp_path / "one")!r}, "w").write(os.environ["MKL_NUM_THREADS"])',
@@ -164,11 +164,11 @@ def test_threads_are_said_before_torch_is_imported(tmp_path: Path, pretend: Pret
     assert (tmp_path / "one").read_text() in ("", "1")
 
 
-def test_no_process_outlives_the_run(tmp_path: Path, pretend: Pretend) -> None:
+def test_no_process_outlives_the_run(tmp_path: Path, fake: Fake) -> None:
     pids = tmp_path / "pids"
     pids.mkdir()
-    pretend(
-        f'open(f"{pids}/{{os.getpid()}}", "w"); tell("ready")\n'
+    fake(
+        f'open(f"{pids}/{{os.getpid()}}", "w"); send("ready")\n'
         f'while len(os.listdir("{pids}")) < 4: time.sleep(0.01)\ndone()',
         collector=f'open(f"{pids}/{{os.getpid()}}", "w")',
     )
@@ -179,7 +179,7 @@ def test_no_process_outlives_the_run(tmp_path: Path, pretend: Pretend) -> None:
             os.kill(int(pid.name), 0)
 
 
-def test_an_environment_that_cannot_be_sent_is_refused_before_anything_is_written(
+def test_an_environment_that_cannot_be_pickled_is_refused_and_nothing_written(
     tmp_path: Path,
 ) -> None:
     lock = threading.Lock()
@@ -207,17 +207,17 @@ def test_an_environment_that_cannot_be_sent_is_refused_before_anything_is_writte
         (-62, "was killed by signal 62"),
     ],
 )
-def test_how_a_process_ended_is_said_in_words(code: int, how: str) -> None:
+def test_an_exit_code_is_described_in_words(code: int, how: str) -> None:
     assert describe_exit(code) == how
 
 
-def test_the_modes_cannot_be_changed_in_a_run(tmp_path: Path) -> None:
+def test_running_mode_cannot_change_when_a_run_is_resumed(tmp_path: Path) -> None:
     run = tmp_path / "run"
     create_run(run)
     with pytest.raises(AmagoError) as caught:
         train(tiny(), ["running.mode=async", "running.collectors=2"], run=run, resume=True)
     assert str(caught.value) == (
-        f"{run} was trained with another spec; it cannot go on with:"
+        f"{run} was trained with another spec; it cannot be resumed with:"
         "\n  running.mode: interleaved -> async\n"
-        f"Put that back, or begin another run from its weights: --run OTHER/FOLDER init_from={run}."
+        f"Change that back, or start a new run from its weights: --run OTHER/FOLDER init_from={run}."
     )

@@ -1,4 +1,4 @@
-"""A run: rounds of collecting and updating in one process."""
+"""Interleaved runs: rounds of collecting and updating in one process."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def rounds(run: Path) -> list[dict[str, Any]]:
 
 
 def weights(run: Path) -> bytes:
-    """Return everything of the newest checkpoint that learning changed."""
+    """Return all tensors of the newest checkpoint."""
     newest = CheckpointStore(run / "checkpoints", keep=1).latest()
     assert newest is not None
     return b"".join((newest.path / f"{part}.safetensors").read_bytes() for part in sorted(newest.parts))
 
 
 @pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the pictures, which take longer than everything else in these runs."""
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the plots, which take longer than everything else in these runs."""
     monkeypatch.setattr("amago_core.run_folder.plots.plot_run", lambda folder, evaluation: None)
 
 
-def test_a_run_leaves_all_that_is_needed_to_repeat_it(
+def test_a_run_folder_holds_all_that_is_needed_to_repeat_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
@@ -95,7 +95,7 @@ def test_the_same_spec_gives_the_same_run_and_another_seed_another_one(tmp_path:
     assert weights(tmp_path / "a") != weights(tmp_path / "c")
 
 
-def test_how_often_is_evaluated_does_not_change_what_is_learned(tmp_path: Path) -> None:
+def test_evaluation_frequency_does_not_change_the_weights(tmp_path: Path) -> None:
     for name, every in (("often", 1), ("never", 0)):
         go(tmp_path / name, f"evaluation.every={every}", "collector.sample=true")
     assert weights(tmp_path / "often") == weights(tmp_path / "never")
@@ -109,26 +109,26 @@ def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{tmp_path} exists. Add --resume to continue that run (from Python, "
         "train(..., resume=True)), "
-        "or --run OTHER/FOLDER to begin another one."
+        "or --run OTHER/FOLDER to start another one."
     )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_does_not_exist_cannot_go_on(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(AmagoError) as caught:
         go(tmp_path / "run", resume=True)
-    assert str(caught.value) == f"{tmp_path / 'run'} is no run: it does not exist."
+    assert str(caught.value) == f"{tmp_path / 'run'} is not a run: it does not exist."
 
 
-def test_a_run_does_not_go_on_under_another_spec(tmp_path: Path) -> None:
+def test_a_run_cannot_be_resumed_under_another_spec(tmp_path: Path) -> None:
     run = tmp_path / "run"
     go(run)
     with pytest.raises(AmagoError) as caught:
         go(run, "seed=3", "agent.backbone.width=16", "training.rounds=9", resume=True)
     assert str(caught.value) == (
-        f"{run} was trained with another spec; it cannot go on with:"
+        f"{run} was trained with another spec; it cannot be resumed with:"
         "\n  seed: 0 -> 3\n  agent.backbone.width: 8 -> 16\n"
-        f"Put that back, or begin another run from its weights: --run OTHER/FOLDER init_from={run}."
+        f"Change that back, or start a new run from its weights: --run OTHER/FOLDER init_from={run}."
     )
 
 
@@ -143,34 +143,36 @@ def test_a_run_does_not_go_on_under_another_spec(tmp_path: Path) -> None:
     ],
     ids=lambda changes: changes[0],
 )
-def test_how_long_and_how_often_may_change(tmp_path: Path, changes: list[str]) -> None:
+def test_limits_and_intervals_may_change_when_a_run_is_resumed(
+    tmp_path: Path, changes: list[str]
+) -> None:
     go(tmp_path / "run", "training.rounds=2")
     result = go(tmp_path / "run", *changes, resume=True)
     assert result.updates == 8
 
 
 @pytest.mark.parametrize("backbone", ["gru", "transformer"])
-def test_going_on_equals_never_having_stopped(tmp_path: Path, backbone: str) -> None:
+def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, backbone: str) -> None:
     # Tasks of 10 steps are under way at the end of every round of 17.
     changes = f"agent.backbone={{use: {backbone}, width: 8}}", "training.steps_per_round=17"
     go(tmp_path / "whole", "training.rounds=6", *changes)
     for rounds_ in (1, 3, 6):
-        go(tmp_path / "parts", f"training.rounds={rounds_}", *changes, resume=rounds_ > 1)
-    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+        go(tmp_path / "resumed", f"training.rounds={rounds_}", *changes, resume=rounds_ > 1)
+    assert weights(tmp_path / "resumed") == weights(tmp_path / "whole")
     measured = ("seconds", "cpu_seconds", "peak_bytes")
     learned = [
         [
             {k: v for k, v in record.items() if k not in measured and not k.startswith("eval/")}
             for record in rounds(tmp_path / name)
         ]
-        for name in ("parts", "whole")
+        for name in ("resumed", "whole")
     ]
     assert learned[0] == learned[1]
-    seconds = [record["seconds"] for record in rounds(tmp_path / "parts")]
+    seconds = [record["seconds"] for record in rounds(tmp_path / "resumed")]
     assert seconds == sorted(seconds)
 
 
-def test_rounds_after_the_checkpoint_are_done_again_and_recorded_once(tmp_path: Path) -> None:
+def test_rounds_after_the_checkpoint_are_repeated_and_recorded_once(tmp_path: Path) -> None:
     class CrashError(Exception):
         pass
 
@@ -191,7 +193,7 @@ def test_rounds_after_the_checkpoint_are_done_again_and_recorded_once(tmp_path: 
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 
 
-def test_a_damaged_checkpoint_is_skipped_and_said(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped_with_a_note(tmp_path: Path) -> None:
     run = tmp_path / "run"
     go(run)
     newest = sorted((run / "checkpoints").iterdir())[-1]
@@ -209,7 +211,7 @@ def test_a_damaged_checkpoint_is_skipped_and_said(tmp_path: Path) -> None:
     assert weights(run) == weights(tmp_path / "whole") != expected
 
 
-def test_without_any_whole_checkpoint_training_begins_anew(tmp_path: Path) -> None:
+def test_without_an_intact_checkpoint_training_starts_from_the_beginning(tmp_path: Path) -> None:
     import shutil
 
     run, listener = tmp_path / "run", Listener()
@@ -217,7 +219,9 @@ def test_without_any_whole_checkpoint_training_begins_anew(tmp_path: Path) -> No
     expected = weights(run)
     shutil.rmtree(run / "checkpoints")
     result = go(run, resume=True, reporter=listener)
-    assert listener.notes == ["there is no whole checkpoint to go on from: training begins anew"]
+    assert listener.notes == [
+        "there is no intact checkpoint to resume from: training starts from the beginning"
+    ]
     assert result.updates == 8
     assert [record["round"] for record in rounds(run)] == [1, 2, 3, 4]
     assert weights(run) == expected
@@ -231,7 +235,7 @@ def test_reaching_the_return_stops_the_run(tmp_path: Path) -> None:
     assert (result.stopped, result.updates) == ("rounds", 8)
 
 
-def test_time_stops_the_run_after_a_round_and_saves_it(tmp_path: Path) -> None:
+def test_the_time_limit_stops_the_run_after_a_round_and_saves_it(tmp_path: Path) -> None:
     run = tmp_path / "run"
     result = go(run, "training.rounds=50", "training.stop.seconds=1.0e-6")
     assert (result.stopped, result.updates) == ("seconds", 2)
@@ -253,7 +257,7 @@ def test_a_request_to_stop_ends_the_run_after_the_round(tmp_path: Path) -> None:
     result = go(tmp_path / "run", reporter=listener)
     assert (result.stopped, result.updates) == ("interrupted", 6)
     assert listener.notes == [
-        "stopping after this round; what was learned is saved. Again to stop at once."
+        "stopping after this round and saving a checkpoint; press Ctrl-C again to stop at once"
     ]
     go(tmp_path / "run", resume=True)
     go(tmp_path / "whole")
@@ -324,7 +328,7 @@ def test_an_environment_that_fails_at_its_first_reset_is_named(tmp_path: Path) -
     )
 
 
-def test_a_fault_in_the_first_round_is_the_one_that_is_raised(tmp_path: Path) -> None:
+def test_an_environment_fault_in_the_first_round_is_raised(tmp_path: Path) -> None:
     taken = 0
 
     class Falling(Walk):
@@ -338,11 +342,11 @@ def test_a_fault_in_the_first_round_is_the_one_that_is_raised(tmp_path: Path) ->
     run, listener = tmp_path / "run", Listener()
     with pytest.raises(EnvironmentFault, match="step raised RuntimeError: the arm fell off"):
         go(run, environment=lambda: Falling(3), reporter=listener)
-    assert listener.notes[-1] == f"nothing was trained yet; --resume continues in {run}"
+    assert listener.notes[-1] == f"no update was taken yet; --resume continues in {run}"
     assert go(run, environment=lambda: Falling(3), resume=True).stopped == "rounds"
 
 
-def test_a_fault_in_mid_run_saves_what_was_trained_and_the_run_can_go_on(tmp_path: Path) -> None:
+def test_an_environment_fault_saves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
     faulty = True
 
     class Aging(Walk):
@@ -363,7 +367,7 @@ def test_a_fault_in_mid_run_saves_what_was_trained_and_the_run_can_go_on(tmp_pat
         go(run, "training.rounds=8", environment=Aging, reporter=listener)
     assert str(caught.value).startswith("environment Aging, step ")
     assert str(caught.value).endswith(" of its task: reward is not finite: nan.")
-    assert listener.notes == [f"what was trained so far is saved in {run}"]
+    assert listener.notes == [f"a checkpoint of the training so far is saved in {run}"]
     assert listener.finished
     done = rounds(run)[-1]["round"]
     newest = CheckpointStore(run / "checkpoints", keep=1).latest()
@@ -377,19 +381,19 @@ def test_a_fault_in_mid_run_saves_what_was_trained_and_the_run_can_go_on(tmp_pat
     assert [record["round"] for record in rounds(run)] == list(range(1, 9))
 
 
-def test_an_environment_that_is_not_reproducible_is_told_when_going_on(tmp_path: Path) -> None:
+def test_an_environment_that_is_not_reproducible_is_noted_on_resume(tmp_path: Path) -> None:
     run, listener = tmp_path / "run", Listener()
     go(run, "training.rounds=2", environment=lambda: Forgetful(30))
     updates = rounds(run)[-1]["update"]
     go(run, environment=lambda: Forgetful(30), resume=True, reporter=listener)
     assert listener.notes == [
-        "environment <lambda> did not replay to where it was: it is not reproducible from its seed, "
-        "so new trajectories begin and this run is not bit-exact",
+        "environment <lambda> did not replay to its state at the checkpoint: it is not reproducible "
+        "from its seed, so new trajectories start and this run is not bit-exact",
         f"resuming after round 2, update {updates}",
     ]
 
 
-def test_old_trajectories_leave_the_disk_once_no_checkpoint_can_sample_them(tmp_path: Path) -> None:
+def test_trajectories_are_evicted_once_no_checkpoint_can_sample_them(tmp_path: Path) -> None:
     run = tmp_path / "run"
     changes = ["training.rounds=12", "checkpoints.keep=2", "replay.capacity=8"]
     go(run, *changes)
@@ -402,7 +406,7 @@ def test_old_trajectories_leave_the_disk_once_no_checkpoint_can_sample_them(tmp_
         assert replay.trajectory(index).length == 10
 
 
-def test_an_older_checkpoint_can_still_go_on_after_eviction(tmp_path: Path) -> None:
+def test_an_older_checkpoint_can_still_be_resumed_after_eviction(tmp_path: Path) -> None:
     run = tmp_path / "run"
     changes = ["training.rounds=12", "checkpoints.keep=2", "replay.capacity=8"]
     go(run, *changes)
@@ -448,7 +452,7 @@ def test_held_out_tasks_of_other_spaces_are_refused(
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_a_local_environment_is_trained_on_and_gone_on_with(tmp_path: Path, named: bool) -> None:
+def test_a_run_on_a_local_environment_trains_and_resumes(tmp_path: Path, named: bool) -> None:
     def corridor() -> Walk:
         return Walk(named=named)
 
@@ -512,13 +516,13 @@ def test_limits_of_the_replay_count_transitions_too(tmp_path: Path) -> None:
         replay.trajectory(30)
 
 
-def test_what_was_lost_is_counted_in_the_metrics(tmp_path: Path) -> None:
+def test_dropped_trajectories_restarts_and_quarantines_are_metrics(tmp_path: Path) -> None:
     go(tmp_path / "run", "training.rounds=1")
     (record,) = rounds(tmp_path / "run")
     assert (record["dropped"], record["restarts"], record["quarantined"]) == (0, 0, 0)
 
 
-def test_trajectories_in_pieces_are_learned_from_before_they_end(tmp_path: Path) -> None:
+def test_segments_are_learned_from_before_their_trajectory_ends(tmp_path: Path) -> None:
     go(
         tmp_path / "run",
         "collector.segment_length=4",
@@ -526,21 +530,21 @@ def test_trajectories_in_pieces_are_learned_from_before_they_end(tmp_path: Path)
         "training.rounds=1",
     )
     (record,) = rounds(tmp_path / "run")
-    # Two tasks of 10 in each of 2 environments, in pieces of 4, 4 and 2.
+    # Two tasks of 10 in each of 2 environments, in segments of 4, 4 and 2.
     assert (record["trajectories"], record["length"]) == (12, 10)
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
     import os
 
-    class Curious(Listener):
+    class Restarting(Listener):
         def round(self, metrics: Any) -> None:
             if metrics["round"] == 1:
                 go(tmp_path / "run", resume=True)
 
     with pytest.raises(AmagoError) as caught:
-        go(tmp_path / "run", reporter=Curious())
+        go(tmp_path / "run", reporter=Restarting())
     assert str(caught.value) == (
-        f"{tmp_path / 'run'} is being trained by process {os.getpid()}. Wait for its end, or stop it "
+        f"{tmp_path / 'run'} is being trained by process {os.getpid()}. Wait until it ends, or stop it "
         "with Ctrl-C; then --resume continues the run."
     )

@@ -1,4 +1,4 @@
-"""What a run learns from, and what contradicts itself there."""
+"""Refusals of contradictory options, and warnings about those without effect: learning data."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_without_an_environment_the_task_is_that_of_the_dataset(run: Path) -> No
     assert parts.exploration is None
 
 
-def test_it_is_evaluated_where_the_spec_says(run: Path) -> None:
+def test_an_offline_run_is_evaluated_in_evaluation_environment(run: Path) -> None:
     parts = compose(load_spec(offline(run, evaluation={"environment": BANDIT}), [ALONE]))
     assert parts.evaluation_task is not None
     assert parts.evaluation_task.name == "standard/bandit"
     assert parts.evaluation_task.make is not None
 
 
-def test_beside_an_environment_nothing_else_changes(run: Path) -> None:
+def test_a_dataset_beside_an_environment_leaves_the_task_unchanged(run: Path) -> None:
     parts = compose(load_spec(offline(run, environment=BANDIT)))
     assert parts.task.name == "standard/bandit"
     assert parts.evaluation_task is parts.task
@@ -71,7 +71,7 @@ def test_beside_an_environment_nothing_else_changes(run: Path) -> None:
     assert drawn.length == 10
 
 
-def test_without_a_dataset_there_is_none() -> None:
+def test_a_spec_without_a_dataset_composes_none() -> None:
     assert compose(load_spec(tiny())).dataset is None
 
 
@@ -98,16 +98,16 @@ def test_a_dataset_of_other_spaces_than_the_environment_is_refused(run: Path) ->
         return Walk()
 
     assert refused(offline(run), environment=corridor) == (
-        "the dataset core/shards is not of environment corridor: its observations are "
+        "the dataset core/shards does not fit environment corridor: its observations are "
         "Box(-1.0, 1.0, (1,), float32), those of the environment Box(-inf, inf, (2,), float32)."
     )
     assert refused(offline(run, environment={**BANDIT, "arms": 4})) == (
-        "the dataset core/shards is not of environment standard/bandit: its actions are Discrete(3), "
-        "those of the environment Discrete(4)."
+        "the dataset core/shards does not fit environment standard/bandit: its actions are "
+        "Discrete(3), those of the environment Discrete(4)."
     )
 
 
-def test_an_agent_is_not_evaluated_where_it_sees_something_else(run: Path) -> None:
+def test_evaluation_in_other_spaces_than_the_dataset_is_refused(run: Path) -> None:
     other = {"environment": {**BANDIT, "arms": 4}}
     assert refused(offline(run, evaluation=other), ALONE) == (
         "the agent cannot be evaluated on environment standard/bandit: its actions are Discrete(4), "
@@ -116,43 +116,44 @@ def test_an_agent_is_not_evaluated_where_it_sees_something_else(run: Path) -> No
 
 
 CONTRADICTIONS: dict[str, tuple[tuple[str, ...], str]] = {
-    "nothing to collect in": (
+    "no environment to step": (
         (),
         "training.steps_per_round is 20, and this spec has no environment to take steps in: write "
         "training.steps_per_round=0 to learn from the dataset core/shards alone, or environment: {use: "
         "some-name}.",
     ),
-    "nothing at all": (
+    "no learning data": (
         ("dataset=null", "environment=bandit", ALONE),
         "training.steps_per_round is 0, and there is no dataset: there is nothing to learn from. Write "
-        "dataset: {use: some-name} (`amago components dataset` lists them), or more steps.",
+        "dataset: {use: some-name} (`amago components dataset` lists them), or set "
+        "training.steps_per_round.",
     ),
-    "never drawn": (
+    "dataset never sampled": (
         ("environment={use: bandit, arms: 3}", "sampling.dataset_share=0"),
-        "sampling.dataset_share is 0: the dataset core/shards is never drawn from. Write a share above "
-        "0, or dataset=null.",
+        "sampling.dataset_share is 0: the dataset core/shards is never sampled. Write a share above 0, "
+        "or dataset=null.",
     ),
-    "collected in vain": (
+    "experience never sampled": (
         ("environment={use: bandit, arms: 3}", "sampling.dataset_share=1"),
-        "sampling.dataset_share is 1: nothing is learned from the steps that are collected. Write a "
+        "sampling.dataset_share is 1: the collected experience is never sampled. Write a "
         "share below 1, or training.steps_per_round=0.",
     ),
-    "no updates": (
+    "neither steps nor updates": (
         (ALONE, "training.updates_per_round=0"),
-        "training.steps_per_round and training.updates_per_round are both 0: nothing would happen. "
-        "Write how often to learn from the dataset core/shards in a round.",
+        "training.steps_per_round and training.updates_per_round are both 0: the run would do "
+        "nothing. Set training.updates_per_round to learn from the dataset core/shards.",
     ),
-    "collected and never drawn": (
+    "no updates": (
         ("environment={use: bandit, arms: 3}", "training.updates_per_round=0"),
-        "training.updates_per_round is 0: nothing is learned from the dataset core/shards. Write how "
-        "often to learn in a round, or dataset=null.",
+        "training.updates_per_round is 0: nothing is learned from the dataset core/shards. Set the "
+        "updates of a round, or write dataset=null.",
     ),
-    "nobody beside the learner": (
+    "no steps for collectors": (
         (ALONE, "running.mode=async"),
-        "running.mode is async, and training.steps_per_round is 0: there is nothing to collect beside "
-        "the learner. Write running.mode=interleaved.",
+        "running.mode is async, and training.steps_per_round is 0: its collector processes would "
+        "have no steps to take. Write running.mode=interleaved.",
     ),
-    "stops at nothing": (
+    "no evaluation to stop at": (
         (ALONE, "training.stop.return=5"),
         "training.stop.return is 5, and there is no environment to evaluate in: write "
         "evaluation.environment={use: some-name}, or training.stop.return=null.",
@@ -174,7 +175,7 @@ def test_a_contradiction_is_refused(run: Path, overrides: tuple[str, ...], messa
     ],
     ids=["rising", "falling", "half"],
 )
-def test_a_share_that_moves_or_lies_between_is_allowed(run: Path, shares: dict[str, Any]) -> None:
+def test_an_annealed_or_fractional_dataset_share_is_allowed(run: Path, shares: dict[str, Any]) -> None:
     assert compose(load_spec(offline(run, environment=BANDIT, sampling=shares))).dataset is not None
 
 
@@ -187,7 +188,7 @@ class Rewriting:
         pass
 
 
-def test_pieces_are_not_stored_for_a_relabeler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_and_a_relabeler_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("amago_standard.relabelers.none.NoRelabeler", Rewriting)
     assert refused(tiny(), "collector.segment_length=5") == (
         "the relabeler standard/none rewrites whole trajectories, and collector.segment_length=5 "
@@ -196,7 +197,7 @@ def test_pieces_are_not_stored_for_a_relabeler(monkeypatch: pytest.MonkeyPatch) 
     assert compose(load_spec(tiny())).relabeler.identity is False
 
 
-def test_pieces_are_stored_where_nothing_is_relabelled() -> None:
+def test_segments_without_a_relabeler_are_allowed() -> None:
     compose(load_spec(tiny(), ["collector.segment_length=5"]))
 
 
@@ -227,14 +228,16 @@ def test_pieces_are_stored_where_nothing_is_relabelled() -> None:
     ],
     ids=["raises", "few", "none", "dictionary", "columns"],
 )
-def test_a_dataset_that_does_not_work_says_so_now(
+def test_a_faulty_dataset_is_reported_before_training(
     run: Path, sample: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ShardsDataset, "sample", lambda self, *asked: sample(*asked))
     assert refused(offline(run), ALONE) == message
 
 
-def test_a_dataset_without_spaces_says_so_now(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_without_spaces_is_reported_before_training(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("amago_core.compose.tasks.compose_dataset", lambda *_: object())
     assert refused(offline(run), ALONE) == (
         "the dataset core/shards cannot be used: asking for its spaces raised AttributeError: 'object' "
@@ -242,7 +245,7 @@ def test_a_dataset_without_spaces_says_so_now(run: Path, monkeypatch: pytest.Mon
     )
 
 
-def test_a_dataset_that_cannot_describe_itself_says_so_now(
+def test_a_dataset_that_cannot_be_described_is_reported_before_training(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ShardsDataset, "describe", lambda self: {}["count"])
@@ -251,7 +254,7 @@ def test_a_dataset_that_cannot_describe_itself_says_so_now(
     )
 
 
-def test_an_index_that_would_not_fit_the_network_is_found_before_training(
+def test_actions_outside_their_space_are_reported_before_training(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = ShardsDataset.sample
@@ -267,7 +270,7 @@ def test_an_index_that_would_not_fit_the_network_is_found_before_training(
     )
 
 
-def test_a_dataset_whose_actions_no_agent_takes_is_named(
+def test_an_error_about_a_datasets_action_space_names_the_dataset(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = ShardsDataset.__init__
@@ -283,7 +286,7 @@ def test_a_dataset_whose_actions_no_agent_takes_is_named(
     )
 
 
-def test_a_folder_that_is_not_there_is_one_sentence() -> None:
+def test_a_missing_dataset_folder_is_one_sentence() -> None:
     with pytest.raises(DatasetError) as caught:
         compose(load_spec(offline(Path("nowhere")), [ALONE]))
     assert str(caught.value) == (
@@ -292,12 +295,12 @@ def test_a_folder_that_is_not_there_is_one_sentence() -> None:
     )
 
 
-def test_what_a_run_will_not_do_is_worth_a_note(run: Path) -> None:
+def test_dataset_options_without_effect_are_reported(run: Path) -> None:
     sampling = {"dataset_share": 1.0, "final_dataset_share": 0.25, "anneal_updates": 9}
     short = load_spec(offline(run, environment=BANDIT, sampling=sampling))
     assert data_notes(short) == [
-        "sampling.anneal_updates is 9, and the run takes 8 updates: the dataset's share does not get "
-        "to 0.25."
+        "sampling.anneal_updates is 9, but the run has only 8 updates: the dataset's share does not "
+        "reach 0.25."
     ]
     assert data_notes(load_spec(tiny())) == []
     enough = load_spec(offline(run, environment=BANDIT, sampling={**sampling, "anneal_updates": 8}))
@@ -310,12 +313,12 @@ def test_what_a_run_will_not_do_is_worth_a_note(run: Path) -> None:
         "sampling.dataset_share has no effect: training.steps_per_round is 0."
     ]
     assert data_notes(load_spec(offline(run), [ALONE])) == [
-        "nothing is evaluated: there is no environment. To see how well the agent does, write "
+        "the agent is never evaluated: there is no environment. To evaluate it, write "
         "evaluation.environment={use: some-name}."
     ]
 
 
-def test_check_shows_the_dataset_and_the_notes(run: Path, tmp_path: Path) -> None:
+def test_check_prints_the_dataset_and_the_warnings(run: Path, tmp_path: Path) -> None:
     spec = tmp_path / "offline.yaml"
     spec.write_text(f"dataset: {{use: shards, folder: {run}}}\ntraining: {{steps_per_round: 0}}\n")
     result = CliRunner().invoke(cli, ["check", str(spec), "agent.backbone={use: gru, width: 8}"])
@@ -324,7 +327,7 @@ def test_check_shows_the_dataset_and_the_notes(run: Path, tmp_path: Path) -> Non
     holds, seen = "6 trajectories, 60 timesteps", "observation (1,), action 3 choices, reward ()"
     assert f"dataset core/shards {holds} {seen} 0" in lines
     assert lines[-1] == (
-        "nothing is evaluated: there is no environment. To see how well the agent does, write "
+        "the agent is never evaluated: there is no environment. To evaluate it, write "
         "evaluation.environment={use: some-name}."
     )
 
@@ -332,7 +335,9 @@ def test_check_shows_the_dataset_and_the_notes(run: Path, tmp_path: Path) -> Non
 def test_a_dataset_of_the_engine_is_explained_like_any_other_part() -> None:
     result = CliRunner().invoke(cli, ["explain", "dataset", "shards"])
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("dataset core/shards: what another run has collected: its replay, ")
+    assert result.stdout.startswith(
+        "dataset core/shards: the trajectories of another run: its replay, "
+    )
     assert result.stdout.endswith(
         "In a spec:\n  dataset:\n    use: shards\n    folder: ...\n    by: trajectories\n"
     )

@@ -1,4 +1,4 @@
-"""A list where an environment belongs is a mixture of those it lists."""
+"""Lists of environments in a spec: shorthand for a mixture."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -52,13 +52,13 @@ def test_a_list_is_a_mixture_and_so_is_the_resolved_spec(tmp_path: Path) -> None
     assert load_spec(file, [f"name={spec.name}"], catalog=MIXED) == spec
 
 
-def test_a_list_in_a_file_is_one_too(tmp_path: Path) -> None:
+def test_a_list_in_a_file_is_a_mixture(tmp_path: Path) -> None:
     file = tmp_path / "spec.yaml"
     file.write_text("environment:\n- t-maze\n- {use: bandit, size: 3}\n")
     assert sizes(load_spec(file, catalog=MIXED).environment) == BOTH
 
 
-def test_evaluation_takes_a_list_as_well() -> None:
+def test_evaluation_environment_may_be_a_list() -> None:
     spec = load({"environment": "t-maze", "evaluation": {"environment": LIST["environment"]}})
     assert sizes(spec.evaluation.environment) == BOTH
     assert spec.environment is not None
@@ -77,28 +77,30 @@ def test_evaluation_takes_a_list_as_well() -> None:
         (["environment=t-maze", "environment=[bandit,bandit]"], [("standard/bandit", 9)] * 2),
     ],
 )
-def test_overrides_reach_into_a_list(overrides: list[str], expected: list[tuple[str, int]]) -> None:
+def test_overrides_set_items_of_a_list_by_index(
+    overrides: list[str], expected: list[tuple[str, int]]
+) -> None:
     assert sizes(load(LIST, *overrides).environment) == expected
 
 
-def test_a_mixture_that_is_spelled_out_is_reached_by_index_too() -> None:
-    said = {"environment": {"use": "mixture", "tasks": ["t-maze"], "show_task": False}}
-    spec = load(said, "environment.0.size=4")
+def test_tasks_of_an_explicit_mixture_are_set_by_index() -> None:
+    written = {"environment": {"use": "mixture", "tasks": ["t-maze"], "show_task": False}}
+    spec = load(written, "environment.0.size=4")
     assert sizes(spec.environment) == [("standard/t-maze", 4)]
     assert spec.environment is not None
     assert spec.environment.options.model_dump()["show_task"] is False
 
 
-def test_an_option_of_the_mixture_stands_beside_a_list() -> None:
+def test_an_override_sets_an_option_of_a_lists_mixture() -> None:
     spec = load(LIST, "environment.show_task=false")
     assert spec.environment is not None
     assert spec.environment.options.model_dump()["show_task"] is False
     assert sizes(spec.environment) == BOTH
 
 
-def test_a_list_that_stands_for_another_is_changed_alone() -> None:
-    said = {**LIST, "evaluation": {"environment": "${environment}"}}
-    spec = load(said, "evaluation.environment.0.size=4")
+def test_an_override_of_a_copied_list_leaves_the_original() -> None:
+    written = {**LIST, "evaluation": {"environment": "${environment}"}}
+    spec = load(written, "evaluation.environment.0.size=4")
     assert sizes(spec.environment) == BOTH
     assert sizes(spec.evaluation.environment) == [("standard/t-maze", 4), ("standard/bandit", 3)]
 
@@ -129,41 +131,40 @@ def test_a_list_that_stands_for_another_is_changed_alone() -> None:
         ),
         (
             "environment=[gymnasium]",
-            "environment.0.id: is missing; gymnasium cannot do without it. Registered id of the "
-            "environment.",
+            "environment.0.id: is missing; gymnasium requires it. Registered id of the environment.",
         ),
         ("environment.tasks.1.size=1", "environment.tasks.1.size: 1 is not at least 2"),
     ],
 )
-def test_a_problem_is_where_it_was_written_and_has_its_origin(override: str, expected: str) -> None:
+def test_a_problem_names_the_key_as_written_and_the_override(override: str, expected: str) -> None:
     assert problems(LIST, override) == [f"{expected} (from the override '{override}')"]
 
 
-def test_a_problem_in_the_file_is_where_it_was_written() -> None:
+def test_a_problem_in_the_file_names_the_key_as_written() -> None:
     assert problems({"environment": ["t-maze", {"use": "bandit", "sise": 3}]}) == [
         "environment.1.sise: bandit has no such option. Did you mean 'size'?"
     ]
 
 
-def test_an_index_into_what_is_no_list_is_a_key_like_any_other() -> None:
+def test_an_index_into_a_single_environment_is_an_unknown_option() -> None:
     assert problems({"environment": "t-maze"}, "environment.0.size=4") == [
         "environment.0: t-maze has no such option. Possible: size, rooms. "
         "(from the override 'environment.0.size=4')"
     ]
 
 
-def test_without_the_mixture_a_list_is_refused() -> None:
-    said = "a list of environments is a mixture of them: no environment is called 'mixture'."
+def test_without_an_installed_mixture_a_list_is_refused() -> None:
+    message = "a list of environments is a mixture of them: no environment is called 'mixture'."
     known = "Installed: gymnasium, t-maze."
-    assert problems({"environment": ["t-maze"]}, catalog=CATALOG) == [f"environment: {said} {known}"]
+    assert problems({"environment": ["t-maze"]}, catalog=CATALOG) == [f"environment: {message} {known}"]
     evaluated = {"environment": "t-maze", "evaluation": {"environment": ["t-maze"]}}
-    assert problems(evaluated, catalog=CATALOG) == [f"evaluation.environment: {said} {known}"]
+    assert problems(evaluated, catalog=CATALOG) == [f"evaluation.environment: {message} {known}"]
     assert problems({}, "environment=[t-maze]", catalog=CATALOG) == [
-        f"environment: {said} {known} (from the override 'environment=[t-maze]')"
+        f"environment: {message} {known} (from the override 'environment=[t-maze]')"
     ]
 
 
-def test_a_section_that_is_no_mapping_is_still_refused() -> None:
+def test_a_list_in_place_of_a_section_is_refused() -> None:
     assert problems({"environment": "t-maze", "evaluation": ["t-maze"]}) == [
         'evaluation: ["t-maze"] is not a mapping'
     ]

@@ -48,7 +48,7 @@ def test_a_run_is_named_after_its_file(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("before", [{"use": "transformer", "layers": 2}, {"layers": 2}, "transformer"])
-def test_another_part_drops_what_was_said_of_the_old_one(override: str, before: Any) -> None:
+def test_another_part_drops_the_options_of_the_old_one(override: str, before: Any) -> None:
     assert backbone(before, override) == GRU
 
 
@@ -63,15 +63,15 @@ def test_another_part_drops_what_was_said_of_the_old_one(override: str, before: 
     ],
 )
 @pytest.mark.parametrize("before", [{"use": "transformer", "layers": 2}, {"layers": 2}])
-def test_the_same_part_keeps_what_was_said_of_it(override: str, before: Any) -> None:
+def test_the_same_part_keeps_its_options(override: str, before: Any) -> None:
     assert backbone(before, override) == ("standard/transformer", {"layers": 2, "width": 256})
 
 
-def test_an_option_can_follow_a_part_that_was_only_named() -> None:
+def test_an_option_can_be_set_on_a_part_given_by_name() -> None:
     assert backbone("gru", "agent.backbone.hidden_dim=7") == ("standard/gru", {"hidden_dim": 7})
 
 
-def test_going_away_and_back_forgets() -> None:
+def test_switching_to_another_part_and_back_drops_options() -> None:
     assert backbone("gru", "agent.backbone.hidden_dim=7", "agent.backbone=transformer") == (
         "standard/transformer",
         {"layers": 3, "width": 256},
@@ -105,23 +105,23 @@ def test_items_of_lists_are_set_by_index() -> None:
     assert load({}, "trackers=[]").trackers == ()
 
 
-def test_a_section_without_content_says_nothing(tmp_path: Path) -> None:
+def test_an_empty_section_keeps_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "spec.yaml"
     file.write_text("environment: t-maze\ntraining:\n  # batch: 3\nagent:\n")
     assert load_spec(file, ["training=null"], catalog=CATALOG).training.batch == 24
 
 
-def test_a_value_may_name_another_key() -> None:
+def test_a_value_may_refer_to_another_key() -> None:
     assert load({"name": "run-${seed}"}, "seed=3").name == "run-3"
     assert load({"training": {"warmup": "${training.batch}"}}).training.warmup == 24
 
 
-def test_a_whole_part_may_stand_for_another() -> None:
+def test_a_whole_part_may_be_a_reference() -> None:
     spec = load({"evaluation": {"environment": "${environment}"}}, "environment.size=5")
     assert spec.evaluation.environment == spec.environment
 
 
-def test_changing_the_copy_leaves_the_original() -> None:
+def test_overriding_a_reference_leaves_the_original() -> None:
     spec = load({"evaluation": {"environment": "${environment}"}}, "evaluation.environment.size=5")
     assert spec.evaluation.environment is not None
     assert spec.environment is not None
@@ -131,5 +131,5 @@ def test_changing_the_copy_leaves_the_original() -> None:
     assert sizes == [9, 5]
 
 
-def test_a_local_environment_needs_none_in_the_spec() -> None:
+def test_with_a_local_environment_the_spec_needs_none() -> None:
     assert load_spec({}, catalog=CATALOG, local_environment=True).environment is None

@@ -20,10 +20,10 @@ def complaint(source: Any, *overrides: str, catalog: Catalog = CATALOG) -> str:
     return str(raised.value)
 
 
-def problem(said: dict[str, Any], *overrides: str, catalog: Catalog = CATALOG) -> str:
+def problem(written: dict[str, Any], *overrides: str, catalog: Catalog = CATALOG) -> str:
     """The one problem of a spec that has an environment."""
     header, _, text = complaint(
-        {"environment": "t-maze", **said}, *overrides, catalog=catalog
+        {"environment": "t-maze", **written}, *overrides, catalog=catalog
     ).partition("\n  ")
     assert header == "the spec has 1 problem:"
     return text
@@ -106,7 +106,7 @@ def test_every_problem_is_reported_at_once_with_its_key_and_layer(tmp_path: Path
             "replay.zzz=3",
             "replay.zzz: there is no such key. Possible: capacity, timesteps, bytes.",
         ),
-        ("agent.encoder.zzz=3", "agent.encoder.zzz: mlp has no such option. It has none."),
+        ("agent.encoder.zzz=3", "agent.encoder.zzz: mlp has no such option. It has no options."),
         (
             "agent.backbone.attention.windw=3",
             "agent.backbone.attention.windw: auto has no such option. Did you mean 'window'?",
@@ -143,15 +143,15 @@ def test_every_problem_is_reported_at_once_with_its_key_and_layer(tmp_path: Path
         ),
         (
             "seed=${oc.env:HOME}",
-            "seed: '${oc.env:HOME}' calls a resolver. Only other keys can be named: '${key.path}'",
+            "seed: '${oc.env:HOME}' calls a resolver. "
+            "Only references to other keys are allowed: '${key.path}'",
         ),
-        ("seed=${sed}", "seed: '${sed}' names a key where nothing is written"),
+        ("seed=${sed}", "seed: '${sed}' refers to a key that is not set"),
         ("seed=${seed}", "seed: '${seed}' cannot be resolved: Recursive interpolation detected"),
-        ("seed=???", "seed: '???' leaves the value open; write one"),
+        ("seed=???", "seed: '???' is a placeholder; write a value"),
         (
             "environment=gymnasium",
-            "environment.id: is missing; gymnasium cannot do without it. "
-            "Registered id of the environment.",
+            "environment.id: is missing; gymnasium requires it. Registered id of the environment.",
         ),
     ],
 )
@@ -161,26 +161,29 @@ def test_a_wrong_override_is_explained(override: str, expected: str) -> None:
 
 @pytest.mark.parametrize("override", ["seed", "=3", "agent..seed=3", "a b=3"])
 def test_an_override_is_a_key_and_a_value(override: str) -> None:
-    lack = "has no '='" if override == "seed" else "has no proper key"
-    assert problem({}, override) == f"the override '{override}' {lack}. Write key=value, as in 'seed=3'"
+    problem_text = "has no '='" if override == "seed" else "has no valid key"
+    assert (
+        problem({}, override)
+        == f"the override '{override}' {problem_text}. Write key=value, as in 'seed=3'"
+    )
 
 
-def test_a_scalar_where_a_section_belongs_is_not_buried_by_a_later_layer() -> None:
+def test_a_scalar_for_a_section_is_reported_despite_later_overrides() -> None:
     assert problem({"agent": 3}, "agent.discount=0.9") == "agent: 3 is not a mapping"
 
 
 def test_resolvers_inside_a_copied_mapping_are_never_called() -> None:
-    said = {
+    written = {
         "environment": {"use": "gymnasium", "id": "${oc.env:HOME}"},
         "evaluation": {"environment": "${environment}"},
     }
-    assert complaint(said).splitlines()[1] == (
+    assert complaint(written).splitlines()[1] == (
         "  environment.id: '${oc.env:HOME}' calls a resolver. "
-        "Only other keys can be named: '${key.path}'"
+        "Only references to other keys are allowed: '${key.path}'"
     )
 
 
-def test_a_broken_plugin_is_named_where_its_part_might_be_missing() -> None:
+def test_an_unknown_part_mentions_broken_plugins() -> None:
     assert problem({}, "agent.backbone=zoo/ffm", catalog=CATALOG_WITH_BROKEN) == (
         "agent.backbone: the backbone 'zoo/ffm' cannot be used, because the plugin zoo is broken: "
         "importing zoo.hooks raised ImportError: no cage (from the override 'agent.backbone=zoo/ffm')"
@@ -191,7 +194,7 @@ def test_a_broken_plugin_is_named_where_its_part_might_be_missing() -> None:
     )
 
 
-def test_a_default_that_is_not_installed_is_called_one() -> None:
+def test_a_default_part_that_is_not_installed_is_reported() -> None:
     bare = Catalog([])
     assert complaint({}, catalog=bare).splitlines()[2] == (
         "  agent.backbone.use: no backbone is called 'transformer'. Installed: none. (from a default)"
@@ -219,12 +222,12 @@ def test_a_default_that_is_not_installed_is_called_one() -> None:
         ("", HOW_TO_ENVIRONMENT),
     ],
 )
-def test_a_file_that_is_no_spec_is_explained(tmp_path: Path, text: str | bytes, expected: str) -> None:
+def test_an_unreadable_file_is_explained(tmp_path: Path, text: str | bytes, expected: str) -> None:
     path = file(tmp_path, text)
     assert complaint(path) == f"the spec {path} has 1 problem:\n  {expected}"
 
 
-def test_a_missing_file_suggests_what_lies_beside_it(tmp_path: Path) -> None:
+def test_a_missing_file_suggests_files_in_the_same_folder(tmp_path: Path) -> None:
     path = file(tmp_path, "seed: 1\n")
     assert complaint(tmp_path / "mase.yaml") == (
         f"there is no spec '{tmp_path}/mase.yaml'. Did you mean '{path}'?"
@@ -244,7 +247,7 @@ def test_a_folder_is_no_spec(tmp_path: Path) -> None:
     )
 
 
-def test_a_value_that_no_file_could_hold_is_refused() -> None:
+def test_a_value_without_a_yaml_form_is_refused() -> None:
     assert complaint({"environment": {"size": object()}}) == (
         "the spec has 1 problem:\n  environment.size: Value 'object' is not a supported primitive type"
     )

@@ -42,8 +42,8 @@ specs = st.fixed_dictionaries(
 
 @given(specs)
 @settings(max_examples=40, deadline=None)
-def test_what_is_dumped_always_loads_as_an_equal_spec(said: dict[str, Any]) -> None:
-    spec = load_spec(said, catalog=CATALOG)
+def test_a_dumped_spec_always_loads_as_an_equal_spec(written: dict[str, Any]) -> None:
+    spec = load_spec(written, catalog=CATALOG)
     assert load_spec(dump_spec(spec), catalog=CATALOG) == spec
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "spec.yaml"
@@ -53,8 +53,8 @@ def test_what_is_dumped_always_loads_as_an_equal_spec(said: dict[str, Any]) -> N
 
 @given(specs, specs)
 @settings(max_examples=10, deadline=None)
-def test_a_full_dump_says_everything(said: dict[str, Any], other: dict[str, Any]) -> None:
-    """Nothing of a dumped spec depends on defaults, so any two dumps have the same sections."""
-    first, second = (dump_spec(load_spec(each, catalog=CATALOG)) for each in (said, other))
+def test_a_dump_always_has_every_key(written: dict[str, Any], other: dict[str, Any]) -> None:
+    """A dump does not depend on defaults: any two have the same sections."""
+    first, second = (dump_spec(load_spec(each, catalog=CATALOG)) for each in (written, other))
     assert list(first) == list(second)
     assert first["training"].keys() == second["training"].keys()

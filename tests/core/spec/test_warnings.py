@@ -1,4 +1,4 @@
-"""What is said of options that come to nothing."""
+"""Warnings about options that have no effect."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from amago_core.spec.checks import spec_notes
             ["running.collectors=2"],
             [
                 "running.collectors=2 has no effect: running.mode is interleaved. Write "
-                "running.mode=async for collectors beside the learner."
+                "running.mode=async to use several collector processes."
             ],
         ),
         (
             ["collector.step_timeout=5", "collector.processes=2"],
             [
                 "collector.step_timeout=5.0 has no effect: collector.vectorization is sync. Write "
-                "collector.vectorization=async for environments in processes.",
+                "collector.vectorization=async to run environments in subprocesses.",
                 "collector.processes=2 has no effect: collector.vectorization is sync. Write "
-                "collector.vectorization=async for environments in processes.",
+                "collector.vectorization=async to run environments in subprocesses.",
             ],
         ),
         (
             ["collector.segment_length=7"],
             [
-                "collector.segment_length=7 is below agent.context_length=8: what is learned from is "
-                "no longer than a segment."
+                "collector.segment_length=7 is below agent.context_length=8: training sequences are no "
+                "longer than a segment."
             ],
         ),
         (
@@ -46,5 +46,5 @@ from amago_core.spec.checks import spec_notes
     ],
     ids=lambda value: " ".join(value) if value and "=" in value[0][:30] else "",
 )
-def test_an_option_without_effect_is_told(overrides: list[str], notes: list[str]) -> None:
+def test_an_option_without_effect_is_reported(overrides: list[str], notes: list[str]) -> None:
     assert spec_notes(load_spec(tiny(), overrides)) == notes

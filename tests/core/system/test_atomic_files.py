@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic file writes: a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from amago_core.system import atomic_files
 from amago_core.system.atomic_files import copy_file, name_new, replace_file, set_aside
-from amago_core.system.untrusted_files import read_ordinary
+from amago_core.system.untrusted_files import read_regular
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_new_name_never_takes_that_of_another_file(
+def test_name_new_never_replaces_another_file(
     links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -33,7 +33,7 @@ def test_a_new_name_never_takes_that_of_another_file(
     }  # fmt: skip
 
 
-def test_a_file_that_cannot_be_replaced_stays_and_leaves_nothing_beside_it(
+def test_a_failed_replacement_keeps_the_old_file_and_no_temporary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a"
@@ -49,7 +49,7 @@ def test_a_file_that_cannot_be_replaced_stays_and_leaves_nothing_beside_it(
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a", "before")]
 
 
-def test_nothing_is_set_aside_through_a_link(tmp_path: Path) -> None:
+def test_set_aside_does_not_follow_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "set-aside").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "a").write_text("")
@@ -59,7 +59,7 @@ def test_nothing_is_set_aside_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "a").exists()
 
 
-def test_a_large_file_is_copied_and_a_small_one_read_with_little_memory(tmp_path: Path) -> None:
+def test_copying_a_large_file_and_reading_a_small_one_take_little_memory(tmp_path: Path) -> None:
     large, small = tmp_path / "large", tmp_path / "small"
     with large.open("wb") as file:
         file.truncate(2**24)
@@ -67,7 +67,7 @@ def test_a_large_file_is_copied_and_a_small_one_read_with_little_memory(tmp_path
     tracemalloc.start()
     try:
         copy_file(large, tmp_path / "copy")
-        assert read_ordinary(small, 2**26) == b"small"
+        assert read_regular(small, 2**26) == b"small"
         assert tracemalloc.get_traced_memory()[1] < 2**22
     finally:
         tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""A disk that is full while a checkpoint is saved: said clearly, and nothing before it is lost."""
+"""Full disk while a checkpoint is saved: a clear error, and no earlier checkpoint is lost."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def tensors(size: int = 4) -> dict[str, TensorTree]:
     return {"model": {"w": torch.zeros(size)}, "learner": {"w": torch.zeros(size)}}
 
 
-def complaint(save: Callable[..., object]) -> str | None:
-    """Return why round 2 was not saved; None if it was."""
+def save_error(save: Callable[..., object]) -> str | None:
+    """Return the error of saving round 2; None if it was saved."""
     try:
         save(2, 20, tensors(), {"mean_return": 2.0})
     except CheckpointError as error:
@@ -41,7 +41,7 @@ def message(path: Path) -> str:
 
 @pytest.mark.parametrize("call", ["fsync", "mkdir", "rename"])
 @pytest.mark.parametrize("calls_before", range(3))
-def test_wherever_the_disk_is_full_the_checkpoints_before_stay(
+def test_earlier_checkpoints_survive_a_full_disk_at_any_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, calls_before: int
 ) -> None:
     store = CheckpointStore(tmp_path, keep=1)
@@ -60,8 +60,8 @@ def test_wherever_the_disk_is_full_the_checkpoints_before_stay(
         patch.setattr(os, call, full)
         for save, folder in ((store.save, tmp_path), (store.save_best, tmp_path / "best")):
             left = calls_before
-            said = complaint(save)
-            assert said in (None, message(folder / "round-00000002"))
+            error = save_error(save)
+            assert error in (None, message(folder / "round-00000002"))
     latest, best = store.latest(), store.best()
     assert latest is not None
     assert best is not None
@@ -92,7 +92,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_disk_that_is_really_full_leaves_the_checkpoints_before_and_no_half_one(
+def test_a_real_full_disk_keeps_earlier_checkpoints_and_no_partial_one(
     small_disk: Path,
 ) -> None:
     folder = small_disk / "checkpoints"

@@ -1,4 +1,4 @@
-"""How much memory the process holds."""
+"""Peak memory of the process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import pytest
 from amago_core.system.memory import peak_memory
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody says")
-def test_the_peak_of_a_process_does_not_begin_with_that_of_its_parent() -> None:
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the peak excludes the parent only on Linux"
+)
+def test_the_peak_of_a_process_excludes_that_of_its_parent() -> None:
     held = np.ones(40 * 2**20)
     assert peak_memory() > held.nbytes
     code = "from amago_core.system.memory import peak_memory; print(peak_memory())"

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request, not as an accident."""
+"""Stop requests: SIGINT and SIGTERM as requests to stop after the round."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from amago_core.system.stopping import Interruption
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_a_request_and_the_second_interrupts(number: signal.Signals) -> None:
-    said: list[str] = []
-    with Interruption(lambda: said.append("stopping")) as interruption:
+    announced: list[str] = []
+    with Interruption(lambda: announced.append("stopping")) as interruption:
         assert not interruption.requested
         signal.raise_signal(number)
         assert interruption.requested
-        assert said == ["stopping"]
+        assert announced == ["stopping"]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
-    assert said == ["stopping"]
+    assert announced == ["stopping"]
 
 
-def test_the_handlers_from_before_come_back_also_after_an_error() -> None:
+def test_the_previous_handlers_are_restored_also_after_an_error() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
     def fail() -> None:
@@ -39,7 +39,7 @@ def test_the_handlers_from_before_come_back_also_after_an_error() -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_outside_the_main_thread_nothing_is_changed() -> None:
+def test_outside_the_main_thread_handlers_are_unchanged() -> None:
     before = signal.getsignal(signal.SIGINT)
     seen = []
 
@@ -54,7 +54,7 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "said"),
+    ("started", "message"),
     [
         (
             True,
@@ -63,14 +63,14 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
         (False, "Stopped; nothing was stored.\n"),
     ],
 )
-def test_a_second_ctrl_c_says_what_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, said: str
+def test_a_second_ctrl_c_tells_whether_the_run_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: bool, message: str
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     run = tmp_path / "run"
-    if there:
+    if started:
         run.mkdir()
     monkeypatch.setattr("amago_core.running.train.train", interrupted)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -78,4 +78,4 @@ def test_a_second_ctrl_c_says_what_is_left(
     spec = tmp_path / "spec.yaml"
     spec.write_text("environment: bandit")
     done = CliRunner().invoke(cli, ["train", str(spec), f"--run={run}"])
-    assert (done.exit_code, done.stdout, done.stderr) == (130, "", said)
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", message)

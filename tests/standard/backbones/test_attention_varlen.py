@@ -69,7 +69,7 @@ def reasons(
 
 @pytest.mark.parametrize("window", [None, 1, 20])
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_the_kernel_of_today_is_asked_for_what_the_context_says(
+def test_the_installed_torchs_kernel_gets_the_contexts_window_and_heads(
     kv_heads: int, window: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = replace(CONTEXT, kv_heads=kv_heads, window=window)
@@ -89,8 +89,8 @@ def test_a_kernel_whose_window_is_one_too_wide_is_found_out(monkeypatch: pytest.
     def one_more(*args: Tensor, window_size: tuple[int, int], enable_gqa: bool) -> Tensor:
         return today(*args, window_size=(window_size[0] + 1, window_size[1]), enable_gqa=enable_gqa)
 
-    (told,) = reasons(one_more, replace(CONTEXT, window=2), monkeypatch)
-    assert told.partition(" by ")[0] == "its output is wrong"
+    (reason,) = reasons(one_more, replace(CONTEXT, window=2), monkeypatch)
+    assert reason.partition(" by ")[0] == "its output is wrong"
 
 
 def test_what_it_cannot_do_is_not_tried() -> None:

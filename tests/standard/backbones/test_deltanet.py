@@ -74,7 +74,7 @@ def test_memories_last_up_to_the_context_from_the_start(heads: int, steps: list[
     torch.testing.assert_close(-1 / log_decay_NH[0], torch.tensor(steps), rtol=1e-4, atol=0)
 
 
-def test_the_acting_state_is_as_large_as_it_says() -> None:
+def test_the_acting_state_has_the_documented_size() -> None:
     state = backbone(width=32, heads=4, layers=2).initial_state(3)
     numbers = sum(x.numel() for layer in state.values() for x in layer.values())
     assert numbers == 3 * 2 * (32 * 32 // 4 + 9 * 32)

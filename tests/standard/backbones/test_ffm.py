@@ -52,7 +52,7 @@ def test_it_is_its_formula_and_so_are_its_gradients(lengths: list[int]) -> None:
     check_formula(built(), slow, lengths, width=4)
 
 
-def test_traces_last_one_to_horizon_steps_at_first_and_contexts_turn_once_in_as_many() -> None:
+def test_initial_traces_and_contexts_span_one_to_horizon_steps() -> None:
     mixer = ForgetfulMemory(width=1, traces=5, contexts=3, horizon=21).double()
     decay_MC = mixer._decay()
     left = [(decay_MC[trace, 0] ** steps).abs() for trace, steps in enumerate([21, 16, 11, 6, 1])]

@@ -1,4 +1,4 @@
-"""Backbones in a row: what a spec may leave out, what is refused, and what is computed."""
+"""Hybrid backbone: defaults, refused options, and its formula."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_it_adds_what_each_block_makes_of_the_normed_stream() -> None:
     assert [block.backbone.out_dim for block in model.blocks] == [8, 5]
 
 
-def test_its_state_is_constant_only_where_every_block_says_so() -> None:
+def test_a_hybrids_state_is_constant_only_if_that_of_every_block_is() -> None:
     assert Hybrid(CONTEXT, options("mingru", "minlstm")).constant_state
     assert not Hybrid(CONTEXT, options("mingru", {"use": "transformer", "heads": 2})).constant_state
 
@@ -105,7 +105,7 @@ def test_it_is_for_torch_compile_only_where_every_block_is(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_what_blocks_add_to_and_what_comes_out_stay_in_single_precision_under_autocast(
+def test_residual_stream_and_output_stay_in_single_precision_under_autocast(
     name: str,
 ) -> None:
     model = BACKBONES[name].load()(CONTEXT, BACKBONES[name].options()).eval()

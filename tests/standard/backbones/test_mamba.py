@@ -126,7 +126,7 @@ def test_checkpointing_changes_no_gradient() -> None:
     assert all(torch.equal(kept, again) for kept, again in zip(*gradients, strict=True))
 
 
-def test_the_state_has_the_size_that_the_docstring_says() -> None:
+def test_the_acting_state_has_the_documented_size() -> None:
     state = Mamba(CONTEXT, MambaOptions()).initial_state(1)
     assert [sum(x.numel() for x in layer.values()) for layer in state.values()] == [18_112] * 3
     assert "3 x\n    18,112 numbers, 217 kB per environment" in (Mamba.__doc__ or "")

@@ -133,7 +133,7 @@ def test_tf32_counts_as_rounding_where_torch_is_allowed_it(
     assert not torch.equal(fused, plain)
 
 
-def test_a_kernel_that_raises_is_refused_in_its_own_words(install: Callable[[Any], None]) -> None:
+def test_a_kernel_that_raises_is_refused_with_its_exception(install: Callable[[Any], None]) -> None:
     def broken(*args: Any, **kwargs: Any) -> Tensor:
         raise RuntimeError("no such card\nand a trace of the compiler")
 
@@ -147,7 +147,7 @@ def test_a_kernel_that_raises_is_refused_in_its_own_words(install: Callable[[Any
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about a machine without a CUDA device")
-def test_every_reason_is_told_and_what_to_write_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_lists_every_reason_and_the_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", missing)
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
     with pytest.raises(UnavailableError) as caught:
@@ -156,7 +156,7 @@ def test_every_reason_is_told_and_what_to_write_instead(monkeypatch: pytest.Monk
     assert str(caught.value) == (
         "mamba's kernel 'fused' cannot run on this machine:\n"
         f"  - the installed torch {torch.__version__} {build}\n"
-        "  - torch is told to be deterministic, and the kernel adds gradients in any order\n"
+        "  - torch is set to be deterministic, and the kernel adds gradients in any order\n"
         "  - mamba-ssm is not installed: pip install mamba-ssm\n"
         "Use 'auto' to let the machine decide, or 'torch', which runs everywhere."
     )
@@ -166,7 +166,7 @@ def missing(name: str) -> str:
     raise metadata.PackageNotFoundError(name)
 
 
-def test_on_a_gpu_machine_an_agent_on_the_cpu_is_told_where_the_kernel_runs(
+def test_an_agent_on_the_cpu_of_a_gpu_machine_is_asked_to_set_the_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -174,13 +174,15 @@ def test_on_a_gpu_machine_an_agent_on_the_cpu_is_told_where_the_kernel_runs(
     assert reasons_against_fused(CPU) == ["the agent is trained on the CPU: set running.device=cuda"]
 
 
-def test_an_installed_package_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_package_that_cannot_be_imported_is_refused_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(metadata, "version", lambda name: "2.2.4")
     monkeypatch.delitem(sys.modules, MODULE, raising=False)
     monkeypatch.setitem(sys.modules, "mamba_ssm", None)  # Any import of it raises.
-    (told,) = reasons_against_fused(torch.device("cuda"))
-    assert told.startswith("importing mamba-ssm raised ModuleNotFoundError: ")
+    (reason,) = reasons_against_fused(torch.device("cuda"))
+    assert reason.startswith("importing mamba-ssm raised ModuleNotFoundError: ")
 
 
 def test_an_agent_trained_with_the_fused_kernel_acts_anywhere() -> None:

@@ -1,4 +1,4 @@
-"""The Transformer, each piece against its formula, computed one timestep and one head at a time."""
+"""The Transformer, each variant against its formula, computed one timestep and one head at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": gelu,
     "silu": silu,
 }
-PIECES: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "the default": {},
     "attention by its formula": {"attention": "reference"},
     "plain linear layers": {"reparametrize": False},
@@ -59,10 +59,10 @@ PIECES: dict[str, dict[str, Any]] = {
 }
 
 
-def built(**pieces: Any) -> Transformer:
+def built(**variant: Any) -> Transformer:
     """Return a small Transformer whose every parameter is off its initial value, to hide no mistake."""
     torch.manual_seed(0)
-    model = Transformer(CONTEXT, TransformerOptions.model_validate({**SMALL, **pieces}))
+    model = Transformer(CONTEXT, TransformerOptions.model_validate({**SMALL, **variant}))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -151,9 +151,9 @@ def slow_transformer(
     return [normed(row, model.norm) for row in rows]
 
 
-@pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
-def test_every_piece_is_its_formula_and_so_are_its_gradients(pieces: dict[str, Any]) -> None:
-    model, has = built(**pieces), TransformerOptions.model_validate({**SMALL, **pieces})
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_every_variant_and_its_gradients_match_the_formula(variant: dict[str, Any]) -> None:
+    model, has = built(**variant), TransformerOptions.model_validate({**SMALL, **variant})
     layout = SequenceLayout.build(LENGTHS, TIME)
     x = stream(layout)
     expected = torch.stack(
@@ -172,15 +172,15 @@ def test_every_piece_is_its_formula_and_so_are_its_gradients(pieces: dict[str, A
 
 
 @pytest.mark.parametrize("off", ["normformer", "head_scale", "reparametrize"])
-def test_a_piece_left_out_leaves_no_parameters_behind(off: str) -> None:
+def test_a_disabled_layer_has_no_parameters(off: str) -> None:
     names = {
         "normformer": {"norm_attention_out", "norm_forward_hidden"},
         "head_scale": {"head_scale"},
         "reparametrize": {"gamma", "left_E", "right_D"},
     }[off]
     with_it, without = (
-        {word for name in built(**pieces).state_dict() for word in name.split(".")}
-        for pieces in ({}, {off: False})
+        {word for name in built(**variant).state_dict() for word in name.split(".")}
+        for variant in ({}, {off: False})
     )
     assert names <= with_it
     assert with_it - without == names
@@ -219,9 +219,9 @@ def test_a_rotary_model_notices_how_far_apart_timesteps_are() -> None:
     assert not torch.allclose(model(x, near)[1:], model(x, far)[1:], rtol=1e-3)
 
 
-@pytest.mark.parametrize("pieces", [{}, PIECES["all at once"]], ids=["default", "all at once"])
-def test_half_precision_rounds_products_and_nothing_else(pieces: dict[str, Any]) -> None:
-    model, layout = built(**pieces).float(), SequenceLayout.build(LENGTHS, TIME)
+@pytest.mark.parametrize("variant", [{}, VARIANTS["all at once"]], ids=["default", "all at once"])
+def test_half_precision_rounds_products_and_nothing_else(variant: dict[str, Any]) -> None:
+    model, layout = built(**variant).float(), SequenceLayout.build(LENGTHS, TIME)
     x = stream(layout).float()
     with torch.autocast("cpu", torch.bfloat16):
         rounded = model(x, layout)
@@ -251,14 +251,14 @@ def test_dropout_falls_on_the_embedding_and_after_feed_forward_and_nowhere_else(
     assert torch.equal(model.eval()(x, layout), model.eval()(x, layout))
 
 
-@pytest.mark.parametrize("pieces", [{}, PIECES["all at once"]], ids=["default", "all at once"])
+@pytest.mark.parametrize("variant", [{}, VARIANTS["all at once"]], ids=["default", "all at once"])
 def test_computing_blocks_again_changes_no_bit_of_gradients_and_proposals(
-    pieces: dict[str, Any],
+    variant: dict[str, Any],
 ) -> None:
     layout = SequenceLayout.build(LENGTHS, TIME)
     after = []
     for checkpoint in (False, True):
-        model = built(checkpoint=checkpoint, dropout=0.3, **pieces).train()
+        model = built(checkpoint=checkpoint, dropout=0.3, **variant).train()
         torch.manual_seed(1)
         model(stream(layout), layout).square().sum().backward()
         for layer in model.modules():
@@ -308,7 +308,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize(("message", "options"), MISFITS.items(), ids=range(len(MISFITS)))
-def test_pieces_that_do_not_fit_are_refused_all_at_once(message: str, options: dict[str, Any]) -> None:
+def test_options_that_do_not_fit_are_refused_all_at_once(message: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         TransformerOptions.model_validate(options)
     assert [error["msg"] for error in caught.value.errors()] == [message]

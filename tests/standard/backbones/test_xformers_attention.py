@@ -1,4 +1,4 @@
-"""xformers: what it is told, and what is said where it cannot run."""
+"""xformers attention: masks, the correctness check, and errors where it cannot run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_machine_without_cuda_has_reasons_against_xformers() -> None:
     assert reasons[0] == f"the installed torch {torch.__version__} {build}"
 
 
-def test_every_reason_is_told_and_what_to_write_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_lists_every_reason_and_the_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = ["the GPU is on holiday", "xformers is not installed: pip install xformers"]
     monkeypatch.setattr(attention_xformers, "reasons_against_xformers", lambda: reasons)
     q, layout = torch.randn(3, 2, 4), SequenceLayout.build([2, 1])
@@ -111,7 +111,7 @@ def test_an_agent_trained_with_xformers_acts_anywhere() -> None:
     assert y.shape == (2, options.width)
 
 
-def test_on_a_gpu_machine_an_agent_on_the_cpu_is_told_where_the_kernel_runs(
+def test_an_agent_on_the_cpu_of_a_gpu_machine_is_asked_to_set_the_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(attention_xformers, "reasons_against_xformers", list)
@@ -167,9 +167,9 @@ def test_a_kernel_that_computes_something_else_is_refused_with_what_is_wrong(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refusal() -> str:
-        told = attention_xformers.refusal_of(torch.zeros(1), CONTEXT)
-        assert told is not None
-        return told.partition(" by ")[0]
+        reason = attention_xformers.refusal_of(torch.zeros(1), CONTEXT)
+        assert reason is not None
+        return reason.partition(" by ")[0]
 
     monkeypatch.setattr(attention_xformers, "_attend", lambda q, k, v, bias: masked(2 * q, k, v, bias))
     assert refusal() == "its output is wrong"
@@ -209,7 +209,7 @@ def test_a_trial_inside_a_block_that_is_computed_again_is_not_counted_as_the_blo
     assert x.grad.tolist() == [2, 2, 2]
 
 
-def test_a_kernel_that_is_wrong_is_explained_to_who_asked_for_it_by_name(
+def test_a_wrong_kernel_requested_by_name_is_refused_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
@@ -298,9 +298,9 @@ def test_a_step_is_trusted_once_it_agrees(monkeypatch: pytest.MonkeyPatch) -> No
         return masked(q, k, v, bias)
 
     monkeypatch.setattr(attention_xformers, "_attend", reads_every_slot)
-    told = attention_xformers.step_refusal_of(torch.zeros(1), CONTEXT)
-    assert told is not None
-    assert told.partition(" by ")[0] == "its step is wrong"
+    reason = attention_xformers.step_refusal_of(torch.zeros(1), CONTEXT)
+    assert reason is not None
+    assert reason.partition(" by ")[0] == "its step is wrong"
 
 
 def test_the_cpu_acts_with_torchs_operators() -> None:

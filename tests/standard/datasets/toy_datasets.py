@@ -16,7 +16,7 @@ from amago_standard.hooks import amago_register_datasets
 
 
 class ToyOptions(Options):
-    """What tells toys apart."""
+    """Options of the toys."""
 
     mark: float = Field(0.0, description="Reward of every step.")
     actions: int = Field(2, ge=1, description="Choices.")

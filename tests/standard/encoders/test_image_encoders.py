@@ -1,4 +1,4 @@
-"""Encoders of images beside vectors: what they read, in which form, and what they refuse."""
+"""Image encoders: inputs, their form, and refused spaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder for vectors: the order and form of what it reads."""
+"""MLP encoder: order and form of its inputs."""
 
 from __future__ import annotations
 

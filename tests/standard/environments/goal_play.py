@@ -1,4 +1,4 @@
-"""Playing tasks with goals: what a replay would store of it, and what could be asked for instead."""
+"""Test helpers for goal tasks: recorded trajectories, and other goals for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies that solve each task because they know how, or may look at what is hidden."""
+"""Scripted policies that solve each task, some with access to its hidden state."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def play(env: DarkKeyToDoor, actions: list[int]) -> list[tuple[Any, ...]]:
     return steps
 
 
-def test_the_key_pays_once_the_door_ends_the_attempt_and_a_step_passes_for_the_way_back() -> None:
+def test_the_key_pays_once_the_door_ends_the_attempt_and_the_way_back_is_a_step() -> None:
     env = room(key=(1, 0), door=(2, 0), start=(0, 0), horizon=9)
     walk = [RIGHT, STAY, LEFT, RIGHT, RIGHT, DOWN, RIGHT, RIGHT, UP]
     assert play(env, walk) == [
@@ -59,7 +59,7 @@ def test_a_key_without_the_door_is_no_success() -> None:
     ]
 
 
-def test_the_door_does_not_open_without_the_key_and_an_attempt_is_over_after_its_limit() -> None:
+def test_the_door_needs_the_key_and_an_attempt_ends_at_its_limit() -> None:
     env = room(key=(3, 3), door=(1, 0), start=(0, 0), horizon=5, attempt_limit=2)
     assert play(env, [RIGHT, STAY, STAY, DOWN, STAY]) == [
         (1, 0, 0, 1, 0.0, False, NOTHING),
@@ -75,7 +75,7 @@ def test_the_last_step_of_an_attempt_may_still_open_the_door() -> None:
     assert play(env, [RIGHT, RIGHT])[-1] == (2, 0, 1, 2, 1.0, False, {"attempt": 0, "success": 1.0})
 
 
-def test_an_attempt_that_the_trajectory_cuts_short_has_no_outcome() -> None:
+def test_an_attempt_cut_off_by_the_trajectory_reports_no_success() -> None:
     env = room(key=(1, 0), door=(2, 0), start=(0, 0), horizon=1)
     assert play(env, [RIGHT]) == [(1, 0, 1, 1, 1.0, True, NOTHING)]
 
@@ -119,7 +119,7 @@ def test_light_shows_key_and_door() -> None:
     assert env.observation_space.shape == (8,)
 
 
-def test_without_light_nothing_that_is_seen_tells_one_task_from_another() -> None:
+def test_without_light_observations_do_not_depend_on_the_task() -> None:
     here, there = room((1, 1), (2, 2), (0, 0)), room((3, 3), (3, 0), (0, 0))
     for env in (here, there):
         env.reset(seed=0)

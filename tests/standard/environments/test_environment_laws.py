@@ -1,4 +1,4 @@
-"""The laws of environments, for all of them with their defaults and with what changes most."""
+"""Environment laws, for all components with default and very different options."""
 
 from __future__ import annotations
 

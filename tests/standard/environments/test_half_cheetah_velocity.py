@@ -153,7 +153,7 @@ def test_a_film_of_it_is_as_fast_as_the_simulation() -> None:
 
 
 @needs_mujoco
-def test_making_one_neither_says_nor_writes_anything(tmp_path: Path) -> None:
+def test_making_the_environment_prints_and_writes_nothing(tmp_path: Path) -> None:
     code = (
         "import mujoco; from amago_standard.environments import HalfCheetahVelocity\n"
         "mujoco.set_mju_user_warning(print); HalfCheetahVelocity().reset(seed=0)\n"

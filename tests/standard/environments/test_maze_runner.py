@@ -115,7 +115,7 @@ def test_walls_block() -> None:
 
 
 @pytest.mark.usefixtures("known_maze")
-def test_the_bottom_rows_are_open_and_a_corridor_leads_from_the_start_to_the_uppermost() -> None:
+def test_the_bottom_rows_are_open_and_a_corridor_leads_up_from_the_start() -> None:
     env = begin([[1, 1]])
     rows = np.array(env._free).reshape(7, 7)
     assert ["".join("#."[cell] for cell in row) for row in rows] == WHOLE
@@ -243,7 +243,7 @@ def test_options_have_the_defaults_of_the_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("goals", "said"),
+    ("goals", "message"),
     [
         ([[1, 1]] * 4, "4 goals are asked for; ask for 1 to 3."),
         ([ABSENT], "0 goals are asked for; ask for 1 to 3."),
@@ -254,14 +254,14 @@ def test_options_have_the_defaults_of_the_class() -> None:
         ([[-1, 3]], "there is no goal [-1, 3]: coordinates are 0 to 6."),
     ],
 )
-def test_goals_that_cannot_be_are_refused(goals: Any, said: str) -> None:
+def test_goals_that_cannot_be_are_refused(goals: Any, message: str) -> None:
     with pytest.raises(GoalsError) as caught:
         begin(goals)
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"size": 10}, [(("size",), "is even, and mazes have odd sizes: take 9 or 11")]),
         ({"size": 5}, [(("size",), "Input should be greater than or equal to 7")]),
@@ -271,10 +271,10 @@ def test_goals_that_cannot_be_are_refused(goals: Any, said: str) -> None:
         ),
     ],
 )
-def test_options_that_make_no_maze_are_refused(options: dict[str, int], said: Any) -> None:
+def test_options_that_make_no_maze_are_refused(options: dict[str, int], message: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         MazeRunnerOptions(**options)
-    assert [(error["loc"], error["msg"]) for error in caught.value.errors()] == said
+    assert [(error["loc"], error["msg"]) for error in caught.value.errors()] == message
 
 
 @pytest.mark.usefixtures("known_maze")
@@ -287,7 +287,7 @@ def test_the_picture_shows_the_next_goal_in_green_and_later_ones_in_red() -> Non
     assert [cells[0][0], cells[5][3], cells[1][1], cells[1][3]] == [wall, blue, green, red]
 
 
-def test_an_observation_is_nobody_elses() -> None:
+def test_observations_are_not_shared_between_steps() -> None:
     env = begin([[1, 1]])
     obs, *_ = env.step(STAY)
     obs["goals"][:] = 5
@@ -305,7 +305,7 @@ def test_ten_thousand_steps_take_no_second() -> None:
     assert time.process_time() - began < 1
 
 
-def test_a_new_maze_is_seen_anew() -> None:
+def test_sight_is_recomputed_in_a_new_maze() -> None:
     used, fresh = MazeRunner(size=9), MazeRunner(size=9)
     rollout(used, lambda obs: NORTH, 0)
     seen = [env.reset(seed=1)[0]["obs"].tolist() for env in (used, fresh)]

@@ -43,7 +43,7 @@ def test_the_edge_is_always_wall_and_nothing_lies_beyond(half: int, seed: int) -
     assert not edges.any()
 
 
-def test_in_a_maze_of_four_rooms_a_wall_grows_from_the_edge_or_the_post_stands_alone() -> None:
+def test_in_the_smallest_maze_a_wall_reaches_the_edge_or_the_post_stands_alone() -> None:
     # Three walls begin, each at one of nine posts: the one within, four between corners that can
     # grow to it, four corners that cannot. What happens first to the one within: 1/5 it is drawn
     # itself, and stands alone or grows nowhere; 1/5 each: a wall from one of the four sides.

@@ -101,7 +101,7 @@ def test_the_info_of_a_reset_names_the_task_also_one_of_a_mixture_within() -> No
     assert named == {"t-maze", "mixture/bandit", "mixture/t-maze"}
 
 
-def test_actions_reach_the_task_in_its_own_numbers_and_options_as_they_are() -> None:
+def test_actions_are_renumbered_for_the_task_and_options_passed_unchanged() -> None:
     inner = Scripted(spaces.Discrete(3, start=5), ONE)
     env = Mixture([MixedTask("one", inner)])
     env.reset(seed=0, options={"goals": 2})

@@ -45,7 +45,7 @@ def play(env: PackageDelivery, actions: list[int]) -> list[tuple[int, int, int, 
 
 
 def optimal(env: PackageDelivery) -> int:
-    """Knows forks and drop: turns rightly, drops at the next destination, and goes on elsewhere."""
+    """The optimal policy: take the right turns, drop at the next destination, else move forward."""
     if env._left[0] == (env._cell,):
         return env._drop
     return env._turns.get(env._cell, FORWARD)
@@ -207,7 +207,7 @@ def test_recorded_under_other_goals_is_what_replaying_records() -> None:
     env, rng = part.make(), np.random.default_rng(0)
 
     def careless() -> int:
-        """Delivers also where nobody asked for it, and errs."""
+        """Delivers to places that are no destinations too, and makes mistakes."""
         if rng.random() < 0.1:
             return int(rng.integers(8))
         drops = rng.random() < 0.2 and env._cell and env._cell not in env._turns

@@ -42,7 +42,7 @@ def test_keyword_arguments_reach_the_environment() -> None:
 
 
 @pytest.mark.parametrize(("terminates", "end"), [(False, (False, True)), (True, (True, False))])
-def test_a_time_limit_truncates_unless_it_is_said_to_terminate(
+def test_a_time_limit_truncates_unless_it_is_set_to_terminate(
     terminates: bool, end: tuple[bool, bool]
 ) -> None:
     env = make("CartPole-v1", kwargs={"max_episode_steps": 2}, time_limit_terminates=terminates)

@@ -1,4 +1,4 @@
-"""What every environment of the room keeps, beside the laws of all environments."""
+"""Laws of this room's environments, beside those of all environments."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_success_on_the_last_step_only_in_the_t_maze() -> None:
     assert infos == [{}, {}, {"success": 0.0}]
 
 
-def test_the_room_exports_what_it_says_and_loads_neither_torch_nor_gymnasium() -> None:
+def test_the_room_exports_its_public_names_without_torch_or_gymnasium() -> None:
     assert [getattr(room, name).__name__ for name in room.__all__] == room.__all__
     code = (
         "import sys, amago_standard.environments, amago_standard.environments.options;"

@@ -1,4 +1,4 @@
-"""Vector forms do what environments one by one do, to the bit."""
+"""Vectorised environments equal single ones, to the bit."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_spaces_and_mode_are_those_of_environments_one_by_one(variant: str) -> N
 
 
 @every_variant
-def test_results_belong_to_who_received_them(variant: str) -> None:
+def test_returned_arrays_are_not_overwritten_by_later_steps(variant: str) -> None:
     vector = part(variant).make_vector(2)
     kept = list(vector.reset(seed=[1, 2])[:1])
     for _ in range(2):

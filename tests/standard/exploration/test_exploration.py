@@ -176,7 +176,7 @@ def test_new_factors_are_drawn_only_where_a_task_begins() -> None:
     ("kind", "model"),
     [(EpsilonGreedy, EpsilonGreedyOptions), (Bilevel, BilevelOptions), (Corridor, CorridorOptions)],
 )
-def test_a_stored_state_goes_on_exactly(kind: Any, model: Any) -> None:
+def test_a_restored_state_continues_exactly(kind: Any, model: Any) -> None:
     first, second = (kind(context(FORCES, horizon=9), model()) for _ in range(2))
     action_BA = np.zeros((B, 2))
     first(action_BA, everywhere(0), 0, np.random.default_rng(0))
@@ -187,7 +187,7 @@ def test_a_stored_state_goes_on_exactly(kind: Any, model: Any) -> None:
     assert outcomes[0].any()
 
 
-def test_a_stored_state_is_not_changed_by_going_on() -> None:
+def test_a_stored_state_is_not_changed_by_continuing() -> None:
     part, rng = EpsilonGreedy(context(), EpsilonGreedyOptions()), np.random.default_rng(0)
     stored = part.state()
     part(np.zeros(B, np.int64), everywhere(0), 0, rng)
@@ -327,7 +327,7 @@ def test_a_state_of_another_number_of_environments_is_refused() -> None:
         part.load_state({"scale": np.ones(4)})
     assert str(caught.value) == (
         "the stored exploration is that of 4 environments, this run has 3; "
-        "set collector.environments=4 to go on"
+        "to resume, set collector.environments=4"
     )
 
 
@@ -336,7 +336,7 @@ def test_a_state_stored_with_another_randomize_is_refused() -> None:
     with pytest.raises(ExplorationError) as caught:
         part.load_state({"scale": np.ones(B)})
     assert str(caught.value) == (
-        "the stored exploration has randomize=true; set exploration.randomize to that to go on"
+        "the stored exploration has randomize=true; to resume, set exploration.randomize to that"
     )
 
 

@@ -1,4 +1,4 @@
-"""Actors: the laws, which distribution they give, and what their networks compute."""
+"""Actors: laws, distribution families, and their networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Critics that classify returns: what they start with, read, learn and report."""
+"""Classification critics: initial values, expectations, losses and metrics."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def test_an_undefined_policy_still_draws_an_action_of_the_space() -> None:
     assert draw(torch.full((4, 3), torch.nan)).tolist() == [0, 0, 0, 0]
 
 
-def test_straight_through_samples_are_one_hots_with_the_gradient_of_the_probabilities() -> None:
+def test_straight_through_samples_are_one_hots_with_the_probabilities_gradient() -> None:
     torch.manual_seed(0)
     logits = normal(0, 6, 2, 4).requires_grad_()
     weight = normal(1, 6, 2, 4)

@@ -106,7 +106,7 @@ def test_a_gaussian_label_in_single_precision_is_finite_and_sums_to_one() -> Non
 
 @few
 @given(x=st.floats(-10, 10))
-def test_the_mean_position_of_a_gaussian_label_is_always_its_center_while_none_is_cut_off(
+def test_the_mean_position_of_an_uncut_gaussian_label_is_always_its_center(
     x: float,
 ) -> None:
     label = gaussian_label(numbers(x), POSITIONS, 0.75)[0]

@@ -121,7 +121,7 @@ def test_autocast_leaves_it_in_single_precision() -> None:
 
 
 def kept_for_the_backward_pass(timesteps: int) -> int:
-    """Return how many bytes autograd keeps."""
+    """Return the bytes that autograd keeps."""
     rows = [x.requires_grad_() for x in drawn(timesteps)]
     kept: dict[int, int] = {}
 

@@ -71,7 +71,7 @@ def test_predictions_in_the_units_of_return_never_change() -> None:
         assert torch.equal(module.denormalize(raw), before)
 
 
-def test_normalised_predictions_are_those_of_an_affine_pair_corrected_at_every_update() -> None:
+def test_normalised_predictions_equal_those_of_a_corrected_affine_layer() -> None:
     module, raw = popart(), torch.linspace(-3, 3, 8).view(4, 2).double()
     weight, bias = torch.ones(2).double(), torch.zeros(2).double()
     mean, std = torch.zeros(2).double(), torch.full((2,), 10.0).double()

@@ -25,7 +25,7 @@ few = settings(max_examples=20, deadline=None)
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
     steps=st.integers(1, 8),
 )
-def test_n_step_targets_sum_rewards_until_n_a_termination_or_the_end_of_the_sequence(
+def test_n_step_targets_stop_at_n_steps_a_termination_or_the_sequences_end(
     seed: int, lengths: list[int], steps: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -63,7 +63,7 @@ def test_exactly_two_different_critics_are_reduced_to_their_minimum() -> None:
     assert set(drawn.flatten().tolist()) == {1.0, 2.0, 4.0}
 
 
-def test_every_pair_of_critics_is_drawn_equally_often_and_anew_for_every_entry() -> None:
+def test_every_pair_of_critics_is_equally_likely_and_redrawn_for_every_entry() -> None:
     torch.manual_seed(0)
     value = torch.tensor([1.0, 2.0, 4.0, 8.0]).view(1, 4, 1).expand(6000, 4, 2)
     pairs = reduce_ensemble(value, 2, pessimistic=False)

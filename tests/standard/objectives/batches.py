@@ -52,7 +52,7 @@ CRITICS = {
 
 @dataclass
 class PackedTransitions:
-    """What an objective sees of a batch."""
+    """The fields of a batch that an objective reads."""
 
     rows_M: Tensor
     action: Tensor

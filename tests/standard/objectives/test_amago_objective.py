@@ -92,10 +92,10 @@ class SlowLoss:
             return action.double()
         nvec = getattr(self.space, "nvec", [getattr(self.space, "n", 0)])
         factors = action[..., None] if isinstance(self.space, spaces.Discrete) else action
-        pieces = [
+        parts = [
             (factors[..., axis, None] == torch.arange(int(n))).double() for axis, n in enumerate(nvec)
         ]
-        return torch.cat(pieces, -1)
+        return torch.cat(parts, -1)
 
     def target(self, m: int, g: int, steps: int) -> float:
         """r + gamma (the next one's target with one step less, or a value at the end)."""
@@ -366,7 +366,7 @@ def test_v_is_valued_once_and_only_where_it_is_read(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(online, "predict", lambda *given: calls.append(1) or honest(*given))
     batch = random_batch([4, 3], DISCRETE, seed=0)
     objective.loss(random_states(batch), batch)
-    assert len(calls) == 1  # Of the stored actions; nobody asks what the policy is worth.
+    assert len(calls) == 1  # Of the stored actions; the value of the policy is not computed.
 
 
 def test_an_objective_without_terms_says_which_to_set() -> None:
@@ -378,7 +378,7 @@ def test_an_objective_without_terms_says_which_to_set() -> None:
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_the_policy_gradient_reaches_no_critic_and_the_state_through_the_actor_alone(
+def test_the_policy_gradient_skips_critics_and_reaches_the_state_by_the_actor(
     space: spaces.Space[Any],
 ) -> None:
     actor, critic, objective = agent(space, critic_coef=0.0, offline_coef=0.0)

@@ -1,4 +1,4 @@
-"""A packed batch teaches what its sequences teach one by one."""
+"""Packing changes nothing: the loss of a packed batch equals that of its sequences."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_all_draw_from_one_generator() -> None:
     assert columns["drawn"].tolist() == np.random.default_rng(3).random(2).tolist()
 
 
-def test_hindsight_goes_on_where_hindsight_left_off() -> None:
+def test_hindsight_twice_relabels_what_the_first_one_returned() -> None:
     trajectory = walk([4, 5, 6, 7], goals=[0, 9])
     counts = []
     for seed in range(200):
@@ -83,7 +83,7 @@ def test_its_relabelers_are_built_as_the_engine_wants_and_know_what_it_knows() -
     assert built == [("standard/none", context), ("standard/hindsight", context)]
 
 
-def test_what_one_of_them_lacks_is_said_by_it() -> None:
+def test_an_error_of_a_chained_relabeler_is_raised_unchanged() -> None:
     with pytest.raises(RelabelerError) as caught:
         chain("none", "hindsight", context=RelabelerContext(environment="standard/bandit"))
     assert str(caught.value).startswith("hindsight asks the environment what its actions would have")
@@ -100,7 +100,7 @@ def test_an_empty_chain_is_refused() -> None:
         )
 
 
-def test_a_list_in_a_spec_is_told_how_to_become_a_chain() -> None:
+def test_a_list_of_relabelers_in_a_spec_is_refused_with_the_form_of_a_chain() -> None:
     spec = {"environment": "maze-runner", "relabeler": ["hindsight", "none"]}
     with pytest.raises(SpecError) as caught:
         load_spec(spec)

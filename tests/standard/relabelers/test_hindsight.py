@@ -1,4 +1,4 @@
-"""Hindsight: which goals come true, and what follows from it."""
+"""Hindsight relabeling: which goals are replaced, and the resulting observations and rewards."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def relabelled(trajectory: Columns, seed: int = 0, **options: Any) -> Columns:
 
 
 def instructions(trajectory: Columns, seeds: int, **options: Any) -> Counter[tuple[int, ...]]:
-    """How often each instruction comes of it."""
+    """Count each instruction over many draws."""
     relabeler = hindsight(**options)
     drawn = (relabeler(trajectory, np.random.default_rng(seed)) for seed in range(seeds))
     return Counter(tuple(asked(columns)) for columns in drawn)
@@ -179,7 +179,7 @@ def test_of_what_stays_the_same_the_first_alone_may_become_a_goal() -> None:
     assert (4, 4) in instructions(trajectory, 200, goals="all")
 
 
-def test_what_stays_the_same_is_told_among_several() -> None:
+def test_unchanged_goals_are_found_among_several_achieved_ones() -> None:
     trajectory = walk([[1, 2], [2, 3], [3, -1]], goals=[9], places=1)
     drawn = instructions(trajectory, 100, goals="all", candidates="changed")
     assert drawn.keys() == {(3,)}
@@ -200,14 +200,14 @@ def test_timesteps_that_achieved_more_are_not_drawn_more_often() -> None:
     assert drawn[(4,)] / 2000 == pytest.approx(1 / 2, abs=0.04)
 
 
-def test_the_environment_is_asked_and_nobody_else() -> None:
+def test_only_the_environments_with_goals_is_called() -> None:
     trajectory, calls = walk([4, 5], goals=[0]), []
 
-    def told(columns: Any, goals: Any) -> Any:
+    def with_other_goals(columns: Any, goals: Any) -> Any:
         calls.append((columns, goals.tolist()))
         return "what the environment says"
 
-    context = RelabelerContext(with_goals=told, environment="tests/walk")
+    context = RelabelerContext(with_goals=with_other_goals, environment="tests/walk")
     relabeler = Hindsight(context, HindsightOptions(goals="all"))
     returned: Any = relabeler(trajectory, np.random.default_rng(0))
     assert returned == "what the environment says"
@@ -328,7 +328,7 @@ def test_a_trajectory_without_its_goals_is_refused(lacking: list[str], lack: str
     )
 
 
-def test_an_environment_that_does_not_record_what_was_achieved_is_refused_before_it_acts() -> None:
+def test_hindsight_refuses_an_environment_that_records_no_achieved_goals() -> None:
     columns = {"obs.goals": (2, 1), "obs.obs": (3,)}
     context = RelabelerContext(with_goals=with_goals, environment="walk", columns=columns)
     with pytest.raises(RelabelerError) as caught:

@@ -1,4 +1,4 @@
-"""What hindsight makes of a recording is what the environment would have recorded, step by step."""
+"""Hindsight relabeling equals what the environment records under the new goals, step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relabelers that say what they did, and a catalog of them."""
+"""Toy relabelers that record their calls, and a catalog of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from amago_standard.hooks import amago_register_relabelers
 
 
 class ToyOptions(Options):
-    """What tells toys apart."""
+    """Options of the toys."""
 
     bonus: float = Field(0.0, description="Added to every reward, then it is doubled.")
 

@@ -36,7 +36,7 @@ def test_each_record_is_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_a_record_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_record_can_be_read_during_the_run(tmp_path: Path) -> None:
     writer = tracker(tmp_path)
     writer.start(None)
     writer.record({"round": 1})

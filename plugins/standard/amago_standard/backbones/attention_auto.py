@@ -1,4 +1,4 @@
-"""The attention that chooses its kernel by device, dtype and what is installed.
+"""Automatic choice of the attention kernel by device, dtype and installed packages.
 
 Shape suffixes: N = timesteps, H = query heads, K = key/value heads, F = features per head.
 """
@@ -19,11 +19,11 @@ from amago_standard.backbones.options import AttentionOptions
 
 
 class AutoAttention(FilledSlotsAttention):
-    """The fastest kernel for the device that has proved itself there.
+    """The fastest attention kernel that passes a correctness check on the device.
 
     On CUDA xformers, else torch's variable-length kernel; each is used only after it has agreed with
-    :class:`ReferenceAttention` on a small example, forward and backward. Everywhere else, and where
-    neither can do what is asked (sinks, float64), torch's own fused kernel.
+    :class:`ReferenceAttention` on a small example, forward and backward. On other devices, and where
+    neither supports the request (sinks, float64), torch's own fused kernel.
     """
 
     def __init__(self, context: AttentionContext, options: AttentionOptions) -> None:

@@ -1,4 +1,4 @@
-"""A causal window in time and memory linear in the length: block by block, on torch's fused kernel.
+"""Causal sliding-window attention in time and memory linear in the length, on torch's fused kernel.
 
 Shape suffixes: S = sequences of equal length, L = their length, H = query heads, K = key/value heads,
 F = features per head, C = blocks of a sequence, R = rows of a block, P = rows that a block sees.
@@ -36,7 +36,7 @@ def fused_attention(q_SLHF: Tensor, k_SPKF: Tensor, v_SPKF: Tensor, mask: Tensor
 
 
 class LocalAttention:
-    """A row sees the last ``window`` rows and the first ``sinks`` of its sequence.
+    """Sliding-window attention: a row sees the last ``window`` rows and the first ``sinks``.
 
     Queries are taken in blocks of R rows. All blocks but the first see the same pattern: the sinks,
     the rows before the block that its window reaches, and the block itself::
@@ -71,8 +71,8 @@ class LocalAttention:
             return fused_attention(q_SLHF, k_SLKF, v_SLKF, None)
         head = min(length, self.head)
         blocks, tail = divmod(length - head, self.rows)
-        pieces = [head, blocks * self.rows, tail]
-        q_head, q_body, q_tail = torch.split(q_SLHF, pieces, dim=1)
+        sizes = [head, blocks * self.rows, tail]
+        q_head, q_body, q_tail = torch.split(q_SLHF, sizes, dim=1)
         outputs = [self._first(q_head, k_SLKF[:, :head], v_SLKF[:, :head])]
         if blocks:
             outputs.append(self._later(q_body, k_SLKF, v_SLKF, head, blocks))
@@ -108,10 +108,10 @@ class LocalAttention:
         """Return what the first rows see of one another, and what a later block sees."""
         if device not in self._masks:
             with torch.inference_mode(False):  # Else training could not save them for its gradients.
-                self._masks[device] = self._draw_masks(device)
+                self._masks[device] = self._build_masks(device)
         return self._masks[device]
 
-    def _draw_masks(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _build_masks(self, device: torch.device) -> tuple[Tensor, Tensor]:
         row = torch.arange(self.head, device=device)
         head = self._within(row[:, None] - row) | ((row < self.sinks) & (row <= row[:, None]))
         own = torch.arange(self.before, self.before + self.rows, device=device)

@@ -1,4 +1,4 @@
-"""Attention written from the formula, and the acting half that all kernels share.
+"""Reference attention, written from the formula, and the cached acting step that all kernels share.
 
 Shape suffixes: N = timesteps, B = environments, H = query heads, K = key/value heads,
 F = features per head.
@@ -17,7 +17,7 @@ from amago_standard.backbones.options import AttentionOptions
 
 
 class CachedAttention:
-    """The acting half, common to all kernels: one query row against a ring of keys and values.
+    """Cached attention for acting, common to all kernels: one query row against a ring buffer.
 
     Args:
         context: Heads, window, sinks and capacity; supplied by the backbone.
@@ -48,7 +48,7 @@ class CachedAttention:
 
 
 class ReferenceAttention(CachedAttention):
-    """A masked softmax over the whole stream, written from the formula. For tests: N x N memory."""
+    """Reference attention: a masked softmax over the whole stream. For tests: N x N memory."""
 
     def packed(self, q_NHF: Tensor, k_NKF: Tensor, v_NKF: Tensor, layout: SequenceLayout) -> Tensor:
         """Return ``(N, H, F)``; every row attends to its own sequence up to itself."""

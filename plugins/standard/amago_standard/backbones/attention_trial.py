@@ -1,4 +1,4 @@
-"""A fast kernel is trusted on a device once it has agreed there with the formula.
+"""Correctness check of a fast attention kernel against the formula, on the device it will run on.
 
 Shape suffixes: N = timesteps, H = query heads, K = key/value heads, F = features per head.
 """
@@ -29,14 +29,14 @@ _TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 5e-2, torch.float32: 1e-3}
 def disagreement(
     build: Callable[[AttentionContext], Packed], like_NHF: Tensor, context: AttentionContext
 ) -> str | None:
-    """Try a kernel on a few hundred random rows, forward and backward.
+    """Compare a kernel with the formula on a few hundred random rows, forward and backward.
 
-    Which kernels there are, and which are right, depends on the card, the precision and the width of a
-    head. Takes milliseconds and leaves torch's random state alone.
+    Which kernels exist, and which are correct, depends on the GPU, the precision and the width of a
+    head. Takes milliseconds and does not change torch's random state.
 
     Args:
-        build: Returns the kernel for a context: the given one with a window that the rows go beyond.
-        like_NHF: Queries; their device and dtype count.
+        build: Returns the kernel for a context: the given one with a window shorter than the rows.
+        like_NHF: Queries; only their device and dtype are used.
         context: Heads and window.
 
     Returns:
@@ -46,21 +46,21 @@ def disagreement(
         context = replace(context, window=min(context.window, 100))
     layout = SequenceLayout.build(_LENGTHS, device=like_NHF.device)
     exact = ReferenceAttention(context, AttentionOptions()).packed
-    with torch.inference_mode(False), torch.enable_grad(), _full_precision(like_NHF), _own_graph():
+    with torch.inference_mode(False), torch.enable_grad(), _full_precision(like_NHF), _separate_graph():
         inputs = _inputs(layout.timesteps, like_NHF, context)
         try:
             actual = _results(build(context), inputs, layout)
-        except Exception as error:  # Compilers and drivers raise what they like.
+        except Exception as error:  # Compilers and drivers raise exceptions of any class.
             return str(error) or type(error).__name__
         expected = _results(exact, [x.double() for x in inputs], layout)
     names = ("output", "gradient of the queries", "gradient of the keys", "gradient of the values")
     scale = max(x.abs().max().item() for x in expected[1:])
     scales = (expected[0].abs().max().item(), scale, scale, scale)
-    told = (
+    gaps = (
         gap_of(name, got, wanted, like_NHF.dtype, size)
         for name, got, wanted, size in zip(names, actual, expected, scales, strict=True)
     )
-    return next((gap for gap in told if gap), None)
+    return next((gap for gap in gaps if gap), None)
 
 
 def gap_of(name: str, actual: Tensor, exact: Tensor, dtype: torch.dtype, scale: float) -> str | None:
@@ -72,8 +72,8 @@ def gap_of(name: str, actual: Tensor, exact: Tensor, dtype: torch.dtype, scale: 
     return f"its {name} is wrong by {gap:.1e}, where rounding explains {allowed:.1e}"
 
 
-def _own_graph() -> AbstractContextManager[object]:
-    """Gradient checkpointing counts what a block saves; what is saved here must not be among it."""
+def _separate_graph() -> AbstractContextManager[object]:
+    """Keep saved tensors of the check apart from those that gradient checkpointing counts."""
     return torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
 
 

@@ -1,4 +1,4 @@
-"""Torch's own variable-length kernel, for CUDA machines without xformers; reached through ``auto``.
+"""Torch's variable-length attention kernel, for CUDA without xformers; chosen by ``auto`` only.
 
 Shape suffixes: N = timesteps, H = query heads, K = key/value heads, F = features per head.
 """
@@ -22,7 +22,7 @@ from amago_standard.backbones.attention_xformers import FilledSlotsAttention
 class VarlenAttention(FilledSlotsAttention):
     """Flash attention over the packed stream by ``torch.nn.attention.varlen``, in half precision.
 
-    The function has changed between torch's versions; what it takes is read off its signature.
+    The function has changed between torch's versions, so its parameters are read from its signature.
     """
 
     def packed(self, q_NHF: Tensor, k_NKF: Tensor, v_NKF: Tensor, layout: SequenceLayout) -> Tensor:
@@ -59,7 +59,7 @@ def _varlen_function() -> Callable[..., Any]:
 
 
 def _causal(window: int | None, windowed: bool) -> dict[str, Any]:
-    """Return the keywords that show a row its past, in the words of the installed torch.
+    """Return the keyword arguments for a causal mask, as the installed torch names them.
 
     Raises:
         NotImplementedError: If a window is wanted and this torch's kernel has none.

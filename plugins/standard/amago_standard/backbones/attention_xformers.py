@@ -64,7 +64,7 @@ def reasons_against(like_NHF: Tensor, context: AttentionContext) -> list[str]:
 
 
 def refusal_of(like_NHF: Tensor, context: AttentionContext) -> str | None:
-    """Try forward and backward; return xformers' words if no operator takes them, or what is wrong."""
+    """Check forward and backward; return xformers' error if no operator fits, or what is wrong."""
     return disagreement(_packed, like_NHF, context)
 
 
@@ -79,9 +79,9 @@ def _packed(context: AttentionContext) -> Packed:
 
 
 class FilledSlotsAttention(CachedAttention):
-    """The acting half of the kernels for CUDA: there, only the filled part of the ring is read.
+    """Acting step of the CUDA kernels, which reads only the filled part of the ring buffer.
 
-    Which takes xformers; without it, and on the CPU, torch's operators act.
+    It needs xformers; without it, and on the CPU, torch's operators are used.
     """
 
     def __init__(self, context: AttentionContext, options: AttentionOptions) -> None:
@@ -101,17 +101,17 @@ class FilledSlotsAttention(CachedAttention):
 
 
 class XformersAttention(FilledSlotsAttention):
-    """Block-diagonal causal attention over the packed stream, fused, in fp32 or bf16.
+    """Block-diagonal causal attention over the packed stream by xformers, in fp32 or bf16.
 
-    The name binds training. Acting takes :class:`FilledSlots` on CUDA where that works and torch's own
-    operators elsewhere, so that an agent trained with it can be loaded and used anywhere.
+    Only training requires xformers. Acting uses :class:`FilledSlots` on CUDA where that works and
+    torch's own operators elsewhere, so that an agent trained with it can be loaded on any machine.
 
     Args:
         context: Heads, window and capacity; supplied by the backbone.
         options: None yet.
 
     Raises:
-        UnavailableError: If there are to be sinks; lists every reason.
+        UnavailableError: If ``context`` asks for sinks; lists every reason.
     """
 
     def __init__(self, context: AttentionContext, options: AttentionOptions) -> None:
@@ -125,8 +125,7 @@ class XformersAttention(FilledSlotsAttention):
         """Return ``(N, H, F)``; every row attends to its own sequence up to itself.
 
         Raises:
-            UnavailableError: If xformers cannot run here, or computes something else than attention;
-                lists every reason.
+            UnavailableError: If xformers cannot run here, or its results are wrong; lists every reason.
         """
         if q_NHF.dtype not in self._tried:
             if reasons := reasons_against(q_NHF, self.context):
@@ -146,26 +145,26 @@ def _refuse(reasons: list[str]) -> None:
 
 
 class FilledSlots:
-    """Acting on CUDA: a query attends to the filled slots of its ring, and the others are not read.
+    """Acting step on CUDA by xformers: a query reads only the filled slots of its ring buffer.
 
     To the kernel, the rings of all environments and heads are one stream ``(B K T, 1, F)`` of padded
-    sequences, so that the cache is used where it lies. How many slots of each are filled is written on
+    sequences, so that the cache is used without a copy. How many slots of each are filled is written on
     the device, into the mask, which is built once: no step waits for the device. Of the masks for
     padded keys, only the causal one has an operator for float32; its one query sees every filled slot.
 
     Args:
         ring: The cache.
-        context: Heads, window and capacity, for the trial.
+        context: Heads, window and capacity, for the correctness check.
     """
 
     def __init__(self, ring: RingCache, context: AttentionContext) -> None:
         self._ring, self._context = ring, context
         self._trusted: dict[torch.dtype, bool] = {}
-        # The last mask alone: the layers of a Transformer ask for one after the other.
+        # Only the last mask is cached: all layers of a Transformer ask for the same one in turn.
         self._masks: dict[tuple[int, torch.device], Any] = {}
 
     def takes(self, like_BHF: Tensor) -> bool:
-        """Return whether xformers runs here and has agreed with torch on a step; tried once."""
+        """Return whether xformers runs here and agrees with torch on a step; checked once per dtype."""
         if like_BHF.dtype not in self._trusted:
             fits = like_BHF.is_cuda and not reasons_against_xformers()
             self._trusted[like_BHF.dtype] = fits and step_refusal_of(like_BHF, self._context) is None
@@ -192,7 +191,7 @@ class FilledSlots:
 
 
 def step_refusal_of(like_BHF: Tensor, context: AttentionContext) -> str | None:
-    """Try a step of three environments at different lengths; return what was raised or is wrong."""
+    """Check a step of three environments at different lengths; return the error, or what is wrong."""
     small = replace(context, capacity=min(context.capacity, 130))
     ring = RingCache(small)
     generator = torch.Generator().manual_seed(0)
@@ -214,7 +213,7 @@ def step_refusal_of(like_BHF: Tensor, context: AttentionContext) -> str | None:
         exact = _doubled(cache)
         try:
             y_BHF, _ = FilledSlots(ring, small).attend(q_BHF, k_BKF, v_BKF, cache)
-        except Exception as error:  # Compilers and drivers raise what they like.
+        except Exception as error:  # Compilers and drivers raise exceptions of any class.
             return str(error) or type(error).__name__
         wanted_BHF, _ = ring.attend(q_BHF.double(), k_BKF.double(), v_BKF.double(), exact)
     scale = wanted_BHF.abs().max().item()
@@ -234,7 +233,7 @@ def _attend(q_NHF: Tensor, k_MHF: Tensor, v_MHF: Tensor, bias: Any) -> Tensor:
 
 
 def block_causal_bias(layout: SequenceLayout, window: int | None) -> Any:
-    """Return xformers' description of which rows see which, on the layout's device."""
+    """Return xformers' block-diagonal causal mask for a layout, on the layout's device."""
     from xformers.ops.fmha.attn_bias import BlockDiagonalCausalMask
 
     bias = BlockDiagonalCausalMask.from_seqlens(list(layout.lengths), device=layout.offsets.device)
@@ -242,14 +241,14 @@ def block_causal_bias(layout: SequenceLayout, window: int | None) -> Any:
 
 
 def padded_keys_bias(sequences: int, slots: int, device: torch.device) -> Any:
-    """Return xformers' description of one query per sequence that has ``slots`` places for keys.
+    """Return xformers' mask of one query per sequence over ``slots`` padded keys.
 
-    It says that every place is filled. How many are is in ``k_seqinfo.seqlen``, int32 ``(sequences,)``
-    on the device; write over it before each step.
+    At first every slot counts as filled. The number of filled slots is ``k_seqinfo.seqlen``, int32
+    ``(sequences,)`` on the device; overwrite it before each step.
     """
     from xformers.ops.fmha.attn_bias import BlockDiagonalCausalWithOffsetPaddedKeysMask
 
-    with torch.inference_mode(False):  # Else it could not be written to from outside of that mode.
+    with torch.inference_mode(False):  # Else it could not be written to outside of that mode.
         return BlockDiagonalCausalWithOffsetPaddedKeysMask.from_seqlens(
             q_seqlen=[1] * sequences,
             kv_padding=slots,

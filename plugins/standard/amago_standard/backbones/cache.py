@@ -1,4 +1,4 @@
-"""The key/value cache of acting.
+"""Key/value cache for acting.
 
 Shape suffixes: B = environments, H = query heads, K = key/value heads, G = query heads of one key/value
 head, F = features per head, T = slots.
@@ -15,22 +15,21 @@ from amago_registry.contexts import AttentionContext
 from amago_registry.protocols import State
 
 _WORTH_A_CALL = 2**15
-"""Key features that take as long to read as one environment more takes to call for."""
+"""Key features whose reading takes as long as one more call of the kernel."""
 
 
 class RingCache:
-    """Keys and values of the last timesteps of each environment, in preallocated rings.
+    """Ring buffers with the keys and values of the last timesteps of each environment.
 
-    Each environment has its own length. A timestep is written over the oldest one once the ring is
-    full, except that the first ``sinks`` timesteps since the reset have slots before the ring that
-    nothing is written over::
+    Each environment has its own length. Once the ring is full, a timestep overwrites the oldest one.
+    The first ``sinks`` timesteps since the reset have slots before the ring and are never overwritten::
 
         slots      s0 s1 | r0 r1 r2 r3        (2 sinks, a ring of 4)
         timesteps   0  1 |  6  7  4  5        (8 seen: 2 and 3 are forgotten)
 
     The filled slots are the first ``min(seen, T)``, and attention does not depend on their order, so
     nothing is ever moved. A reset sets one length to zero, and that environment's values: a weight of
-    zero times what is not finite would not be zero.
+    zero times inf or NaN would not be zero.
 
     Args:
         context: Heads, capacity, window and sinks.
@@ -75,7 +74,7 @@ class RingCache:
         return torch.where(seen_B < self.sinks, seen_B, in_ring_B)
 
     def attend(self, q_BHF: Tensor, k_BKF: Tensor, v_BKF: Tensor, cache: State) -> tuple[Tensor, State]:
-        """Append one timestep per environment and attend to all that are remembered: ``(B, H, F)``."""
+        """Append one timestep per environment and attend to all in the cache: ``(B, H, F)``."""
         key_BKTF, value_BKTF, seen_B = self.append(k_BKF, v_BKF, cache)
         q_BKGF = q_BHF.view(len(q_BHF), self.kv_heads, -1, self.head_dim) * self.head_dim**-0.5
         y_BKGF = self._attend(q_BKGF, key_BKTF, value_BKTF, seen_B)

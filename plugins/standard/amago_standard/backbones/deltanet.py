@@ -1,4 +1,4 @@
-"""Gated DeltaNet: a linear recurrence whose memory is edited, not only added to and faded.
+"""Gated DeltaNet: linear attention whose memory is overwritten by key, not only added to and decayed.
 
 Source: "Gated Delta Networks: Improving Mamba2 with Delta Rule" (Yang, Kautz and Hatamizadeh, 2024,
 arXiv:2412.06464).
@@ -29,7 +29,7 @@ TAPS = 4
 
 
 class Projected(NamedTuple):
-    """What one projection makes of a row."""
+    """Outputs of the input projection."""
 
     mixed_NC: Tensor
     gate_NE: Tensor
@@ -38,7 +38,7 @@ class Projected(NamedTuple):
 
 
 class DeltaMixer(nn.Module):
-    """Heads that each keep a matrix from keys to values; see :func:`delta_rule` for how it is edited.
+    """Gated delta rule by heads: each keeps a matrix from keys to values; see :func:`delta_rule`.
 
     As in the paper: queries, keys and values pass a convolution over ``TAPS`` timesteps and SiLU;
     queries and keys have length 1; what a head answers is normalised (RMS) and gated. The decay is
@@ -107,12 +107,12 @@ class DeltaMixer(nn.Module):
 
 
 def unit(x: Tensor) -> Tensor:
-    """Return vectors of length 1, and of less where they are almost zero."""
+    """Return vectors scaled to length 1; vectors near zero stay shorter."""
     return x * (x.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
 
 
 class GatedDeltaNet(Stack):
-    """Linear attention that overwrites: a key's old value goes as its new one comes.
+    """Gated DeltaNet backbone: linear attention in which a key's new value replaces its old one.
 
     Choose it where facts change, or where there are more of them than a state can hold side by side:
     it recalls by key as a transformer does, from a memory of constant size. Training is made of matrix

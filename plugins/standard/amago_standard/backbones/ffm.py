@@ -23,17 +23,17 @@ from amago_standard.layers.scan import linear_scan
 
 
 class ForgetfulMemory(nn.Module):
-    """``h_t = exp(-|alpha| + i omega) h_(t-1) + x_t``: traces that fade, each seen in every context.
+    """Fast and forgetful memory layer: ``h_t = exp(-|alpha| + i omega) h_(t-1) + x_t``.
 
     The M numbers ``x_t = (W_1 u_t) sigmoid(W_2 u_t)`` of an input u fade at M rates alpha and turn at C
-    speeds omega, from which the age of what is remembered can be told. Out comes
+    speeds omega, which encode the age of a memory. The output is
     ``g norm(W_3 h_t) + (1 - g) W_5 u_t`` with ``g = sigmoid(W_4 u_t)``.
 
     Traces begin by lasting 1 to ``horizon`` steps, and contexts by turning once in 1 (which is not at
     all) to ``horizon`` steps, evenly spread.
 
     Departs from the paper in two ways. There every h is divided and multiplied by ``exp(|alpha| t)``,
-    which overflows on long sequences unless they are cut or the rates are bounded; the scan here is
+    which overflows on long sequences unless they are cut or the rates are bounded; the scan here
     overflows at no length and no rate, and rounds as a loop does. And there the slowest trace begins by
     fading to one hundredth within the horizon; here to 1/e, so that gradients reach that far from the
     first update.
@@ -90,7 +90,7 @@ class ForgetfulMemory(nn.Module):
 
 
 class FFM(Stack):
-    """Few numbers per layer, each remembered at many ages: cheap, and made for partial observability.
+    """Fast and forgetful memory backbone: a small decaying state, made for partial observability.
 
     Choose it where what matters was seen a knowable time ago, and where acting state must be small.
     What is kept does not depend on what is remembered, and everything fades; training is parallel over

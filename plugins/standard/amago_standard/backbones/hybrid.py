@@ -1,4 +1,4 @@
-"""Several backbones in one: what one forgets, another may remember.
+"""Hybrid backbone: several backbones in a row, such as recurrence and windowed attention.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, D = features in, E = width.
 """
@@ -43,7 +43,7 @@ class ResidualBackbone(nn.Module):
 
 
 class Hybrid(nn.Module):
-    """Any backbones, one after the other, on one residual stream.
+    """Stack of any backbones, one after the other, on one residual stream.
 
     Choose it to pair a recurrent block, cheap at any length, with attention over a window, which
     recalls exactly what the recurrence blurs (as in Griffin; De et al., 2024, arXiv:2402.19427). Costs,
@@ -67,7 +67,7 @@ class Hybrid(nn.Module):
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         """Return state representations ``(N, E)`` of a packed stream."""
-        y_NE = at_least_single(self.embed(x_ND))  # What all blocks add to.
+        y_NE = at_least_single(self.embed(x_ND))  # The residual stream.
         for block in self._blocks():
             y_NE = block(y_NE, layout)
         return cast(Tensor, self.norm(y_NE))
@@ -88,7 +88,7 @@ class Hybrid(nn.Module):
         return self.norm(y_BE), after
 
     def reset(self, state: State, mask_B: Tensor) -> State:
-        """Return the state with every block's made new where ``mask_B`` is true."""
+        """Return the state with every block's reset where ``mask_B`` is true."""
         return {
             str(index): block.backbone.reset(cast(State, state[str(index)]), mask_B)
             for index, block in enumerate(self._blocks())

@@ -26,8 +26,9 @@ FASTEST_TURN = math.pi / 10
 
 
 class LinearRecurrentUnit(nn.Module):
-    """``h_t = lambda h_(t-1) + gamma (B x_t)``, ``y_t = GLU(gelu(Re(C h_t) + D x_t))``, h complex.
+    """Linear recurrent unit layer: a complex diagonal linear recurrence, then a gated output.
 
+    ``h_t = lambda h_(t-1) + gamma (B x_t)`` and ``y_t = GLU(gelu(Re(C h_t) + D x_t))``, where
     ``lambda = exp(-exp(nu) + i exp(theta))`` has a magnitude below 1 whatever is learned. ``gamma``
     begins as ``sqrt(1 - |lambda|^2)``, so that all numbers are of one size however long they last.
     Parameters and acting state are real: real and imaginary parts side by side.
@@ -35,7 +36,7 @@ class LinearRecurrentUnit(nn.Module):
     Departs from the paper in two ways. There the magnitudes begin in a ring around 0, uniform in area
     between two radii chosen for each task, which leaves few long memories if the ring is wide; here the
     steps that a number lasts, ``exp(-nu)``, are uniform between 1 and ``horizon``. And C begins
-    twice as large, so that one event long ago is heard beside the present, which comes through D.
+    twice as large, so that one event long ago still counts beside the present, which comes through D.
 
     Args:
         width: E.
@@ -88,7 +89,7 @@ class LinearRecurrentUnit(nn.Module):
 
 
 class LRU(Stack):
-    """Memories that fade and turn at rates of their own, the same for every input; gates come after.
+    """Linear recurrent unit (LRU) backbone: complex states decay and turn at rates of their own.
 
     Choose it for signals and smooth histories over long contexts: a linear recurrence trains stably and
     in parallel over time. What is kept does not depend on what is seen: to hold on to one event among

@@ -17,7 +17,7 @@ from amago_standard.backbones.recurrent import Recurrent, Weights
 
 
 class LSTM(Recurrent):
-    """Stacked LSTM: what it remembers is kept apart from what it shows, and shown through a gate.
+    """Stacked LSTM: a cell state kept apart from the hidden state, which is its gated output.
 
     Choose it over ``gru`` for longer memories: at first they last 1 to ``context_length`` steps (chrono
     initialisation; Tallec and Ollivier, 2018, arXiv:1804.11188). Training walks through time step by
@@ -46,7 +46,7 @@ class LSTM(Recurrent):
         return self.lstm
 
     def initial_cell(self, batch: int) -> State:
-        """Return zeros ``(B, E)``: what is shown, and what is remembered."""
+        """Return zeros ``(B, E)``: hidden and cell state."""
         return {
             **super().initial_cell(batch),
             "memory": self.norm.weight.new_zeros(batch, self.out_dim),

@@ -1,4 +1,4 @@
-"""Mamba: a selective state space, in the form whose decay is one number per head.
+"""Mamba-2: a selective state-space model with one decay per head.
 
 Sources: "Transformers are SSMs" (Dao and Gu, 2024, arXiv:2405.21060); what makes it selective is from
 "Mamba" (Gu and Dao, 2023, arXiv:2312.00752).
@@ -37,18 +37,19 @@ LONGEST = 4
 
 
 class StateSpaceMixer(nn.Module):
-    """``h_t = exp(d_t a) h_(t-1) + d_t x_t b_t^T`` and ``y_t = h_t c_t + D x_t`` in every head.
+    """Selective state-space layer, by heads.
 
-    The input chooses the step ``d_t``: long where it is worth writing, which also forgets, and near 0
-    where the memory is to stay. ``x_t`` (P features), ``b_t`` and ``c_t`` (S features) come from the
-    input through a short causal convolution; a gate and an RMS norm follow.
+    ``h_t = exp(d_t a) h_(t-1) + d_t x_t b_t^T`` and ``y_t = h_t c_t + D x_t`` in every head. The input
+    chooses the step ``d_t``: long where it is worth writing, which also forgets, and near 0 where the
+    memory is to stay. ``x_t`` (P features), ``b_t`` and ``c_t`` (S features) come from the input
+    through a short causal convolution; a gate and an RMS norm follow.
 
     Departs from the papers in how it begins and in a norm. They begin with steps of 0.001 to 0.1, a of
     -1 to -16 and random filters, so that little is written and little lasts longer than 100 timesteps:
-    a cue is drowned, at the end of an episode, by what the skip D says of the present. Here steps begin
-    at log 2, the rates so that ``1 / |d a|``, the timesteps that a head remembers, is spread over 1 to
-    ``LONGEST horizon``, and filters as no filter. And the norm is of each head alone, so that heads
-    that write little are heard beside heads that write much.
+    at the end of an episode, the present, which comes through the skip D, outweighs an early cue. Here
+    steps begin at log 2, the rates so that ``1 / |d a|``, the timesteps a head remembers, is spread
+    over 1 to ``LONGEST horizon``, and the filters as the identity. And the norm is of each head alone,
+    so that heads that write little count beside heads that write much.
 
     Args:
         options: Sizes.
@@ -64,7 +65,7 @@ class StateSpaceMixer(nn.Module):
         self.scan = scan
         self.project = nn.Linear(options.width, sum(self.widths), bias=False)
         self.convolution = CausalConvolution(self.widths[1], FILTER)
-        with torch.no_grad():  # At first it passes the present on.
+        with torch.no_grad():  # The identity.
             self.convolution.bias.zero_()
             self.convolution.weight.zero_()[0] = 1
         lasts_H = torch.linspace(LONGEST * horizon, 1, options.heads)
@@ -98,12 +99,12 @@ class StateSpaceMixer(nn.Module):
         return self._output(y_BHP, x_BHP, gate_BI), {"window": window, "memory": memory_BHPS}
 
     def _projected(self, x_NE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gate, what is convolved, and the steps."""
+        """Return the gate, the input of the convolution, and the steps."""
         gate_NI, mixed_NC, step_NH = torch.split(self.project(x_NE), self.widths, dim=-1)
         return gate_NI, mixed_NC, softplus(at_least_single(step_NH) + self.step_bias)
 
     def _split(self, mixed_NC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what is written, where, and where from: ``(N, H, P)``, twice ``(N, G, S)``."""
+        """Return x, b and c: ``(N, H, P)`` and twice ``(N, G, S)``."""
         widths = [self.widths[0], self.state, self.state]
         x_NI, write_NS, read_NS = torch.split(silu(mixed_NC), widths, dim=-1)
         return x_NI.view(-1, self.heads, self.features), write_NS[:, None], read_NS[:, None]
@@ -116,12 +117,12 @@ class StateSpaceMixer(nn.Module):
 
 
 class Mamba(Stack):
-    """A memory that is a matrix per head, written and forgotten as the input decides.
+    """Mamba-2 backbone: a state matrix per head, written and decayed as the input decides.
 
     Choose it for long contexts: training is linear in their length and made of products of matrices,
     acting costs the same at every step, and the state is larger than that of a recurrent network by
     ``2 state_dim``, so that many things can be remembered side by side. Unlike a Transformer it cannot
-    look up again what it did not keep.
+    look up again what its state did not keep.
 
     Multiplications per layer and timestep: in the forward pass of training about ``6 width^2 + (6
     state_dim + 64) width``, acting ``6 width^2 + 8 state_dim width``. Acting state per layer: ``2 width

@@ -1,4 +1,4 @@
-"""The two ways to compute a selective state space: torch's operators, and mamba-ssm's fused kernel.
+"""Two kernels of the selective state-space scan: torch's operators, and mamba-ssm's fused one.
 
 The only module that imports mamba_ssm.
 
@@ -27,9 +27,10 @@ CHUNK = 256
 
 
 def plain_scan(inputs: Inputs, layout: SequenceLayout) -> Tensor:
-    """Return ``y_n = h_n read_n``, ``h_n = exp(step_n rate) h_(n-1) + step_n x_n write_n^T``.
+    """Return the outputs of the scan by torch's operators.
 
-    In every head h is a ``(P, S)`` matrix, zero before the first timestep of a sequence.
+    ``y_n = h_n read_n`` with ``h_n = exp(step_n rate) h_(n-1) + step_n x_n write_n^T``; in every head h
+    is a ``(P, S)`` matrix, zero before the first timestep of a sequence.
     """
     x_NHP, step_NH, rate_H, write_NGS, read_NGS = inputs
     return decayed_attention(read_NGS, write_NGS, step_NH[..., None] * x_NHP, step_NH * rate_H, layout)
@@ -52,7 +53,7 @@ def fused_scan(inputs: Inputs, layout: SequenceLayout) -> Tensor:
 
 
 class StateSpaceScan:
-    """The scan of all layers, by the kernel that the options ask for.
+    """The selective state-space scan, by the kernel that the options name.
 
     Args:
         kernel: ``torch``; ``fused``, which runs or explains why not; ``auto``, fused where it runs.
@@ -81,7 +82,7 @@ class StateSpaceScan:
             "Use 'auto' to let the machine decide, or 'torch', which runs everywhere."
         )
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # A decision, no arithmetic.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # It chooses, it computes nothing.
     def _against_fused(self, inputs: Inputs) -> list[str]:
         x_NHP = inputs[0]
         key = (_read_as(x_NHP), x_NHP.device, torch.get_float32_matmul_precision())
@@ -102,7 +103,7 @@ def reasons_against_fused(device: torch.device) -> list[str]:
     elif device.type != "cuda":
         reasons.append("the agent is trained on the CPU: set running.device=cuda")
     if torch.are_deterministic_algorithms_enabled():
-        reasons.append("torch is told to be deterministic, and the kernel adds gradients in any order")
+        reasons.append("torch is set to be deterministic, and the kernel adds gradients in any order")
     try:
         metadata.version("mamba-ssm")
     except metadata.PackageNotFoundError:
@@ -138,7 +139,7 @@ def _disagreement(like: Inputs) -> str | None:
     tolerance = _tolerance(_read_as(like[0]))
     try:
         tried = list(_with_gradients(fused_scan(fused, layout), fused))
-    # Triton has errors of its own, for each thing that a card may lack.
+    # Triton raises exceptions of its own, for each feature that a GPU may lack.
     except Exception as error:
         return f"tried on {layout.timesteps} timesteps, it raised {reason(error)}"
     expected = list(_with_gradients(plain_scan(exact, layout), exact))

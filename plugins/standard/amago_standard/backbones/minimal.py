@@ -1,4 +1,4 @@
-"""Minimal recurrent networks, whose gates look at the input alone.
+"""minGRU and minLSTM: recurrent networks whose gates depend on the input alone.
 
 Source: "Were RNNs All We Needed?" (Feng et al., 2024, arXiv:2410.01201).
 
@@ -23,12 +23,12 @@ from amago_standard.layers.scan import linear_scan
 
 
 class MinimalCell(nn.Module):
-    """``h_t = keep_t * h_(t-1) + write_t * candidate_t``; all three come from the input alone.
+    """Minimal recurrent layer: ``h_t = keep_t * h_(t-1) + write_t * candidate_t``.
 
-    The paper needs a positive candidate, for a scan in log space; this scan does not, and the candidate
-    is linear, as in the paper's step-by-step form. The biases of the gates begin so that features
-    remember for 1 to ``horizon`` steps (chrono initialisation; Tallec and Ollivier, 2018,
-    arXiv:1804.11188).
+    All three factors come from the input alone. The paper needs a positive candidate, for a scan in log
+    space; this scan does not, and the candidate is linear, as in the paper's step-by-step form. The
+    biases of the gates begin so that features remember for 1 to ``horizon`` steps (chrono
+    initialisation; Tallec and Ollivier, 2018, arXiv:1804.11188).
 
     Args:
         width: E.
@@ -61,7 +61,7 @@ class MinimalCell(nn.Module):
         return hidden_BE, {"hidden": hidden_BE}
 
     def _recurrence(self, x_NE: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is kept and what is written, ``(N, E)`` each."""
+        """Return the factor of the old state and the term added to it, ``(N, E)`` each."""
         candidate_NE, *gates = torch.split(at_least_single(self.project(x_NE)), self.width, dim=-1)
         # forget / (forget + input) of two sigmoids, in a form without a quotient.
         logit_NE = gates[0] if len(gates) == 1 else logsigmoid(gates[0]) - logsigmoid(gates[1])
@@ -69,7 +69,7 @@ class MinimalCell(nn.Module):
 
 
 class MinGRU(Stack):
-    """One gate that trades the past for the present, in training all timesteps at once.
+    """minGRU backbone: one gate between past and present; training is parallel over time.
 
     Choose it over ``gru`` for few long sequences: training does not walk through time step by step. A
     gate cannot depend on what is remembered, so deciding what to keep takes a second layer. Constant
@@ -87,7 +87,7 @@ class MinGRU(Stack):
 
 
 class MinLSTM(Stack):
-    """A forget and an input gate that add up to 1; as ``mingru``, with half more in its gates.
+    """minLSTM backbone: as minGRU, with a forget and an input gate that are normalised to sum to 1.
 
     Acting state: layers x width numbers; the LSTM's second state is gone with its output gate.
 

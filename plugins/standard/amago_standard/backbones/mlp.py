@@ -1,4 +1,4 @@
-"""No memory at all: what an agent can do from the present timestep alone.
+"""Memoryless MLP backbone: the ablation, which sees the present timestep alone.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, D = features in, E = width.
 """
@@ -18,7 +18,7 @@ from amago_standard.layers.precision import at_least_single
 
 
 class MLPBackbone(nn.Module):
-    """A perceptron on every timestep by itself; the ablation that shows what memory is worth.
+    """MLP applied to every timestep by itself; the ablation that shows what memory is worth.
 
     Args:
         context: Width in; supplied by the composer.
@@ -38,7 +38,7 @@ class MLPBackbone(nn.Module):
         return cast(Tensor, self.norm(at_least_single(self.net(x_ND))))
 
     def initial_state(self, batch: int) -> State:
-        """Return nothing: there is nothing to remember."""
+        """Return an empty state: this backbone has no memory."""
         return {}
 
     def step(self, x_BD: Tensor, time_B: Tensor, state: State) -> tuple[Tensor, State]:

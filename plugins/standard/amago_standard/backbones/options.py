@@ -85,7 +85,7 @@ class TransformerOptions(Options):
     )
 
     @model_validator(mode="after")
-    def _pieces_fit(self) -> TransformerOptions:
+    def _sizes_fit(self) -> TransformerOptions:
         if problems := list(self._misfits()):
             raise PydanticCustomError("value_error", "{problems}", {"problems": "; ".join(problems)})
         return self
@@ -247,7 +247,7 @@ class MLPBackboneOptions(Options):
 
 
 def _one_layer_of_the_hybrids_width(written: Any, info: ValidationInfo) -> Any:
-    """Return a block as written, with 1 layer and the hybrid's width where it says nothing of them."""
+    """Return a block with defaults for what it leaves out: 1 layer and the hybrid's width."""
     block = {"use": written} if isinstance(written, str) else written
     if not isinstance(block, Mapping) or not isinstance(block.get("use"), str):
         return written
@@ -267,7 +267,7 @@ def _one_layer_of_the_hybrids_width(written: Any, info: ValidationInfo) -> Any:
 def _not_empty(blocks: tuple[Part[Any], ...]) -> tuple[Part[Any], ...]:
     if blocks:
         return blocks
-    # Not min_length, which would also count blocks that are at fault as missing.
+    # Not min_length, which would also count invalid blocks as missing.
     raise PydanticCustomError("no_block", "names no backbone; write at least one, such as [mingru]")
 
 

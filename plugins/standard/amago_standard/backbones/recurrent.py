@@ -1,4 +1,4 @@
-"""What GRU and LSTM share: torch's kernels over a packed stream, one timestep at a time for acting.
+"""Base class of GRU and LSTM: torch's kernels over a packed stream, single cell steps for acting.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, D = features in, E = width.
 """
@@ -20,13 +20,13 @@ from amago_standard.backbones.stack import zeroed
 from amago_standard.layers.precision import at_least_single
 
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Of one layer, as torch has them: from the input, from the state, and the biases of both."""
+"""Weights of one layer in torch's order: of the input, of the state, and the biases of both."""
 
 
 class Recurrent(nn.Module, ABC):
-    """Stacked recurrent layers and a norm; how a layer steps is the subclass's choice.
+    """Base class of stacked recurrent networks: layers and a norm; subclasses define the cell.
 
-    Each layer's state is a dictionary, environments first, in which ``hidden`` is what it puts out.
+    Each layer's state is a dictionary, environments first, in which ``hidden`` is the layer's output.
 
     Args:
         options: Sizes.
@@ -64,11 +64,11 @@ class Recurrent(nn.Module, ABC):
 
     def step(self, x_BD: Tensor, time_B: Tensor, state: State) -> tuple[Tensor, State]:
         """Take one timestep per environment; return ``(B, E)`` and the state."""
-        # Not the network on one timestep: it prepares its weights anew at every call.
+        # Single cells, because torch's module prepares its weights again at every call.
         y_BE, after = x_BD, State()
         for layer, weights in enumerate(self.network.all_weights):
-            own = self.cell(y_BE, cast(State, state[str(layer)]), cast(Weights, weights))
-            y_BE, after[str(layer)] = cast(Tensor, own["hidden"]), own
+            new = self.cell(y_BE, cast(State, state[str(layer)]), cast(Weights, weights))
+            y_BE, after[str(layer)] = cast(Tensor, new["hidden"]), new
         return self.norm(y_BE), after
 
     def reset(self, state: State, mask_B: Tensor) -> State:
@@ -78,11 +78,12 @@ class Recurrent(nn.Module, ABC):
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # Its loop would be unrolled.
 def over_time(network: nn.RNNBase, x_ND: Tensor, sizes: Tensor) -> Tensor:
-    """Return a recurrent network's outputs ``(N, E)``, from zero; unpadded, never in half precision.
+    """Return a recurrent network's outputs ``(N, E)`` from a zero state, without padding.
 
-    On CUDA that is one packed kernel. Torch's packed form for the CPU takes quadratic time in the
-    backward pass (that of an LSTM only where lengths differ). So there the dense form runs on each
-    stretch of time in which no sequence ends, and the next stretch takes the state of those that go on.
+    It never runs in half precision. On CUDA it is one packed kernel. Torch's packed form for the CPU
+    takes quadratic time in the backward pass (that of an LSTM only where lengths differ). So on the CPU
+    the dense form runs on each stretch of time in which no sequence ends, and the next stretch starts
+    from the states of the sequences that continue.
 
     Args:
         network: A GRU or an LSTM.

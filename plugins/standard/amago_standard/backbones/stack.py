@@ -1,4 +1,4 @@
-"""What recurrent backbones with a parallel training form share: a stack of residual blocks.
+"""Stack of residual blocks, the base class of recurrent backbones that train in parallel over time.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, D = features in, E = width.
 """
@@ -19,7 +19,7 @@ from amago_standard.layers.recomputing import recomputed
 
 
 class Mixer(Protocol):
-    """The part of a block that looks at the past; a module from E features to E features.
+    """Sequence mixer: the layer of a block that combines timesteps, from E features to E features.
 
     Its state is a dictionary of tensors, environments first, all zeros before the first timestep.
     """
@@ -35,10 +35,10 @@ class Mixer(Protocol):
 
 
 class Block(nn.Module):
-    """Pre-norm residual block: what remembers, then, unless ``expansion`` is 0, what thinks.
+    """Pre-norm residual block: a sequence mixer, then a feed-forward layer unless ``expansion`` is 0.
 
     Args:
-        mixer: Looks at the past.
+        mixer: Combines timesteps.
         width: E.
         expansion: Width of the feed-forward layer, in widths; 0 leaves it out.
     """
@@ -56,26 +56,26 @@ class Block(nn.Module):
 
     def forward(self, x_NE: Tensor, layout: SequenceLayout) -> Tensor:
         """Return ``(N, E)``."""
-        return self._think(x_NE + self.mixer(self.norm(x_NE), layout))
+        return self._with_feed_forward(x_NE + self.mixer(self.norm(x_NE), layout))
 
     def step(self, x_BE: Tensor, state: State) -> tuple[Tensor, State]:
         """Take one timestep per environment; return ``(B, E)`` and the state."""
         y_BE, state = self.mixer.step(self.norm(x_BE), state)
-        return self._think(x_BE + y_BE), state
+        return self._with_feed_forward(x_BE + y_BE), state
 
-    def _think(self, x_NE: Tensor) -> Tensor:
+    def _with_feed_forward(self, x_NE: Tensor) -> Tensor:
         return x_NE if self.feed_forward is None else x_NE + self.feed_forward(x_NE)
 
 
 class Stack(nn.Module):
-    """Embedding, residual blocks, final norm; what a block remembers with is the subclass's choice.
+    """Base class of backbones made of an embedding, residual blocks and a final norm.
 
     The state has the same size at every context length, and a reset sets it to zero.
 
     Args:
         context: Width in; supplied by the composer.
         options: Sizes.
-        mixer: Makes what the next layer remembers with.
+        mixer: Returns a new sequence mixer; called once per layer.
     """
 
     constant_state = True
@@ -94,7 +94,7 @@ class Stack(nn.Module):
 
     def forward(self, x_ND: Tensor, layout: SequenceLayout) -> Tensor:
         """Return state representations ``(N, E)``; the state starts at zero in every sequence."""
-        y_NE = at_least_single(self.embed(x_ND))  # What all blocks add to.
+        y_NE = at_least_single(self.embed(x_ND))  # The residual stream.
         for block in self.blocks:
             y_NE = recomputed(block, y_NE, layout, when=self.checkpoint and self.training)
         return cast(Tensor, self.norm(y_NE))

@@ -1,4 +1,4 @@
-"""The default backbone: a Transformer made stable for reinforcement learning.
+"""Causal Transformer made stable for reinforcement learning: the default backbone.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, D = features in, E = width,
 H = query heads, K = key/value heads, F = features per head.
@@ -39,7 +39,7 @@ class Block(nn.Module):
     grouped-query heads (Ainslie et al., 2023, arXiv:2305.13245).
 
     Args:
-        options: Sizes, and which of the pieces are there.
+        options: Sizes, and which of the optional layers are used.
     """
 
     def __init__(self, options: TransformerOptions) -> None:
@@ -66,7 +66,7 @@ class Block(nn.Module):
         """Return ``(N, E)``.
 
         Args:
-            x_NE: What the blocks before have added up.
+            x_NE: The residual stream so far.
             attend: Maps queries ``(N, H, F)`` and keys and values ``(N, K, F)`` to ``(N, H, F)``.
         """
         qkv = self.qkv(self.norm_attention_in(x_NE)).view(-1, sum(self.heads), self.head_dim)
@@ -80,7 +80,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Causal Transformer over the packed stream; acting against a key/value cache.
+    """Causal Transformer over the packed stream; acting reads a key/value cache.
 
     Choose it when the agent must recall single past timesteps exactly. Time per training timestep
     and per acting step grows with the context, or with ``window``; memory for training grows in
@@ -91,7 +91,7 @@ class Transformer(nn.Module):
 
     Args:
         context: Width in and context length; supplied by the composer.
-        options: Sizes and pieces; see :class:`TransformerOptions`.
+        options: Sizes and variants; see :class:`TransformerOptions`.
     """
 
     def __init__(self, context: BackboneContext, options: TransformerOptions) -> None:
@@ -157,13 +157,13 @@ class Transformer(nn.Module):
         return [cast(State, state[str(layer)]) for layer in range(len(self.blocks))]
 
     def _embed(self, x_ND: Tensor, time_N: Tensor) -> Tensor:
-        y_NE = at_least_single(self.embed(x_ND))  # What all blocks add to.
+        y_NE = at_least_single(self.embed(x_ND))  # The residual stream.
         if self.positions is not None:
             y_NE = y_NE + self.positions(time_N).to(y_NE.dtype)
         return cast(Tensor, self.dropout(y_NE) if self.training else y_NE)
 
     def _turn(self, time_N: Tensor, dtype: torch.dtype) -> Turn:
-        """Return what queries and keys go through before they meet."""
+        """Return the rotation of queries and keys; the identity without rotary positions."""
         if self.rotary is None:
             return lambda x_NHF: x_NHF
         cos_N1F, sin_N1F = self.rotary(time_N, dtype)

@@ -1,4 +1,4 @@
-"""Datasets: what others are made of."""
+"""Datasets that combine other datasets."""
 
 from __future__ import annotations
 

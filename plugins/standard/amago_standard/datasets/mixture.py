@@ -1,4 +1,4 @@
-"""Several datasets drawn as one.
+"""Weighted mixture of datasets.
 
 Shape suffixes: D = datasets.
 """
@@ -18,13 +18,13 @@ from amago_standard.datasets.options import MixtureOptions
 
 
 class DatasetMixture:
-    """Draws every trajectory from one of several datasets, by weights that may move over training.
+    """Weighted mixture of datasets: every trajectory is drawn from one; weights may be annealed.
 
-    Shares are the weights divided by their sum. They move in a line from the first to the final ones
-    over ``anneal_updates``, such as from many demonstrations of anybody to few of an expert.
+    Shares are the weights divided by their sum. They move linearly from the first to the final ones
+    over ``anneal_updates``, such as from many mixed-quality demonstrations to few of an expert.
 
     Args:
-        context: Supplied by the composer, and handed on to the datasets.
+        context: Supplied by the composer, and passed to the datasets.
         options: The datasets, and how they are mixed.
 
     Raises:
@@ -49,7 +49,7 @@ class DatasetMixture:
         return (1 - progress) * self._first_D + progress * self._final_D
 
     def sample(self, rng: np.random.Generator, count: int, update: int) -> Sequence[Trajectory]:
-        """Draw how many come from each dataset, and then those; in the order of the datasets."""
+        """Draw the number of trajectories per dataset, then these, in the order of the datasets."""
         counts_D = rng.multinomial(count, self.shares(update)).tolist()
         return [
             trajectory
@@ -69,7 +69,7 @@ def _shares(weights: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _counted(names: Sequence[str]) -> list[str]:
-    """Return the names, with their place in front where one comes twice."""
+    """Return the names; if one occurs twice, all with their number in front."""
     if len(set(names)) == len(names):
         return list(names)
     return [f"{place}. {name}" for place, name in enumerate(names, 1)]

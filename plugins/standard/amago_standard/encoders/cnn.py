@@ -1,4 +1,4 @@
-"""Encoders for one or several images beside vectors.
+"""Convolutional encoders for one or several images beside vectors.
 
 Shape suffixes: N = timesteps, A = action features, D = vector features, V = features of images or of
 vectors, E = features out.
@@ -30,21 +30,21 @@ from amago_standard.layers.normalizer import RunningNormalizer
 
 
 class ImageEncoder(nn.Module):
-    """Images through convolutions of their own, the rest through one layer; fused by a perceptron.
+    """Base class of CNN encoders: convolutions per image, a layer for vectors, an MLP that fuses them.
 
     An image is a ``Box`` with three axes. Bytes are mapped to [-1, 1], other images are read as they
     are. Everything else is a vector; the previous reward and a continuous previous action enter as
     their symlog.
 
     Args:
-        name: What a spec calls the encoder; for messages.
+        name: Name of the encoder in a spec; for error messages.
         context: Spaces; supplied by the composer.
         options: See :class:`ImageEncoderOptions`.
-        convolutions: Makes a network from a number of channels; called once per image.
+        convolutions: Returns a network for a number of channels; called once per image.
 
     Raises:
-        UnsupportedSpaceError: If there is no image, if one is too small or has its channels nobody
-            knows where, or if another observation cannot become a vector.
+        UnsupportedSpaceError: If there is no image, if one is too small or its channel axis is
+            ambiguous, or if another observation cannot become a vector.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class ImageEncoder(nn.Module):
 
 
 class NatureCNN(ImageEncoder):
-    """The convolutions of Mnih et al. (2015, Nature 518): fast, for images of about 84 x 84.
+    """Nature CNN encoder (Mnih et al., 2015, Nature 518): fast, for images of about 84 x 84.
 
     Args:
         context: Spaces; supplied by the composer.
@@ -100,7 +100,7 @@ class NatureCNN(ImageEncoder):
 
 
 class ImpalaCNN(ImageEncoder):
-    """The residual network of IMPALA (Espeholt et al., 2018): slower, and mostly better.
+    """IMPALA ResNet encoder (Espeholt et al., 2018): slower, and mostly better.
 
     Args:
         context: Spaces; supplied by the composer.
@@ -115,7 +115,7 @@ class ImpalaCNN(ImageEncoder):
 
 
 class GridCNN(ImageEncoder):
-    """Convolutions that lose no cell: for grids of about 7 x 7, symbols or pixels.
+    """CNN encoder without striding or pooling: for grids of about 7 x 7, symbols or pixels.
 
     Args:
         context: Spaces; supplied by the composer.

@@ -1,4 +1,4 @@
-"""Encoders that read goals by themselves and leave the rest to another encoder.
+"""Goal encoders: a network for the goals, beside an inner encoder for all other inputs.
 
 Shape suffixes: N = timesteps, A = action features, K = goals, X = coordinates of a goal, F = features
 of a coordinate, V = features of the rest and of the goals, E = features out.
@@ -24,17 +24,17 @@ from amago_standard.layers.normalizer import RunningNormalizer
 from amago_standard.layers.spaces import feature_size, features
 
 MOST_TOKENS = 100_000
-"""More values than this are no tokens but numbers."""
+"""Largest vocabulary of goal tokens."""
 
 
 class GoalEncoder(nn.Module):
-    """A network per goal key beside an inner encoder; one linear layer and a LayerNorm fuse them.
+    """Base class of goal encoders: a network per goal key beside an inner encoder, then a fusion layer.
 
     Args:
-        name: What a spec calls the encoder; for messages.
+        name: Name of the encoder in a spec; for error messages.
         context: Spaces; supplied by the composer.
         options: See :class:`GoalEncoderOptions`.
-        embed: Makes the network that reads one goal key, from ``(N, ...)`` to ``(N, goal_dim)``.
+        embed: Returns the network of one goal key, from ``(N, ...)`` to ``(N, goal_dim)``.
 
     Raises:
         UnsupportedSpaceError: If there is no observation of a goal key, or the inner encoder or the
@@ -71,7 +71,7 @@ class GoalEncoder(nn.Module):
 
 
 class GoalMLP(GoalEncoder):
-    """Goals flattened into one vector, through a perceptron: any goals, in a fixed number of places.
+    """Goal encoder with an MLP over the flattened goals: any numbers, a fixed number of goals.
 
     Args:
         context: Spaces; supplied by the composer.
@@ -88,7 +88,7 @@ class GoalMLP(GoalEncoder):
 
 
 class GoalRNN(GoalEncoder):
-    """Goals as rows of learned tokens, read in their order by a GRU: for cells, items and words.
+    """Goal encoder with token embeddings and a GRU over the goals: for cells, items and words.
 
     Nothing has to be learned about which number is larger, and every goal is read alike, whichever
     place it has.
@@ -108,10 +108,10 @@ class GoalRNN(GoalEncoder):
 
 
 class FlatGoals(nn.Module):
-    """Flatten, normalise, perceptron.
+    """MLP over flattened, normalised goals.
 
     Args:
-        key: The goals' key; for messages.
+        key: The goals' key; for error messages.
         space: The goals' space, of any shape.
         options: Sizes.
 
@@ -134,12 +134,12 @@ class FlatGoals(nn.Module):
 
 
 class GoalTokens(nn.Module):
-    """One embedding per value of each coordinate, side by side; a GRU over the goals.
+    """GRU over the goals, with one embedding per value of each coordinate.
 
     The last goal is read last: goals that are absent or done should come first.
 
     Args:
-        key: The goals' key; for messages.
+        key: The goals' key; for error messages.
         space: Whole numbers ``(K, X)``; one goal per entry where there is a single axis.
         options: Sizes.
 

@@ -1,4 +1,4 @@
-"""The encoder for vectors.
+"""MLP encoder for vector observations.
 
 Shape suffixes: N = timesteps, A = action features, D = all input features, E = features out.
 """
@@ -19,7 +19,7 @@ from amago_standard.layers.normalizer import RunningNormalizer
 
 
 class MLPEncoder(nn.Module):
-    """Flatten, concatenate, normalise, perceptron, LayerNorm.
+    """MLP encoder: flatten, concatenate, normalise, MLP, LayerNorm.
 
     Observations come in the order of their sorted keys, then the previous action and reward.
 

@@ -11,7 +11,7 @@ Keys = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
 
 class HidingOptions(Options):
-    """What any encoder can leave out; for ablations, and for acting where there is no reward."""
+    """Options that hide the previous action or reward; for ablations, or to act without a reward."""
 
     hide_reward: bool = Field(
         False,
@@ -36,7 +36,7 @@ class MLPEncoderOptions(HidingOptions):
 
 
 class ImageEncoderOptions(HidingOptions):
-    """What the encoders of images have in common."""
+    """Options common to the image encoders."""
 
     image_dim: int = Field(256, ge=1, description="Features that are kept of each image.")
     vector_dim: int = Field(
@@ -100,7 +100,7 @@ class GridCNNOptions(ImageEncoderOptions):
 
 
 class GoalEncoderOptions(Options):
-    """What the encoders of goals have in common."""
+    """Options common to the goal encoders."""
 
     goal_keys: Keys = Field(
         ("goals",), description="Observations that are goals; the inner encoder reads all others."

@@ -1,4 +1,4 @@
-"""Everything about a timestep that is a vector, end to end.
+"""Concatenation of a timestep's vector inputs: observations, previous action and reward.
 
 Shape suffixes: N = timesteps, A = action features, D = all input features.
 """
@@ -19,7 +19,7 @@ from amago_standard.layers.symlog import symlog
 
 
 class VectorInputs:
-    """Observations in the order of their sorted keys, then the previous action and reward.
+    """Concatenates observations in the order of their sorted keys, then the previous action and reward.
 
     Args:
         observations: The spaces of the observations that are read, by key.

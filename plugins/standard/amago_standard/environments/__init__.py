@@ -1,4 +1,4 @@
-"""Environments: memory, adaptation, mixtures of both, and whatever gymnasium has registered."""
+"""Environments: memory tasks, meta-RL tasks, mixtures, and any environment registered in gymnasium."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bandits: find the best of several arms, then keep pulling it.
+"""Multi-armed bandits: find the best of several arms, then keep pulling it.
 
 Shape suffixes: B = tasks, K = arms, T = pulls, H, W = rows and columns of the picture's grid.
 """
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from amago_standard.environments.rendering import AGENT, FLOOR, GOAL, paint
 from amago_standard.environments.task import Observation, Task
 from amago_standard.environments.vector_task import (
-    Numbers,
-    Outcome,
+    Floats,
+    Integers,
+    StepResult,
     VectorFactory,
     VectorTask,
-    Whole,
     attempt_infos,
 )
 
-Hidden: TypeAlias = tuple[Numbers, Numbers]
-"""Mean rewards of the arms, and the chance that decides each pull."""
+Hidden: TypeAlias = tuple[Floats, Floats]
+"""Mean rewards of the arms, and the random number of each pull."""
 
 
 class Bandit(Task):
-    """A multi-armed bandit, the smallest task in which exploring pays.
+    """Multi-armed bandit, the smallest task in which exploring pays.
 
     Each arm's mean reward is drawn per task: ``u ** skew`` with u ~ U[0, 1). A pull pays 1 with that
     probability, else 0; or, with ``gaussian``, the mean plus Gaussian noise (the variant of DPT,
@@ -66,7 +66,7 @@ class Bandit(Task):
         self.action_space = spaces.Discrete(self.arms)
 
     def draw(self, rng: np.random.Generator) -> Hidden:
-        """Return the arms' mean rewards and what decides each pull."""
+        """Return the arms' mean rewards and the random number of each pull."""
         mean_K = rng.random(self.arms) ** self.skew
         chance_T = (rng.standard_normal if self.gaussian else rng.random)(self.horizon)
         return mean_K, chance_T
@@ -103,7 +103,7 @@ class Bandit(Task):
 
 
 class Bandits(VectorTask[Bandit]):
-    """Many bandits at once; see :class:`amago_standard.environments.vector_task.VectorTask`."""
+    """Vectorised bandits; see :class:`amago_standard.environments.vector_task.VectorTask`."""
 
     def __init__(self, task: Bandit, count: int) -> None:
         super().__init__(task, count)
@@ -115,13 +115,13 @@ class Bandits(VectorTask[Bandit]):
     def _draw(self, index: int, rng: np.random.Generator) -> None:
         self._mean_BK[index], self._chance_BT[index] = self.task.draw(rng)
 
-    def _begin(self, rows: Whole) -> None:
+    def _begin(self, rows: Integers) -> None:
         self._best_B[rows] = self._mean_BK[rows].max(-1)
         self._pull_B[rows] = 0
 
-    def _step(self, action_B: Whole) -> Outcome:
-        mean_B = self._mean_BK[self._everyone, action_B]
-        chance_B = self._chance_BT[self._everyone, self._pull_B]
+    def _step(self, action_B: Integers) -> StepResult:
+        mean_B = self._mean_BK[self._all_rows, action_B]
+        chance_B = self._chance_BT[self._all_rows, self._pull_B]
         if self.task.gaussian:
             reward_B = mean_B + self.task.sigma * chance_B
             success_B = (mean_B == self._best_B).astype(float)

@@ -16,10 +16,10 @@ from amago_standard.environments.grids import MOVES, Cell, moved
 from amago_standard.environments.rendering import AGENT, FLOOR, GOAL, HOLE, paint
 from amago_standard.environments.task import Observation, Task
 from amago_standard.environments.vector_task import (
-    Outcome,
+    Integers,
+    StepResult,
     VectorFactory,
     VectorTask,
-    Whole,
     attempt_infos,
 )
 
@@ -27,18 +27,18 @@ _MOVES_A2 = np.array(MOVES)
 
 
 class DarkKeyToDoor(Task):
-    """A dark room with a key and a door, visited again and again: the variant of AMAGO.
+    """Dark Key-To-Door, in AMAGO's variant: find a hidden key, then a hidden door, again and again.
 
     After arXiv:2310.09971. A task is a key, a door, and a start, drawn from all ``size`` x ``size``
     cells, evenly and one without regard to the others. The first step of an attempt that ends on the
     key pays 1. After it, the first step that ends on the door pays 1 and ends the attempt; where the
-    two are one cell, that is a later step too. After ``attempt_limit`` steps the attempt is over with
-    what it has.
+    two are one cell, that is a later step too. After ``attempt_limit`` steps the attempt is over and
+    keeps its reward.
 
-    After an attempt one step passes for the way back: its action does nothing, and it shows the start,
-    where the next attempt begins. A trajectory has exactly ``horizon`` steps; the attempt that it
-    cuts short has no outcome. Who knows the room gains 2 in every ``max(d(start, key), 1) + max(d(key,
-    door), 1) + 1`` steps, d the moves between two cells.
+    After an attempt one step is spent on the way back: its action does nothing, and it shows the start,
+    where the next attempt begins. A trajectory has exactly ``horizon`` steps; an attempt that this cuts
+    off reports no success. An agent that knows the room gains 2 in every ``max(d(start, key), 1) +
+    max(d(key, door), 1) + 1`` steps, d the moves between two cells.
 
     Observation: x / size, y / size, 1 if the agent has the key else 0, steps of the attempt /
     attempt_limit; with ``light`` also the key's x / size and y / size and the door's. Actions: 0 stay,
@@ -131,7 +131,7 @@ class DarkKeyToDoor(Task):
 
 
 class DarkKeyToDoors(VectorTask[DarkKeyToDoor]):
-    """Many rooms at once; see :class:`amago_standard.environments.vector_task.VectorTask`."""
+    """Vectorised form; see :class:`amago_standard.environments.vector_task.VectorTask`."""
 
     def __init__(self, task: DarkKeyToDoor, count: int) -> None:
         super().__init__(task, count)
@@ -148,21 +148,21 @@ class DarkKeyToDoors(VectorTask[DarkKeyToDoor]):
         if self.task.shuffle_actions:
             self._moves_BA2[index] = moves
 
-    def _begin(self, rows: Whole) -> None:
+    def _begin(self, rows: Integers) -> None:
         self._steps_B[rows] = self._attempt_B[rows] = 0
         self._begin_attempts(rows)
 
-    def _begin_attempts(self, rows: Whole) -> None:
+    def _begin_attempts(self, rows: Integers) -> None:
         self._position_B2[rows] = self._start_B2[rows]
         self._time_B[rows] = 0
         self._has_key_B[rows] = self._ended_B[rows] = False
 
-    def _step(self, action_B: Whole) -> Outcome:
+    def _step(self, action_B: Integers) -> StepResult:
         self._steps_B += 1
         back_B = self._ended_B.copy()
-        # All move and what that leads to counts only where no attempt has just ended.
+        # All tasks move; the result is discarded where an attempt has just ended.
         self._time_B += 1
-        self._position_B2 += self._moves_BA2[self._everyone, action_B]
+        self._position_B2 += self._moves_BA2[self._all_rows, action_B]
         np.clip(self._position_B2, 0, self.task.size - 1, out=self._position_B2)
         on_key_B, on_door_B = (
             (self._position_B2 == place_B2).all(-1) for place_B2 in (self._key_B2, self._door_B2)

@@ -1,4 +1,4 @@
-"""Dark room: find a spot that nothing shows, then go straight back to it.
+"""Dark room: find a hidden goal cell, then go straight back to it.
 
 Shape suffixes: B = tasks, Y, X = rows and columns of the room, 2 = x and y.
 """
@@ -16,10 +16,10 @@ from amago_standard.environments.grids import MOVES, Cell, moved
 from amago_standard.environments.rendering import AGENT, FLOOR, GOAL, paint
 from amago_standard.environments.task import Observation, Task
 from amago_standard.environments.vector_task import (
-    Outcome,
+    Integers,
+    StepResult,
     VectorFactory,
     VectorTask,
-    Whole,
     attempt_infos,
 )
 
@@ -27,7 +27,7 @@ _MOVES_A2 = np.array(MOVES)
 
 
 class DarkRoom(Task):
-    """A room with a hidden goal cell that pays for every step spent on it.
+    """Dark Room: a grid with a hidden goal cell that pays for every step spent on it.
 
     From Algorithm Distillation (arXiv:2210.14215). A task is one goal cell, drawn evenly from all
     ``size`` x ``size``. A trajectory is ``attempts`` attempts of ``attempt_limit`` steps each, and each
@@ -103,7 +103,7 @@ class DarkRoom(Task):
 
 
 class DarkRooms(VectorTask[DarkRoom]):
-    """Many dark rooms at once; see :class:`amago_standard.environments.vector_task.VectorTask`."""
+    """Vectorised form; see :class:`amago_standard.environments.vector_task.VectorTask`."""
 
     def __init__(self, task: DarkRoom, count: int) -> None:
         super().__init__(task, count)
@@ -115,16 +115,16 @@ class DarkRooms(VectorTask[DarkRoom]):
     def _draw(self, index: int, rng: np.random.Generator) -> None:
         self._goal_B2[index] = self.task.draw(rng)
 
-    def _begin(self, rows: Whole) -> None:
+    def _begin(self, rows: Integers) -> None:
         self._attempt_B[rows] = 0
         self._begin_attempts(rows)
 
-    def _begin_attempts(self, rows: Whole) -> None:
+    def _begin_attempts(self, rows: Integers) -> None:
         self._position_B2[rows] = self.task.centre
         self._time_B[rows] = 0
         self._found_B[rows] = False
 
-    def _step(self, action_B: Whole) -> Outcome:
+    def _step(self, action_B: Integers) -> StepResult:
         self._time_B += 1
         self._position_B2 += _MOVES_A2[action_B]
         np.clip(self._position_B2, 0, self.task.size - 1, out=self._position_B2)

@@ -1,4 +1,4 @@
-"""What can go wrong when an environment is made, or asked for goals.
+"""Errors of making an environment and of asking it for goals.
 
 AmagoError
 |-- EnvironmentMakeError            it could not be made

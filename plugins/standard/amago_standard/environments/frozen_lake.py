@@ -20,7 +20,7 @@ _MOVES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 class MetaFrozenLake(Task):
-    """Cross the same unseen lake several times: fall in once, and go around from then on.
+    """Meta-FrozenLake: several attempts to cross the same map, whose holes are hidden.
 
     A task is one map of ``size`` x ``size`` cells with a way from the start (0, 0) to the goal in
     the opposite corner. Reaching the goal pays 1 and ends the attempt; a hole ends it with nothing,
@@ -124,7 +124,7 @@ class MetaFrozenLake(Task):
         return fell
 
     def _happens(self, probability: float) -> bool:
-        """Return whether a disturbance strikes; never unless the task is hard."""
+        """Return whether a disturbance happens; never unless the task is hard."""
         return self.hard and bool(self.np_random.random() < probability)
 
     def _observe(self, begins: bool) -> Observation:

@@ -1,4 +1,4 @@
-"""What tasks share whose goals are asked for in order.
+"""Base class of environments with a sequence of goals, and their hindsight relabeling.
 
 Shape suffixes: K = places for goals, X = coordinates of a goal.
 """
@@ -21,16 +21,17 @@ Goal: TypeAlias = tuple[int, ...]
 GoalObservation: TypeAlias = dict[str, NDArray[Any]]
 
 _INTEGER = np.int16
-"""Of goals: small, because every timestep of the replay holds them all."""
+"""Dtype of goals: small, because every timestep of the replay stores all of them."""
 
 
 class GoalTask(Task):
-    """Goals in their order: achieving the first that is left pays 1, and the last ends the trajectory.
+    """Base class of environments whose goals must be achieved in order.
 
-    It also ends after ``horizon`` steps, and both ends are ``terminated``; then ``info["success"]`` is
-    1.0 if all goals were reached, else 0.0. The observation has ``obs``, which the task fills, and
-    ``goals``, those that are left; see :mod:`amago_registry.goals`. What a timestep achieved is
-    recorded: ``info["achieved"]``.
+    Achieving the first goal that is left pays 1, and achieving the last ends the trajectory. It also
+    ends after ``horizon`` steps, and both ends are ``terminated``; then ``info["success"]`` is 1.0 if
+    all goals were reached, else 0.0. The observation has ``obs``, which the task fills, and ``goals``,
+    those that are left; see :mod:`amago_registry.goals`. What a timestep achieved is recorded:
+    ``info["achieved"]``.
 
     ``reset(seed=s, options={"goals": goals})`` asks for other goals in the task of that seed, and
     changes nothing else about it. They are integers ``(G, X)``; rows of -1 are left out.
@@ -72,13 +73,13 @@ class GoalTask(Task):
         """
         obs, _ = super().reset(seed=seed)
         if options and "goals" in options:
-            # Its own goals have been drawn all the same: the task after this one stays the same too.
+            # The task's own goals were drawn nevertheless, so that the next task stays the same.
             self._ask(self._checked(options["goals"]))
             obs = self._observe()
         return obs, {"achieved": np.array(self._first_achieved(), _INTEGER)}
 
     def step(self, action: np.int64 | int) -> tuple[GoalObservation, float, bool, bool, dict[str, Any]]:
-        """Act, and be paid if that achieves the next goal."""
+        """Take a step; it is rewarded if it achieves the next goal."""
         self._time += 1
         achieved = self._act(int(action))
         reached = bool(self._left) and achieved == self._left[0]
@@ -92,7 +93,7 @@ class GoalTask(Task):
 
     @abstractmethod
     def _draw(self) -> Sequence[Goal]:
-        """Draw the hidden part, then the goals: so that what is hidden never depends on them."""
+        """Draw the hidden part, then the goals, so that the hidden part never depends on them."""
 
     @abstractmethod
     def _act(self, action: int) -> Goal:
@@ -139,7 +140,7 @@ class GoalTask(Task):
 
 
 class GoalFactory(Factory):
-    """The part around a :class:`GoalTask`; knows what would have happened under other goals.
+    """Component of a :class:`GoalTask`, with ``with_goals`` for hindsight relabeling.
 
     Its options have a ``time_limit``: the horizon.
     """
@@ -147,7 +148,7 @@ class GoalFactory(Factory):
     options: Any
 
     def with_goals(self, columns: Mapping[str, NDArray[Any]], goals: Goals) -> dict[str, NDArray[Any]]:
-        """Return what the same actions would have been recorded as under other goals."""
+        """Return the trajectory's columns as if other goals had been asked for."""
         recorded = with_goals(columns, goals)
         if len(recorded["reward"]) == self.options.time_limit:
             recorded["terminated"][-1], recorded["truncated"][-1] = True, False

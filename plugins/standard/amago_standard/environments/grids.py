@@ -1,4 +1,4 @@
-"""What walks on a square grid have in common."""
+"""Moves on a square grid."""
 
 from __future__ import annotations
 

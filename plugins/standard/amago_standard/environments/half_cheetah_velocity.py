@@ -1,4 +1,4 @@
-"""HalfCheetah at a velocity that is not told: find out how fast to run, from rewards alone."""
+"""HalfCheetah with a hidden target velocity, to be inferred from rewards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MUJOCO = "gymnasium[mujoco]>=1.1"
 
 
 class HalfCheetahVelocity(Task):
-    """Run at a hidden velocity, several times: try out speeds first, keep the right one then.
+    """HalfCheetah-Vel: run at a hidden target velocity, in several attempts.
 
     A task is one velocity v*, drawn evenly between 0 and ``max_velocity`` metres per second. With v
     the velocity at which HalfCheetah-v5 of gymnasium moved forward in a step and a its action, the
@@ -119,13 +119,13 @@ def _half_cheetah(render_mode: str | None) -> Any:
             "the environment half-cheetah-velocity needs the package mujoco, which cannot be imported "
             f"here: {reason(error)}. Install it: pip install '{MUJOCO}'"
         ) from error
-    with _no_word_of(mujoco):
+    with _warnings_off(mujoco):
         return HalfCheetahEnv(render_mode=render_mode)
 
 
 @contextmanager
-def _no_word_of(mujoco: Any) -> Iterator[None]:
-    """Keep MuJoCo from warning, on the terminal and in a file, of how gymnasium wrote its model."""
+def _warnings_off(mujoco: Any) -> Iterator[None]:
+    """Suppress MuJoCo's warnings about gymnasium's model file, on the terminal and in its log file."""
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda _: None)
     try:

@@ -1,4 +1,4 @@
-"""MazeRunner: goals to visit in order, in a maze that nobody has seen.
+"""MazeRunner: goals to visit in order, in an unknown maze.
 
 Shape suffixes: H, W = rows and columns of the maze.
 """
@@ -20,7 +20,7 @@ _BOTTOM = 4
 
 
 class MazeRunner(GoalTask):
-    """Visit cells of an unknown maze in their order, seeing no further than the next wall.
+    """MazeRunner: visit cells of an unknown maze in order, seeing no further than the next wall.
 
     AMAGO (arXiv:2310.09971). What makes it hard is the reward: a random walk reaches all goals of a
     larger maze almost never, so there is little to learn from before goals are relabelled. Memory pays
@@ -34,7 +34,7 @@ class MazeRunner(GoalTask):
 
     Observation ``obs``: row / size, column / size, free cells in sight to the west, north, east and
     south / size, steps taken / time_limit. Actions: 0 west, 1 north, 2 east, 3 south, 4 stay; with
-    ``shuffle_actions`` they trade places, in every task anew. Walls block. The best return is the
+    ``shuffle_actions`` they are permuted in every task. Walls block. The best return is the
     number of goals.
 
     Args:
@@ -42,7 +42,7 @@ class MazeRunner(GoalTask):
         goals: Most goals of a task.
         min_goals: Fewest goals of a task.
         time_limit: Most steps of a trajectory.
-        shuffle_actions: Whether each task gives the actions other meanings.
+        shuffle_actions: Whether each task permutes the actions.
         render_mode: None or ``"rgb_array"``: the next goal is green, later ones are red.
     """
 

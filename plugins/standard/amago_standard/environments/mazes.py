@@ -1,4 +1,4 @@
-"""Mazes on square grids, drawn at random.
+"""Random mazes on square grids.
 
 A grid is a ``bytearray`` of ``size * size`` cells, row by row: 1 is free, 0 is wall.
 """

@@ -1,4 +1,4 @@
-"""Several tasks under one roof: every trajectory is one of them.
+"""Multi-task mixture of environments: every trajectory plays one of them.
 
 Shape suffixes: A = choices of the widest task.
 """
@@ -30,7 +30,7 @@ class MixedTask:
     """One task of a mixture.
 
     Args:
-        name: Its own in the mixture; the key of its observations.
+        name: Its name in the mixture; the key of its observations.
         env: The environment.
         weight: How often it is drawn, relative to the others.
         reward_scale: Its rewards are multiplied by this.
@@ -43,7 +43,7 @@ class MixedTask:
 
 
 class Mixture(gymnasium.Env[dict[str, Any], Any]):
-    """Draws one of several tasks at every reset: one agent learns them all.
+    """Multi-task environment that draws one of several tasks at every reset.
 
     Observations lie under the names of their tasks, ``{"t-maze": ..., "bandit": ...}``. Those of the
     tasks that are not being played are absent: zeros, or what their space has closest to zero.
@@ -52,18 +52,18 @@ class Mixture(gymnasium.Env[dict[str, Any], Any]):
     Actions are those of the tasks where all have the same ``Box``. With ``Discrete`` actions they count
     from 0 to the most choices of any task; where tasks differ in number, or show an ``action_mask`` of
     their own, the observation has an ``action_mask``. Infos and ends of trajectories are the task's,
-    but that the info of a reset names the task: ``{"task": "bandit"}``; where the task is a mixture
+    except that the info of a reset names the task: ``{"task": "bandit"}``; where the task is a mixture
     itself, ``{"task": "inner/bandit"}``. What tasks record beside their observations is not recorded,
-    and no other goals can be asked for: a mixture has neither ``recorded_space`` nor ``with_goals``.
+    and goals cannot be relabelled: a mixture has neither ``recorded_space`` nor ``with_goals``.
 
-    Which task it is and its own seed both follow from the seed of ``reset``.
+    The drawn task and its seed both follow from the seed of ``reset``.
 
     Args:
         tasks: At least one, with different names.
         show_task: Whether the observation says which task is being played.
 
     Attributes:
-        horizon: Most steps of the longest task; None where one does not say.
+        horizon: Most steps of the longest task; None where one task declares none.
 
     Raises:
         UnsupportedSpaceError: If the actions of the tasks cannot be made one, or an observation has a
@@ -80,7 +80,7 @@ class Mixture(gymnasium.Env[dict[str, Any], Any]):
         self._masked = _needs_mask(self.tasks)
         seen: dict[str, Space] = {task.name: task.env.observation_space for task in self.tasks}
         for name, space in seen.items():
-            _absent(name, space)  # What has no such value is refused before anything is played.
+            _absent(name, space)  # Raises here, not at the first step, if there is no such value.
         if show_task:
             seen[TASK_KEY] = spaces.Discrete(len(self.tasks))
         if self._masked:
@@ -128,7 +128,7 @@ class Mixture(gymnasium.Env[dict[str, Any], Any]):
             task.env.close()
 
     def _inner(self, action: Any) -> Any:
-        """Return the present task's own name for an action."""
+        """Return an action in the present task's own numbering."""
         space = self.present.env.action_space
         if not isinstance(space, spaces.Discrete):
             return action
@@ -140,7 +140,7 @@ class Mixture(gymnasium.Env[dict[str, Any], Any]):
         return space.start + action
 
     def _observe(self, obs: Any) -> dict[str, Any]:
-        # Absent ones are made anew every time: who keeps an observation may write to it.
+        # Absent observations are created at every step: a caller may keep one and write to it.
         seen = {
             task.name: obs if task is self.present else _absent(task.name, task.env.observation_space)
             for task in self.tasks
@@ -165,7 +165,7 @@ class MixturePart:
     Tasks go by the names of their parts; from the second of a name on they are counted: ``bandit-2``.
 
     Args:
-        context: Supplied by the composer, and handed on to the tasks.
+        context: Supplied by the composer, and passed to the tasks.
         options: The tasks, and how they are mixed.
     """
 
@@ -192,7 +192,7 @@ class MixturePart:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Return the names, with a number behind those that came before or mean something else."""
+    """Return distinct names: those already taken, or reserved, get a number appended."""
     taken = [TASK_KEY, MASK_KEY]
     for name in names:
         number, free = 1, name
@@ -247,7 +247,7 @@ def _size(space: Space) -> int:
 
 
 def _absent(name: str, space: Space) -> Any:
-    """Return an observation that says nothing."""
+    """Return the placeholder observation of a task that is not being played."""
     match space:
         case spaces.Dict():
             return {key: _absent(name, member) for key, member in space.spaces.items()}

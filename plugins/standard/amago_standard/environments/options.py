@@ -1,4 +1,4 @@
-"""What a spec may set for each environment of this room."""
+"""Options of the environments."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Weights = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(strict=Fals
 Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)]
 
 
-def _fewest(value: int, info: ValidationInfo, most: str) -> int:
-    """Return the fewest of something, refused where that is more than its most."""
+def _at_most(value: int, info: ValidationInfo, most: str) -> int:
+    """Return a lower limit; raise if it is above the upper limit, the option named ``most``."""
     limit = info.data.get(most, value)
     if value <= limit:
         return value
@@ -166,7 +166,7 @@ class MazeRunnerOptions(Options):
     @field_validator("min_goals")
     @classmethod
     def _no_more_than_goals(cls, value: int, info: ValidationInfo) -> int:
-        return _fewest(value, info, "goals")
+        return _at_most(value, info, "goals")
 
 
 class PackageDeliveryOptions(Options):
@@ -190,7 +190,7 @@ class PackageDeliveryOptions(Options):
     @field_validator("min_destinations")
     @classmethod
     def _no_more_than_destinations(cls, value: int, info: ValidationInfo) -> int:
-        return _fewest(value, info, "destinations")
+        return _at_most(value, info, "destinations")
 
 
 class HalfCheetahVelocityOptions(Options):

@@ -1,4 +1,4 @@
-"""Package delivery: a road whose forks and locks have to be learned by going wrong.
+"""Package delivery: a road whose hidden turns and drop action must be found by trial and error.
 
 Shape suffixes: W = cells of the road.
 """
@@ -22,11 +22,11 @@ _NOTHING: Goal = (ABSENT,)
 
 
 class PackageDelivery(GoalTask):
-    """Deliver packages along a road, where every mistake leads back to its beginning.
+    """Package Delivery: deliver packages along a road; every mistake leads back to its beginning.
 
     AMAGO (arXiv:2310.09971). A random policy delivers almost nothing, but drops packages somewhere:
-    relabelling turns these places into destinations. One task asks for what memory is for: which turn
-    each fork wants, and which of four actions drops a package.
+    relabelling turns these places into destinations. Within a task the agent must remember which turn
+    each fork needs, and which of four actions drops a package.
 
     A task has ``length // 10`` to ``length // 5`` forks at random cells but the first, each with its
     hidden turn; one hidden drop action; ``min_destinations`` to ``destinations`` destinations in

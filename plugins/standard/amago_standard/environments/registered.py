@@ -1,4 +1,4 @@
-"""Any environment that an installed package registers with gymnasium."""
+"""Environments registered with gymnasium, made by their id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from amago_standard.environments.options import GymnasiumOptions
 
 
 class TimeLimitTerminates(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Reports ``truncated`` as ``terminated``, for tasks whose time limit is part of the problem."""
+    """Wrapper that reports ``truncated`` as ``terminated``: the time limit is part of the task."""
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step; an end of any kind is a termination."""
@@ -56,7 +56,7 @@ class RegisteredEnvironment:
         kwargs: dict[str, Any] = dict(self.options.kwargs)
         try:
             env = gymnasium.make(self.options.id, disable_env_checker=True, **kwargs)
-        # Environments are other people's code: whatever one raises is the user's to read.
+        # Environments are third-party code and may raise any exception; its text goes to the user.
         except Exception as error:
             self._explain(error)
         return TimeLimitTerminates(env) if self.options.time_limit_terminates else env

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from amago_standard.environments.rendering import AGENT, FLOOR, GOAL, HOLE, WALL, paint
 from amago_standard.environments.task import Observation, Task
 from amago_standard.environments.vector_task import (
-    Outcome,
+    Integers,
+    StepResult,
     VectorFactory,
     VectorTask,
-    Whole,
     attempt_infos,
 )
 
@@ -28,7 +28,7 @@ _MOVES_X_A, _MOVES_Y_A = np.array(_MOVES).T
 
 
 class TMaze(Task):
-    """A corridor whose first cell tells at which side of its end the goal lies.
+    """T-maze: the first cell of a corridor shows at which side of its end the goal lies.
 
     Ni et al., 2023 (arXiv:2307.03864), with the reward of AMAGO (arXiv:2310.09971). It separates
     memory from everything else: a policy that forgets scores 0.5 at best, one that remembers 1.
@@ -66,7 +66,7 @@ class TMaze(Task):
     def _begin(self) -> Observation:
         self._goal = self.draw(self.np_random)
         self._x = self._y = self._time = 0
-        self._told = False
+        self._cue_shown = False
         return self._observe()
 
     def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -90,8 +90,8 @@ class TMaze(Task):
         if self._x == self.length:
             return np.array((1, self._y), np.float32)
         cue = 0
-        if self._x == self.oracle and not self._told:
-            self._told, cue = True, self._goal
+        if self._x == self.oracle and not self._cue_shown:
+            self._cue_shown, cue = True, self._goal
         return np.array((0, cue), np.float32)
 
     def _picture(self) -> NDArray[np.uint8]:
@@ -103,24 +103,24 @@ class TMaze(Task):
 
 
 class TMazes(VectorTask[TMaze]):
-    """Many corridors at once; see :class:`amago_standard.environments.vector_task.VectorTask`."""
+    """Vectorised form; see :class:`amago_standard.environments.vector_task.VectorTask`."""
 
     def __init__(self, task: TMaze, count: int) -> None:
         super().__init__(task, count)
         self._goal_B, self._x_B, self._y_B, self._time_B, self._cue_B = np.zeros((5, count), np.int64)
-        self._told_B = np.zeros(count, bool)
+        self._cue_shown_B = np.zeros(count, bool)
 
     def _draw(self, index: int, rng: np.random.Generator) -> None:
         self._goal_B[index] = self.task.draw(rng)
 
-    def _begin(self, rows: Whole) -> None:
+    def _begin(self, rows: Integers) -> None:
         for state_B in (self._x_B, self._y_B, self._time_B):
             state_B[rows] = 0
-        # All are at the start, which tells at once where it is the oracle.
-        self._told_B[rows] = not self.task.active
+        # All are at the start, which shows the cue at once unless the oracle lies behind it.
+        self._cue_shown_B[rows] = not self.task.active
         self._cue_B[rows] = 0 if self.task.active else self._goal_B[rows]
 
-    def _step(self, action_B: Whole) -> Outcome:
+    def _step(self, action_B: Integers) -> StepResult:
         length, oracle = self.task.length, self.task.oracle
         free_B = action_B == FORWARD
         if self.task.active:
@@ -131,9 +131,9 @@ class TMazes(VectorTask[TMaze]):
         open_B = np.where(y_B == 0, (oracle <= x_B) & (x_B <= length), at_end_B & (abs(y_B) == 1))
         np.copyto(self._x_B, x_B, where=open_B)
         np.copyto(self._y_B, y_B, where=open_B)
-        tells_B = (self._x_B == oracle) & ~self._told_B
-        self._told_B |= tells_B
-        self._cue_B[:] = self._goal_B * tells_B
+        shows_B = (self._x_B == oracle) & ~self._cue_shown_B
+        self._cue_shown_B |= shows_B
+        self._cue_B[:] = self._goal_B * shows_B
         over_B = self._time_B == self.task.horizon
         success_B = (self._y_B == self._goal_B).astype(float)
         reward_B = np.where(over_B, success_B, np.where(free_B, 0.0, -1.0 / length))

@@ -1,4 +1,4 @@
-"""What the environments of this room share: seeding, step budget, pictures, and the part around."""
+"""Base class of this room's environments (seeding, step budget, rendering), and their component."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Task(gymnasium.Env[Any, np.int64]):
 
 @dataclass(frozen=True)
 class Factory:
-    """The part around an environment class with flat arguments: options become its arguments.
+    """Component of an environment class with flat arguments: options become its arguments.
 
     Args:
         environment: The class.

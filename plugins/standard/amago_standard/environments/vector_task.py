@@ -1,8 +1,8 @@
-"""Tasks of one kind, N at a time: what their vector forms share, and the part around both forms.
+"""Base class of vectorised environments (many tasks of one kind), and the component of both forms.
 
-A vector form does in array operations what its task does alone, to the bit: the same seed and actions
-give the same observations, rewards, ends and infos. It asks the task for its settings, and draws a
-hidden part as the task does.
+A vector form computes in array operations what its task computes alone, to the bit: the same seed and
+actions give the same observations, rewards, ends and infos. It reads its settings from the task, and
+draws a hidden part as the task does.
 
 Shape suffixes: B = tasks.
 """
@@ -24,23 +24,23 @@ from numpy.typing import NDArray
 from amago_standard.environments.task import Factory, Observation, Task
 
 Flags: TypeAlias = NDArray[np.bool_]
-Numbers: TypeAlias = NDArray[np.float64]
-Whole: TypeAlias = NDArray[np.int64]
-Outcome: TypeAlias = tuple[Numbers, Flags, dict[str, Any]]
+Floats: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+StepResult: TypeAlias = tuple[Floats, Flags, dict[str, Any]]
 """Rewards of a step, whether tasks ended with it, and infos."""
 
 TaskT = TypeVar("TaskT", bound=Task)
 
 
-class VectorTask(VectorEnv[Observation, Whole, NDArray[Any]], Generic[TaskT]):
-    """Tasks that are stepped together; each begins anew only when it is told to.
+class VectorTask(VectorEnv[Observation, Integers, NDArray[Any]], Generic[TaskT]):
+    """Base class of vectorised environments without autoreset: tasks that are stepped together.
 
     ``reset`` takes one seed for each task, or one for all: task i then has ``seed + i``. Without a seed
-    a task draws on from its present generator. ``options={"reset_mask": mask}`` resets some and leaves
-    the others where they are.
+    a task continues its present generator. ``options={"reset_mask": mask}`` resets some and leaves
+    the others as they are.
 
     Args:
-        task: Whose settings all have; it is not stepped itself.
+        task: Supplies the settings of all; it is not stepped itself.
         count: B.
     """
 
@@ -54,7 +54,7 @@ class VectorTask(VectorEnv[Observation, Whole, NDArray[Any]], Generic[TaskT]):
         self.observation_space = batch_space(task.observation_space, count)
         self.action_space = batch_space(task.action_space, count)
         self._generators: list[np.random.Generator | None] = [None] * count
-        self._everyone = np.arange(count)
+        self._all_rows = np.arange(count)
         self._over_B = np.ones(count, bool)
 
     def reset(
@@ -79,7 +79,7 @@ class VectorTask(VectorEnv[Observation, Whole, NDArray[Any]], Generic[TaskT]):
         self._over_B[rows] = False
         return self._observe(), {}
 
-    def step(self, actions: Whole) -> tuple[Observation, Numbers, Flags, Flags, dict[str, Any]]:
+    def step(self, actions: Integers) -> tuple[Observation, Floats, Flags, Flags, dict[str, Any]]:
         """Take one step in every task.
 
         Raises:
@@ -104,11 +104,11 @@ class VectorTask(VectorEnv[Observation, Whole, NDArray[Any]], Generic[TaskT]):
             raise ValueError(f"got {len(seed)} seeds for {self.num_envs} tasks")
         return seed
 
-    def _rows(self, options: dict[str, Any] | None) -> Whole:
-        """Return the indices of the tasks that are to begin."""
+    def _rows(self, options: dict[str, Any] | None) -> Integers:
+        """Return the indices of the tasks to reset."""
         mask_B = (options or {}).get("reset_mask")
         if mask_B is None:
-            return self._everyone
+            return self._all_rows
         flags = isinstance(mask_B, np.ndarray) and mask_B.dtype == bool
         if not flags or mask_B.shape != (self.num_envs,):
             raise ValueError(
@@ -121,11 +121,11 @@ class VectorTask(VectorEnv[Observation, Whole, NDArray[Any]], Generic[TaskT]):
         """Draw the hidden part of one task, as the task does."""
 
     @abstractmethod
-    def _begin(self, rows: Whole) -> None:
-        """Put some tasks at their beginning; their hidden parts have been drawn."""
+    def _begin(self, rows: Integers) -> None:
+        """Reset some tasks to their first timestep; their hidden parts have been drawn."""
 
     @abstractmethod
-    def _step(self, action_B: Whole) -> Outcome:
+    def _step(self, action_B: Integers) -> StepResult:
         """Take one step in every task; return new arrays."""
 
     @abstractmethod
@@ -145,7 +145,7 @@ def attempt_infos(ended_B: Flags, **values_B: NDArray[Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class VectorFactory(Factory):
-    """The part around an environment class that has a vector form.
+    """Component of an environment class that has a vector form.
 
     Args:
         vector: The vector form: ``vector(task, count)``.

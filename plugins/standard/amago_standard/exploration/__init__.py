@@ -1,4 +1,4 @@
-"""Exploration: what happens to the policy's actions while collecting."""
+"""Exploration: noise added to the policy's actions while collecting."""
 
 from __future__ import annotations
 

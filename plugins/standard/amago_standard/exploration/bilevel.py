@@ -1,4 +1,4 @@
-"""Exploration that falls over training and within each trajectory.
+"""Bilevel epsilon-greedy exploration, annealed over training and within each trajectory.
 
 Shape suffixes: B = environments acting side by side, A = action features, X = axes of an action.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from amago_registry.contexts import ExplorationContext
 from amago_standard.exploration.errors import ExplorationError
-from amago_standard.exploration.noise import anneal, disturb
+from amago_standard.exploration.noise import add_exploration, anneal
 from amago_standard.exploration.options import BilevelOptions
 from amago_standard.exploration.scale import ScaledByTask, TaskScale
 
@@ -20,10 +20,10 @@ from amago_standard.exploration.scale import ScaledByTask, TaskScale
 class Bilevel(ScaledByTask):
     """Epsilon-greedy that explores early in a trajectory and exploits late (AMAGO, arXiv:2310.09971).
 
-    It suits several attempts at one task, where what is found early is used late, if the horizon is
-    real. Over ``anneal_steps`` of one environment the epsilon of a trajectory's start falls from
-    ``start`` to ``end`` and that of its end from ``late_start`` to ``late_end``; in between it is
-    linear in time / horizon, at most 1.
+    It suits several attempts at one task, where what is found early is used late, provided that
+    trajectories are as long as the horizon says. Over ``anneal_steps`` of one environment the epsilon
+    of a trajectory's start falls from ``start`` to ``end`` and that of its end from ``late_start`` to
+    ``late_end``; in between it is linear in time / horizon, at most 1.
 
     Args:
         context: Action space, number of environments and step budget; supplied by the composer.
@@ -56,7 +56,7 @@ class Bilevel(ScaledByTask):
     ) -> NDArray[Any]:
         """Return the actions to take, shaped as the policy's ``(B,)`` or ``(B, X)``."""
         epsilon_B = self._epsilon(time_B, step) * self._scale(time_B, rng)
-        return disturb(action, epsilon_B, self._space, rng, action_mask_BA)
+        return add_exploration(action, epsilon_B, self._space, rng, action_mask_BA)
 
     def _epsilon(self, time_B: NDArray[np.int64], step: int) -> NDArray[np.float64]:
         options = self._options

@@ -1,4 +1,4 @@
-"""Exploration for tasks with a long passage in which a single random step is one too many.
+"""Exploration for corridor tasks such as the T-maze, where few random actions are allowed in between.
 
 Shape suffixes: B = environments acting side by side, A = action features, X = axes of an action.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from amago_registry.contexts import ExplorationContext
 from amago_standard.exploration.errors import ExplorationError
-from amago_standard.exploration.noise import anneal, disturb
+from amago_standard.exploration.noise import add_exploration, anneal
 from amago_standard.exploration.options import CorridorOptions
 from amago_standard.exploration.scale import ScaledByTask, TaskScale
 
@@ -20,20 +20,21 @@ _LAST_STEPS = 4
 
 
 class Corridor(ScaledByTask):
-    """Explore at both ends of a trajectory and hardly between, as the T-maze needs (arXiv:2310.09971).
+    """Explores at both ends of a trajectory and rarely between, as the T-maze needs (arXiv:2310.09971).
 
     Epsilon falls from ``start`` to ``end`` over ``anneal_steps`` of one environment, on step 0 and
     on the last four steps of the trajectory; with ``randomize`` it is multiplied there by each task's
-    own u ~ U[0, 1), as in every exploration, so that some tasks are played carefully from the first
-    day. On the steps between it is ``random_actions / length``: about ``random_actions`` of them in
-    the whole passage, so that a policy that walks straight on still arrives.
+    own u ~ U[0, 1), as in every exploration, so that some tasks are played with few random actions
+    from the beginning of training. On the steps between it is ``random_actions / length``: about
+    ``random_actions`` random actions in the whole passage, so that a policy that walks straight on
+    still arrives.
 
     A ``length`` of None is the step budget less 1: right for the passive T-maze. Set it for the active
     one, whose budget also counts the steps to the oracle and back.
 
-    On other tasks it does the same: all choices but the first and the last four are nearly the
-    policy's own, which starves a task of exploration whose decisions lie elsewhere. Continuous
-    actions take epsilon as the standard deviation of their noise.
+    On other tasks it does the same: all actions but the first and the last four are nearly the
+    policy's own, which is too little exploration for a task whose decisions lie elsewhere. For
+    continuous actions epsilon is the standard deviation of the noise.
 
     Args:
         context: Action space and step budget; supplied by the composer.
@@ -70,4 +71,4 @@ class Corridor(ScaledByTask):
         ends_B = ends * self._scale(time_B, rng)
         at_an_end_B = (time_B == 0) | (time_B >= self._horizon - _LAST_STEPS)
         epsilon_B = np.where(at_an_end_B, ends_B, self._between)
-        return disturb(action, epsilon_B, self._space, rng, action_mask_BA)
+        return add_exploration(action, epsilon_B, self._space, rng, action_mask_BA)

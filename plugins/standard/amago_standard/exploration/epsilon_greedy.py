@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amago_registry.contexts import ExplorationContext
-from amago_standard.exploration.noise import anneal, disturb
+from amago_standard.exploration.noise import add_exploration, anneal
 from amago_standard.exploration.options import EpsilonGreedyOptions
 from amago_standard.exploration.scale import ScaledByTask, TaskScale
 
 
 class EpsilonGreedy(ScaledByTask):
-    """Random actions, fewer and fewer of them (AMAGO, arXiv:2310.09971): the safe default.
+    """Epsilon-greedy with linear annealing (AMAGO, arXiv:2310.09971): the safe default.
 
-    Epsilon falls in a line from ``start`` to ``end`` over ``anneal_steps`` of one environment.
+    Epsilon falls linearly from ``start`` to ``end`` over ``anneal_steps`` of one environment.
     Continuous: Gaussian noise of standard deviation epsilon, the result clipped to [-1, 1]. All others:
     with probability epsilon a random action, uniform over those that an action mask allows.
 
@@ -45,4 +45,4 @@ class EpsilonGreedy(ScaledByTask):
         options = self._options
         epsilon = anneal(step, options.anneal_steps, options.start, options.end)
         epsilon_B = epsilon * self._scale(time_B, rng)
-        return disturb(action, epsilon_B, self._space, rng, action_mask_BA)
+        return add_exploration(action, epsilon_B, self._space, rng, action_mask_BA)

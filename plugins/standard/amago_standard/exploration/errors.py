@@ -1,7 +1,7 @@
-"""What can go wrong with exploration.
+"""Errors of exploration.
 
 AmagoError
-`-- ExplorationError    it lacks the horizon it needs, or a stored state does not fit
+`-- ExplorationError    the horizon is missing, or a stored state does not fit
 """
 
 from __future__ import annotations

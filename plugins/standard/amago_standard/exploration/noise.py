@@ -1,4 +1,4 @@
-"""The arithmetic that every exploration of this room shares.
+"""Annealing and action noise, shared by the explorations of this room.
 
 Shape suffixes: B = environments acting side by side, A = action features, X = factors of an action.
 """
@@ -15,11 +15,11 @@ from amago_registry.actions import choices
 
 
 def anneal(step: int, steps: int, start: float, end: float) -> float:
-    """Return the value at ``step``: a line from ``start`` to ``end``, reached after ``steps``."""
+    """Return the value at ``step`` of a linear schedule from ``start`` to ``end`` over ``steps``."""
     return start + (end - start) * min(step / steps, 1.0)
 
 
-def disturb(
+def add_exploration(
     action: NDArray[Any],
     epsilon_B: NDArray[np.float64],
     space: spaces.Space[Any],
@@ -35,7 +35,7 @@ def disturb(
         action: The policy's, in stored form; not modified.
         epsilon_B: Strength.
         space: Canonical.
-        rng: Draws the same number of values whatever the strength.
+        rng: The number of values drawn does not depend on the strength.
         action_mask_BA: Which actions may be taken; a factor of which none may is drawn from all.
     """
     if isinstance(space, spaces.Box):

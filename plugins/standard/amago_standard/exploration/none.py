@@ -13,7 +13,7 @@ from amago_standard.exploration.options import NoExplorationOptions
 
 
 class NoExploration:
-    """Take the policy's actions: enough where it is sampled and its own entropy explores.
+    """No exploration: the policy's own actions, for policies that explore by sampling.
 
     Args:
         context: Supplied by the composer; unused.
@@ -36,7 +36,7 @@ class NoExploration:
         return action
 
     def state(self) -> dict[str, NDArray[np.float64]]:
-        """Return nothing."""
+        """Return an empty state."""
         return {}
 
     def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:

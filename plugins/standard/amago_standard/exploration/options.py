@@ -1,4 +1,4 @@
-"""What a spec may set for each exploration of this room.
+"""Options of the explorations.
 
 Steps are those of one environment: with 24 environments, ``anneal_steps: 1000`` is over after
 24,000 collected timesteps.
@@ -64,8 +64,8 @@ class CorridorOptions(Options):
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"slips": "random_actions"}
 
-    start: float = Field(1.0, ge=0, le=1, description="Epsilon where it matters, at the first step.")
-    end: float = Field(0.01, ge=0, le=1, description="Epsilon where it matters, after anneal_steps.")
+    start: float = Field(1.0, ge=0, le=1, description="Epsilon at both ends, at the first step.")
+    end: float = Field(0.01, ge=0, le=1, description="Epsilon at both ends, after anneal_steps.")
     anneal_steps: int = Field(
         4_000, ge=1, description="Steps of one environment over which epsilon falls from start to end."
     )

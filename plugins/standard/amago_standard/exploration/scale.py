@@ -1,4 +1,4 @@
-"""A factor per environment that is drawn anew with every task.
+"""Random exploration factor per environment, redrawn with every task.
 
 Shape suffix: B = environments acting side by side.
 """
@@ -14,7 +14,7 @@ from amago_standard.exploration.errors import ExplorationError
 
 
 class TaskScale:
-    """Each environment's own u ~ U[0, 1): the replay then holds both bold and careful play.
+    """Factor u ~ U[0, 1) per environment and task: the replay then holds more and less random play.
 
     Args:
         environments: B.
@@ -32,11 +32,11 @@ class TaskScale:
         return self._scale_B
 
     def state(self) -> dict[str, NDArray[np.float64]]:
-        """Return what must be stored to go on exactly."""
+        """Return the state to store for an exact resume."""
         return {"scale": self._scale_B} if self._randomize else {}
 
     def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
-        """Go on from a stored state.
+        """Restore a stored state.
 
         Raises:
             ExplorationError: If it was stored with another ``randomize`` or number of environments.
@@ -44,7 +44,7 @@ class TaskScale:
         if ("scale" in state) != self._randomize:
             raise ExplorationError(
                 f"the stored exploration has randomize={'true' if 'scale' in state else 'false'}; "
-                "set exploration.randomize to that to go on"
+                "to resume, set exploration.randomize to that"
             )
         if not self._randomize:
             return
@@ -52,22 +52,22 @@ class TaskScale:
         if stored != wanted:
             raise ExplorationError(
                 f"the stored exploration is that of {stored} environments, this run has {wanted}; "
-                f"set collector.environments={stored} to go on"
+                f"to resume, set collector.environments={stored}"
             )
         self._scale_B = np.array(state["scale"], dtype=np.float64)
 
 
 class ScaledByTask:
-    """Stores and restores for explorations that remember nothing but their :class:`TaskScale`."""
+    """Mixin that stores and restores the state of explorations whose only state is a TaskScale."""
 
     _scale: TaskScale
 
     def state(self) -> dict[str, NDArray[np.float64]]:
-        """Return what must be stored to go on exactly; empty without ``randomize``."""
+        """Return the state to store for an exact resume; empty without ``randomize``."""
         return self._scale.state()
 
     def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
-        """Go on from a stored state.
+        """Restore a stored state.
 
         Raises:
             ExplorationError: If it was stored with another ``randomize`` or number of environments.

@@ -1,4 +1,4 @@
-"""Actors and critics: what hangs on the state representation."""
+"""Actors and critics: the heads on top of the state representation."""
 
 from __future__ import annotations
 

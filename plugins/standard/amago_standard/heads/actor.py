@@ -1,4 +1,4 @@
-"""Actors: from state representations to a distribution over actions.
+"""MLP actors: from state representations to a distribution over actions.
 
 Shape suffixes: N = timesteps, E = state features, A = actions of a discrete space, end to end.
 """
@@ -16,7 +16,7 @@ from amago_standard.layers.mlp import mlp
 
 
 class MLPActor(nn.Module):
-    """Perceptron to the distribution that fits the action space, one per discount.
+    """MLP actor: the distribution that fits the action space, one per discount.
 
     ``Discrete``: clipped categorical; ``MultiDiscrete``: one per axis; ``MultiBinary``: Bernoulli;
     ``Box``: what the option ``distribution`` says.
@@ -46,7 +46,7 @@ class MLPActor(nn.Module):
 
 
 class ResidualMLPActor(nn.Module):
-    """As :class:`MLPActor`, with pre-norm residual blocks: for heads deeper than two layers.
+    """Residual MLP actor: :class:`MLPActor` with pre-norm residual blocks, for deeper heads.
 
     Args:
         context: State width, action space and discounts; supplied by the composer.

@@ -1,4 +1,4 @@
-"""Critics that classify returns instead of regressing them.
+"""Classification critics (two-hot and HL-Gauss): they classify returns instead of regressing them.
 
 Shape suffixes: N = timesteps, C = ensemble members, G = discounts, K = bins.
 """
@@ -18,11 +18,11 @@ from amago_standard.layers.symlog import symexp, symlog
 
 
 class ClassificationCritic(CriticBody, ABC):
-    """C independent critics whose predictions are logits over K bins of return.
+    """Base class of classification critics: C independent critics with logits over K bins of return.
 
     Cross-entropy has gradients of the same size whatever the scale of the returns, so one critic learns
-    tasks whose rewards differ by orders of magnitude (AMAGO-2; arXiv:2411.11188). Subclasses say which
-    distribution stands for a return.
+    tasks whose rewards differ by orders of magnitude (AMAGO-2; arXiv:2411.11188). Subclasses define
+    the target distribution of a return.
 
     ``normalize`` changes nothing: advantages stay in units of return. The sign of an advantage is all
     that a binary filter reads; an exponential or ramp filter and a policy gradient weigh tasks by their
@@ -79,7 +79,7 @@ class ClassificationCritic(CriticBody, ABC):
         return value
 
     def observe(self, target_NG: Tensor) -> None:
-        """Count the targets that no bin reaches; nothing is learned from them but the limit."""
+        """Count the targets beyond the limits, where the loss sees the limit instead."""
         beyond_NG = (target_NG < self.low) | (target_NG > self.high)
         self._beyond_limits = beyond_NG.float().mean().detach()
 
@@ -89,12 +89,12 @@ class ClassificationCritic(CriticBody, ABC):
         return -(self.label(target_NG) * log_probs_CNGK).sum(-1).transpose(0, 1)
 
     def metrics(self) -> dict[str, Tensor]:
-        """Return ``beyond_limits``, the share of the targets last observed that no bin reaches."""
+        """Return ``beyond_limits``, the share of the last observed targets beyond the limits."""
         return {} if self._beyond_limits is None else {"beyond_limits": self._beyond_limits}
 
 
 class TwoHotCritic(ClassificationCritic):
-    """Returns as two neighbouring bins (two-hot; Hafner et al., 2023, arXiv:2301.04104).
+    """Two-hot critic: a return is two neighbouring bins (Hafner et al., 2023, arXiv:2301.04104).
 
     Weights interpolate between the returns that the bins stand for, so the expectation is exact for one
     return within the limits and unbiased for a mixture. With ``expectation: symlog`` they interpolate,
@@ -120,7 +120,7 @@ class TwoHotCritic(ClassificationCritic):
 
 
 class HLGaussCritic(ClassificationCritic):
-    """Returns as Gaussians in symlog space (HL-Gauss; Farebrother et al., 2024, arXiv:2403.03950).
+    """HL-Gauss critic: a return is a Gaussian in symlog space (Farebrother et al., 2024; 2403.03950).
 
     Neighbouring bins learn together, which smooths noisy targets. The expectation runs over numbers
     that undo the skew of these labels (:func:`sharpened_values`), so that a mixture of returns reads as

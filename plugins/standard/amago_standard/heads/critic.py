@@ -1,4 +1,4 @@
-"""The scalar critic: an ensemble of value estimates under PopArt.
+"""Scalar ensemble critic with PopArt normalisation.
 
 Shape suffixes: N = timesteps, C = ensemble members, G = discounts.
 """
@@ -14,7 +14,7 @@ from amago_standard.layers.popart import PopArt
 
 
 class EnsembleCritic(CriticBody):
-    """C independent critics whose targets are normalised by PopArt.
+    """Ensemble of C independent scalar critics whose targets are normalised by PopArt.
 
     Discrete actions: all values at once, unless ``enumerate_actions`` is off. Else the action is an
     input.

@@ -1,4 +1,4 @@
-"""The networks that all critics share: an ensemble over states, or over states and actions.
+"""Base class of critics: an ensemble of networks over states, or over states and actions.
 
 Shape suffixes: N = timesteps, E = state features, C = ensemble members, K = actions per timestep,
 G = discounts, A = actions or action features, H = hidden features, O = outputs per value.
@@ -22,10 +22,10 @@ from amago_standard.layers.precision import at_least_single
 
 
 class CriticBody(nn.Module):
-    """C independent perceptrons; a critic adds what their outputs mean.
+    """Base class of critics: C independent MLPs; subclasses define what their outputs mean.
 
-    Enumerating (discrete actions alone): the state, to all actions under all discounts. Otherwise
-    state, action vector and the discount's effective horizon, to one value.
+    Enumerating (discrete actions alone): from the state to all actions under all discounts. Otherwise
+    from state, action vector and the discount's effective horizon to one value.
 
     Args:
         context: State width, action space and discounts; supplied by the composer.
@@ -88,7 +88,7 @@ class CriticBody(nn.Module):
 
 
 class ActionEnsemble(nn.Module):
-    """State, action and effective horizon to one value; the state's part is shared by all actions.
+    """Q-network ensemble over state, action and effective horizon; all actions share the state's part.
 
     Args:
         context: State width and discounts.

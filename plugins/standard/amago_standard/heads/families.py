@@ -1,4 +1,4 @@
-"""From a network's outputs to a distribution over actions.
+"""Action distributions by action space, built from a network's outputs.
 
 Shape suffixes: N = timesteps, G = discounts, P = parameters of one distribution, K = components of a
 mixture, A = actions (discrete) or action features.
@@ -49,7 +49,7 @@ class Family:
 
 
 class PolicyHead:
-    """What a network must put out for a policy over an action space, and the policy made of it.
+    """Policy head: the width of a network's output for an action space, and the policy built from it.
 
     Args:
         context: Action space and discounts.
@@ -67,7 +67,7 @@ class PolicyHead:
 
     def __call__(self, out_NX: Tensor, action_mask_NA: Tensor | None = None) -> Distribution:
         """Return the distribution that outputs ``(N, width)`` stand for."""
-        # Probabilities and densities are no business of half precision.
+        # Half precision is too coarse for probabilities and densities.
         out_NGP = at_least_single(torch.unflatten(out_NX, -1, (self._discounts, -1)))
         mask_N1A = None if action_mask_NA is None else action_mask_NA[:, None]
         return self._family.build(out_NGP, mask_N1A)

@@ -11,22 +11,22 @@ from amago_registry.options import Field, Options, Widths
 
 
 class PolicyOptions(Options):
-    """What all actors have in common: the distribution over actions."""
+    """Options common to all actors: the distribution over actions."""
 
     distribution: Literal["tanh-gaussian", "beta", "gaussian-mixture"] = Field(
         "tanh-gaussian",
-        description="Family for Box actions: a hill; a hill that reaches the edges; several hills, "
-        "without a policy gradient. The other action spaces have one family each.",
+        description="Family for Box actions: one mode; one mode that may lie at the edges; several "
+        "modes, without a policy gradient. The other action spaces have one family each.",
     )
     mixture_components: int = Field(
-        5, ge=1, description="Hills of gaussian-mixture: ways of acting that are not averaged."
+        5, ge=1, description="Components of gaussian-mixture: ways of acting that are not averaged."
     )
     min_probability: float = Field(
         0.001,
         ge=0,
         le=0.025,
         description="Least probability of a Discrete or MultiDiscrete choice, at most 0.05 / those "
-        "allowed; 0 lets it die.",
+        "allowed; 0 lets a choice vanish for good.",
     )
     max_probability: float = Field(
         0.99,
@@ -61,7 +61,7 @@ class ResidualMLPActorOptions(PolicyOptions):
 
 
 class CriticOptions(Options):
-    """What all critics have in common: their networks."""
+    """Options common to all critics: their networks."""
 
     members: int = Field(4, ge=1, description="Independent critics; targets take the minimum of some.")
     hidden_dims: Widths = Field((256, 256), description="Width of each hidden layer, per member.")
@@ -89,7 +89,7 @@ class EnsembleCriticOptions(CriticOptions):
 
 
 class ClassificationOptions(CriticOptions):
-    """What critics that classify returns have in common."""
+    """Options common to the critics that classify returns."""
 
     bins: int = Field(
         64, ge=2, description="Classes of return; fewer learn faster, more tell returns apart."
@@ -105,7 +105,7 @@ class ClassificationOptions(CriticOptions):
     expectation: Literal["returns", "symlog"] = Field(
         "returns",
         description="What is averaged over the bins: returns, or their symlog as in AMAGO-2's released "
-        "code, which reads far too little into a gamble.",
+        "code, which values uncertain returns far too low.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Perceptrons whose depth does not hinder the gradient.
+"""Residual MLPs with pre-norm blocks.
 
 Shape suffixes: D = features in, W = width, E = features out.
 """
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """``x + linear(leaky_relu(linear(norm(x))))``.
+    """Pre-norm residual block: ``x + linear(leaky_relu(linear(norm(x))))``.
 
     Args:
         width: W.
@@ -29,9 +29,9 @@ class ResidualBlock(nn.Module):
 
 
 def residual_mlp(in_dim: int, width: int, blocks: int, out_dim: int) -> nn.Sequential:
-    """Return ``(..., D) -> (..., E)``: linear, residual blocks, LayerNorm, linear.
+    """Return a residual MLP ``(..., D) -> (..., E)``: linear, residual blocks, LayerNorm, linear.
 
-    The last norm belongs to pre-norm blocks: what they add up has no scale of its own.
+    The last norm belongs to pre-norm blocks: the scale of their residual stream is arbitrary.
     """
     return nn.Sequential(
         nn.Linear(in_dim, width),

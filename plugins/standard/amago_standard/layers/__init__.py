@@ -1,1 +1,1 @@
-"""What several rooms share: small layers with plain arguments. Import the modules directly."""
+"""Small layers with plain arguments, shared by several rooms. Import the modules directly."""

@@ -8,11 +8,11 @@ from functools import partial
 from torch import Tensor
 from torch.nn.functional import gelu, leaky_relu, relu, silu
 
-# In place where the gradient can be told from the result: one tensor less is kept for it.
+# In place where the gradient can be computed from the result: one tensor less is kept for it.
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "leaky-relu": partial(leaky_relu, inplace=True),
     "relu": partial(relu, inplace=True),
     "gelu": gelu,
     "silu": silu,
 }
-"""What a spec calls an activation, and the function; it may overwrite its argument."""
+"""Activation functions by their names in a spec; a function may overwrite its argument."""

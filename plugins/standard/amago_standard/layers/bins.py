@@ -1,4 +1,4 @@
-"""Numbers as distributions over fixed bins, and how to read them back.
+"""Two-hot and HL-Gauss labels: numbers as distributions over fixed bins, and back.
 
 Bins lie evenly in symlog space (:mod:`amago_standard.layers.symlog`), so that numbers of any magnitude
 share them. Read back as a plain mean over the bins' own numbers, a mixture of numbers reads as their
@@ -55,7 +55,7 @@ def gaussian_label(x: Tensor, position_K: Tensor, sigma: float) -> Tensor:
 
 
 def sharpened_values(position_K: Tensor, sigma: float) -> Tensor:
-    """Return numbers ``(K,)`` for the bins over which the mean of a Gaussian label is its own number.
+    """Return values ``(K,)`` of the bins with which the mean of a Gaussian label is its number.
 
     A Gaussian that is symmetric in symlog space is skewed outside it: averaged over ``symexp`` of the
     positions, labels 0.75 bins wide read as 4 % too much with 64 bins over +-1e5, and a learner that

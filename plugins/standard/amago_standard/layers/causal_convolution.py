@@ -1,4 +1,4 @@
-"""A short convolution along time, inside every sequence of the packed stream.
+"""Causal depthwise convolution over time, inside every sequence of the packed stream.
 
 Shape suffixes: N = timesteps of a packed batch, B = environments, C = channels, S = taps of a filter,
 W = taps but the present one.
@@ -14,12 +14,12 @@ from amago_standard.layers.precision import at_least_single
 
 
 class CausalConvolution(nn.Module):
-    """``y_n = bias + sum_j weight_j * x_(n-j)`` over the last ``size`` timesteps, channel by channel.
+    """Causal depthwise convolution: ``y_n = bias + sum_j weight_j * x_(n-j)``, channel by channel.
 
-    Before the first timestep of a sequence lie zeros, never the sequence before it. Recurrences that
-    are linear in their state put it in front of themselves, so that a key can tell what came just
-    before (Fu et al., 2022, arXiv:2212.14052). Costs ``size`` multiplications per number; acting keeps
-    ``(size - 1) * channels`` numbers.
+    j runs over the last ``size`` timesteps. Sequences are padded with zeros and never see the sequence
+    before them. Recurrences that are linear in their state put it in front of themselves, so that a key
+    can tell what came just before (Fu et al., 2022, arXiv:2212.14052). Costs ``size`` multiplications
+    per number; acting keeps ``(size - 1) * channels`` numbers.
 
     Args:
         channels: C.

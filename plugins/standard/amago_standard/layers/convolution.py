@@ -1,4 +1,4 @@
-"""Stacks of convolutions, as published or small, from images to feature maps.
+"""Convolutional networks (Nature, IMPALA, grid) from images to feature maps.
 
 Shape suffixes: N = rows, C = channels in, O = channels out, H, W = height and width; those of the
 feature maps are smaller.
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def nature(channels_in: int) -> nn.Sequential:
-    """Return the three layers of Mnih et al. (2015): filters of 8, 4 and 3 pixels, strides 4, 2 and 1.
+    """Return the Nature CNN (Mnih et al., 2015): filters of 8, 4 and 3 pixels, strides 4, 2 and 1.
 
     Made for images of 84 x 84; the smallest it takes is 36 x 36.
     """
@@ -28,7 +28,7 @@ def nature(channels_in: int) -> nn.Sequential:
 
 
 def impala(channels_in: int, channels: Sequence[int]) -> nn.Sequential:
-    """Return the residual network of Espeholt et al. (2018, arXiv:1802.01561).
+    """Return the IMPALA ResNet (Espeholt et al., 2018, arXiv:1802.01561).
 
     Every stage is a convolution, a pooling that halves the image, and two residual blocks.
     """
@@ -50,7 +50,7 @@ def grid(channels_in: int, channels: Sequence[int]) -> nn.Sequential:
 
 
 class ResidualBlock(nn.Module):
-    """``x + conv(relu(conv(relu(x))))``; sizes stay as they are.
+    """Residual block ``x + conv(relu(conv(relu(x))))``; sizes stay as they are.
 
     Args:
         channels: C, which is also O.

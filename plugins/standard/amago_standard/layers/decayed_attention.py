@@ -23,24 +23,24 @@ def decayed_attention(
     layout: SequenceLayout,
     chunk: int = 32,
 ) -> Tensor:
-    """Return ``y_n = M_n q_n``, where ``M_n = exp(log_decay_n) M_(n-1) + v_n k_n^T``: ``(N, H, P)``.
+    """Linear attention with decay: return ``y_n = M_n q_n``, ``(N, H, P)``.
 
-    The memory M is a ``(P, S)`` matrix per head, zero before every sequence. Source: the chunked form
-    of Dao and Gu (2024, arXiv:2405.21060, section 6). The stream is cut into chunks of equal size
-    wherever its sequences begin, and only its tail is filled up. Rows of one chunk see each other
-    through a masked ``(T, T)`` product; what older rows left is read from the memory at the chunk's
-    beginning, and a scan over chunks carries that. Costs ``N (T + 2 S) P`` multiplications per head,
-    linear in N, as is what is kept for the backward pass: with T = 32, S = 32 and P = 64, 454 numbers
-    per head and row, beyond the inputs.
+    ``M_n = exp(log_decay_n) M_(n-1) + v_n k_n^T``. The memory M is a ``(P, S)`` matrix per head, zero
+    before every sequence. Source: the chunked form of Dao and Gu (2024, arXiv:2405.21060, section 6).
+    The stream is cut into chunks of equal size wherever its sequences begin, and only its tail is
+    filled up. Rows of one chunk see each other through a masked ``(T, T)`` product; older rows are read
+    from the memory at the chunk's beginning, and a scan over chunks computes these memories. Costs ``N
+    (T + 2 S) P`` multiplications per head, linear in N, as is what is kept for the backward pass: with
+    T = 32, S = 32 and P = 64, 454 numbers per head and row, beyond the inputs.
 
     Decays enter as differences of sums inside one chunk, taken in double precision, so that neither
     long streams nor strong decays blur weak ones. Everything else is computed in single precision or
     better, under autocast too.
 
     Args:
-        q_NGS: What each row asks the memory for.
-        k_NGS: Where each row writes; G divides H.
-        v_NHP: What each row writes.
+        q_NGS: Queries.
+        k_NGS: Keys; G divides H.
+        v_NHP: Values.
         log_decay_NH: At most 0; without effect on the first row of a sequence.
         layout: Where sequences begin.
         chunk: T. On a CPU 32 was level with 16 and ahead of 64 and 128.

@@ -33,7 +33,7 @@ def delta_rule(
     layout: SequenceLayout,
     chunk: int | None = None,
 ) -> Tensor:
-    """Return ``memory_n^T q_n``, ``(N, H, V)``, of a memory that replaces what a key stood for.
+    """Gated delta rule: return ``memory_n^T q_n``, ``(N, H, V)``.
 
     ``memory_n = decay_n (I - write_n k_n k_n^T) memory_(n-1) + write_n k_n v_n^T``, a matrix ``(K, V)``
     per head that is zero before each sequence. The stream is cut into chunks wherever its sequences
@@ -47,9 +47,9 @@ def delta_rule(
     better, also under autocast.
 
     Args:
-        q_NHK: What is asked for.
-        k_NHK: What is written to, of length at most 1.
-        v_NHV: What is written.
+        q_NHK: Queries.
+        k_NHK: Keys, of length at most 1.
+        v_NHV: Values.
         write_NH: How much of the old value is replaced, in [0, 1].
         log_decay_NH: Logarithm of how much of the memory is kept from the timestep before, at most 0.
         layout: Where sequences begin.
@@ -63,12 +63,12 @@ def delta_rule(
         segment_CT = _segments(layout, chunk)
         total_CHT1 = log_decay.cumsum(2, dtype=torch.float64)
         decay_CHTS = _decays(total_CHT1, segment_CT, v.dtype)
-        # What of the memory before the chunk is left; nothing once another sequence has begun. (What
-        # rolls around to the first chunk does not matter: the memory before it is zero.)
-        goes_on_CT = segment_CT == segment_CT[:, -1].roll(1)[:, None]
-        left_CHT1 = total_CHT1.to(v.dtype).exp() * goes_on_CT[:, None, :, None]
+        # The decay of the memory before the chunk; zero once another sequence has begun. (The roll's
+        # wrap-around into the first chunk does not matter: the memory before it is zero.)
+        continues_CT = segment_CT == segment_CT[:, -1].roll(1)[:, None]
+        left_CHT1 = total_CHT1.to(v.dtype).exp() * continues_CT[:, None, :, None]
 
-        # written = direct - past memory_before: values minus what their keys already stood for.
+        # written = direct - past memory_before: values minus what is already stored under their keys.
         k_t = k.transpose(2, 3)
         system_CHTS = ((k * write) @ k_t) * decay_CHTS  # Read below the diagonal alone.
         sides = torch.cat([v * write, k * (write * left_CHT1)], dim=-1)
@@ -88,7 +88,7 @@ def delta_step(
     """Take one timestep of :func:`delta_rule` per environment; the memory is written in place.
 
     Returns:
-        What the memory answers ``(B, H, V)``, and the memory ``(B, H, K, V)``.
+        The outputs ``(B, H, V)``, and the memory ``(B, H, K, V)``.
     """
     with torch.autocast(q_BHK.device.type, enabled=False):
         q_BHK, k_BHK, v_BHV = at_least_single(q_BHK), at_least_single(k_BHK), at_least_single(v_BHV)

@@ -1,4 +1,4 @@
-"""Ensembles of perceptrons evaluated as batched products.
+"""Ensembles of MLPs, computed as batched matrix products.
 
 Shape suffixes: N = rows, C = ensemble members, D = features in, E = features out.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class EnsembleLinear(nn.Module):
-    """One linear layer per member, all in one batched product.
+    """Ensemble of linear layers, one per member, in one batched product.
 
     Members start independently, each as ``nn.Linear`` would: uniform in +-1/sqrt(fan_in).
 
@@ -50,7 +50,7 @@ class EnsembleLinear(nn.Module):
 
 
 class EnsembleMLP(nn.Module):
-    """A perceptron per member: leaky ReLU between the layers, none at the end."""
+    """Ensemble of MLPs, one per member: leaky ReLU between the layers, none at the end."""
 
     def __init__(self, members: int, in_dim: int, hidden_dims: Sequence[int], out_dim: int) -> None:
         super().__init__()

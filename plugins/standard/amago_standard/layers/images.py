@@ -1,4 +1,4 @@
-"""From the pixels of an image to a vector.
+"""Image networks: scaling, random shifts, convolutions in chunks, and a linear layer.
 
 Shape suffixes: N = rows, H = height, W = width, C = channels, E = features out.
 """
@@ -31,10 +31,10 @@ def scaled(pixels: Tensor, pixel_max: int, dtype: torch.dtype) -> Tensor:
 
 
 def randomly_shifted(image_NHWC: Tensor, most: int) -> Tensor:
-    """Return every image moved by its own whole number of pixels in each direction, up to ``most``.
+    """Random shift augmentation (DrQ): move every image by up to ``most`` whole pixels each way.
 
-    What comes into view repeats the border (Kostrikov et al., 2020, arXiv:2004.13649). Draws from
-    torch's generator of the device.
+    The border is repeated (Kostrikov et al., 2020, arXiv:2004.13649). Draws from torch's generator of
+    the device.
     """
     rows, height, width, _ = image_NHWC.shape
     device = image_NHWC.device
@@ -47,7 +47,7 @@ def randomly_shifted(image_NHWC: Tensor, most: int) -> Tensor:
 
 
 class ImageNetwork(nn.Module):
-    """Pixels to [-1, 1], convolutions, one linear layer; a chunk of rows after another.
+    """Image network: pixels to [-1, 1], convolutions, a linear layer; computed chunk by chunk.
 
     A chunk's feature maps stay in the processor's cache, and while acting no other chunk's are kept.
     Measured on one core, chunks of 128 against one of 1,024 to 8,192 rows: forwards 1.3 to 2 times as

@@ -1,4 +1,4 @@
-"""Mean and variance as exponential moving averages.
+"""Exponential moving averages of mean and variance.
 
 Shape suffixes: N = rows, D = features.
 """
@@ -14,7 +14,7 @@ from amago_registry.ranks import ranks, sum_over_ranks
 
 
 class Moments(NamedTuple):
-    """Number, mean and variance of some rows; the number too a tensor, as compilers like it."""
+    """Number, mean and variance of some rows; the number is a tensor, for torch.compile."""
 
     rows: Tensor
     mean_D: Tensor
@@ -46,7 +46,7 @@ def moments_of(x_ND: Tensor) -> Moments:
 
 
 class MovingMoments(nn.Module):
-    """Moving averages of mean and variance that wait for a commit.
+    """Moving averages of mean and variance, updated in two steps: propose, then commit.
 
     The step size starts bias-corrected, ``rate / (1 - (1 - rate)^t)``, as if all batches so far had
     been averaged with one weighting. The same numbers as from averages of ``x`` and ``x^2``, without
@@ -91,7 +91,7 @@ class MovingMoments(nn.Module):
         self._proposed = (self.mean_D + rate * apart_D, variance_D)
 
     def commit(self) -> None:
-        """Adopt what was proposed."""
+        """Apply the proposed moments."""
         if self._proposed is not None:
             self.mean_D.copy_(self._proposed[0])
             self.variance_D.copy_(self._proposed[1])
@@ -99,5 +99,5 @@ class MovingMoments(nn.Module):
         self.forget()
 
     def forget(self) -> None:
-        """Drop what was proposed."""
+        """Discard the proposed moments."""
         self._seen = self._proposed = None

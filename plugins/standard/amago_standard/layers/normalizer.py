@@ -1,4 +1,4 @@
-"""Running normalisation of features whose scale nobody knows beforehand.
+"""Running normalisation of input features.
 
 Shape suffixes: N = rows, D = features.
 """
@@ -12,7 +12,7 @@ from amago_standard.layers.moments import MovingMoments
 
 
 class RunningNormalizer(nn.Module):
-    """Centre and scale features by exponential moving averages of their mean and variance.
+    """Running normaliser: centre and scale features by moving averages of their mean and variance.
 
     A training forward pass uses the statistics that include its own rows and only proposes them; see
     :class:`MovingMoments`. Features that hardly vary are centred and not scaled.

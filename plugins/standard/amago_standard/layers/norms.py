@@ -1,4 +1,4 @@
-"""Norms by name.
+"""Normalisation layers by name.
 
 Shape suffixes: D = features.
 """
@@ -15,7 +15,7 @@ from amago_standard.layers.precision import at_least_single
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root mean square (Zhang and Sennrich, 2019, arXiv:1910.07467).
+    """RMSNorm: divide by the root mean square (Zhang and Sennrich, 2019, arXiv:1910.07467).
 
     LayerNorm without the mean and the bias; not faster for it on the CPU, where torch's LayerNorm is
     one kernel and this is several. The square is taken in single precision at least, which is that of
@@ -35,4 +35,4 @@ class RMSNorm(nn.Module):
 
 
 NORMS: Mapping[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "rms": RMSNorm}
-"""What a spec calls a norm, and what makes one for D features."""
+"""Constructors of norms for D features, by their names in a spec."""

@@ -1,4 +1,4 @@
-"""Running statistics of value targets (PopArt; Hessel et al., 2018, arXiv:1809.04474).
+"""PopArt: running statistics of value targets (Hessel et al., 2018, arXiv:1809.04474).
 
 Shape suffixes: N = timesteps, C = ensemble members, G = discounts.
 """
@@ -11,7 +11,7 @@ from amago_standard.layers.moments import MovingMoments
 
 
 class PopArt(nn.Module):
-    """Mean and spread of the targets, per discount, as moving averages.
+    """PopArt statistics: moving averages of the targets' mean and spread, per discount.
 
     PopArt corrects an affine (w, b) behind the critic whenever the statistics move, so that
     predictions in the units of return stay as they were: sigma w and sigma b + mu never change. Where

@@ -1,4 +1,4 @@
-"""Positions in time: vectors to add to a timestep's features, or angles to turn them by.
+"""Positional encodings: sinusoidal, learned and rotary.
 
 Shape suffixes: N = timesteps, D = features, H = heads, F = features per head.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class SinusoidalPositions(nn.Module):
-    """Sines, then cosines, of wavelengths 2 pi to 2 pi 10^4 steps.
+    """Sinusoidal positions: sines, then cosines, of wavelengths 2 pi to 2 pi 10^4 steps.
 
     Source: Vaswani et al., 2017, arXiv:1706.03762.
 
@@ -34,10 +34,10 @@ class SinusoidalPositions(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """A table with a row for every time; times beyond its end share the last row.
+    """Learned positions: a table with a row per time; times beyond its end share the last row.
 
     Args:
-        rows: Times that can be told apart.
+        rows: Number of distinct times.
         dim: D.
     """
 
@@ -53,7 +53,7 @@ class LearnedPositions(nn.Module):
 
 
 class RotaryPositions(nn.Module):
-    """Angles that queries and keys are turned by (RoFormer; Su et al., 2021, arXiv:2104.09864).
+    """Rotary positions: angles to rotate queries and keys by (RoFormer; Su et al., 2021; 2104.09864).
 
     The product of a turned query with a turned key depends on their distance in time alone. Angles
     come from the absolute time, so a key that was turned when it was stored stays right.
@@ -77,7 +77,7 @@ class RotaryPositions(nn.Module):
 
 
 def turned(x_NHF: Tensor, cos_N1F: Tensor, sin_N1F: Tensor) -> Tensor:
-    """Return ``(N, H, F)`` turned by what :class:`RotaryPositions` made of the time."""
+    """Return ``(N, H, F)`` rotated by the angles of :class:`RotaryPositions`."""
     other_NHF = x_NHF.roll(x_NHF.shape[-1] // 2, -1)
     # The angles are in single precision at least, and so is the sum.
     return torch.addcmul(x_NHF * cos_N1F, other_NHF, sin_N1F).to(x_NHF.dtype)

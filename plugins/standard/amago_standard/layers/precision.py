@@ -1,4 +1,4 @@
-"""In which precision numbers are compared and averaged."""
+"""Promotion of half precision to single precision."""
 
 from __future__ import annotations
 

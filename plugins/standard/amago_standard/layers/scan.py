@@ -1,4 +1,4 @@
-"""Linear recurrences over the packed stream, in few large steps instead of many small ones.
+"""Chunked scan of linear recurrences over the packed stream.
 
 Shape suffixes: N = timesteps of a packed batch, E = features, S = sequences, C = chunks,
 T = timesteps per chunk.
@@ -17,7 +17,7 @@ from amago_registry.layout import SequenceLayout
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # Its loops would be unrolled.
 def linear_scan(decay_NE: Tensor, input_NE: Tensor, layout: SequenceLayout) -> Tensor:
-    """Return ``h_n = decay_n * h_(n-1) + input_n`` along every sequence, from zero: ``(N, ...)``.
+    """Linear scan: ``h_n = decay_n * h_(n-1) + input_n`` along every sequence, from zero: ``(N, ...)``.
 
     The stream is cut into about sqrt(N) chunks, wherever its sequences begin, and all chunks advance
     together; then each adds what the one before it passes on. That takes 2 sqrt(N) steps one after the

@@ -1,4 +1,4 @@
-"""Linear layers whose spectral norm is a parameter.
+"""Sigma-reparametrised linear layers, whose spectral norm is a learned parameter.
 
 Source: sigma-reparametrisation (Zhai et al., 2023, arXiv:2303.06296).
 
@@ -15,12 +15,12 @@ from torch.nn.functional import linear, normalize
 
 
 class SigmaLinear(nn.Module):
-    """``y = (gamma / sigma(W)) W x + b``, where sigma(W) is the largest singular value of W.
+    """Sigma-reparametrised linear layer: ``y = (gamma / sigma(W)) W x + b``.
 
-    Keeps attention scores from growing without bound, the usual way a Transformer collapses under
-    a non-stationary RL loss. sigma is estimated by one step of power iteration per training forward
-    pass; the new vectors are proposed and adopted by :meth:`commit`. Outside training the effective
-    weight is computed once per set of weights.
+    sigma(W) is the largest singular value of W. Keeps attention scores from growing without bound, the
+    usual way a Transformer collapses under a non-stationary RL loss. sigma is estimated by one step of
+    power iteration per training forward pass; the new vectors are proposed and adopted by
+    :meth:`commit`. Outside training the effective weight is computed once per set of weights.
 
     Args:
         in_dim: D.
@@ -61,7 +61,7 @@ class SigmaLinear(nn.Module):
         return self._effective(left_E, right_D)
 
     def _acting_weight(self) -> Tensor:
-        # What is made in inference mode has no versions, and grows stale unnoticed.
+        # Inference tensors have no version counters, so a stale cache could not be detected.
         if torch.is_grad_enabled() or self.weight.is_inference():
             return self._effective(self.left_E, self.right_D)
         key = self._versions()
@@ -70,8 +70,8 @@ class SigmaLinear(nn.Module):
         return self._cached[1]
 
     def _versions(self) -> tuple[int, ...]:
-        """Return numbers that differ once what the effective weight is made of has changed."""
-        # Spelled out, past nn.Module's slow attributes: it is asked at every step of every layer.
+        """Return a cache key that changes whenever an input of the effective weight changes."""
+        # Written out to avoid nn.Module's slow attributes: it is called at every step of every layer.
         parameters, buffers = self._parameters, self._buffers
         w, g = cast(Tensor, parameters["weight"]), cast(Tensor, parameters["gamma"])
         u, v = cast(Tensor, buffers["left_E"]), cast(Tensor, buffers["right_D"])
@@ -84,16 +84,16 @@ class SigmaLinear(nn.Module):
             return (self.gamma / sigma) * self.weight
 
     def _single_precision(self) -> torch.autocast:
-        """Autocast would iterate in half precision, and sigma never converge."""
+        """Disable autocast, which would iterate in half precision, where sigma never converges."""
         return torch.autocast(self.weight.device.type, enabled=False)
 
     def commit(self) -> None:
-        """Adopt the power iteration's vectors of the last training forward pass."""
+        """Apply the power iteration's vectors of the last training forward pass."""
         if self._proposed is not None:
             self.left_E.copy_(self._proposed[0])
             self.right_D.copy_(self._proposed[1])
         self.forget()
 
     def forget(self) -> None:
-        """Drop the vectors of the last training forward pass."""
+        """Discard the vectors of the last training forward pass."""
         self._proposed = None

@@ -1,4 +1,4 @@
-"""A logarithm for numbers of either sign, and its inverse (Webber, 2013; Hafner et al., 2023).
+"""Symlog, a logarithm for numbers of either sign, and its inverse (Webber, 2013; Hafner et al., 2023).
 
 Close to zero both are the identity, far from it magnitudes become orders of magnitude and back:
 numbers of very different scale can share one input or one set of bins.

@@ -1,4 +1,4 @@
-"""Value targets and the networks they come from.
+"""TD targets and target networks.
 
 Shape suffixes: M = transitions, C = ensemble members, G = discounts.
 """
@@ -18,15 +18,15 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def target_copy(module: ModuleT) -> ModuleT:
-    """Return a copy that starts equal and is never trained, in evaluation mode."""
+    """Return a target network: an equal copy without gradients, in evaluation mode."""
     return deepcopy(module).requires_grad_(False).eval()
 
 
 @torch.no_grad()
 def move_towards(target: nn.Module, online: nn.Module, tau: float) -> None:
-    """Move the target's parameters the share ``tau`` of the way to the online ones (Polyak).
+    """Polyak update: move the target's parameters the share ``tau`` towards the online ones.
 
-    Buffers are statistics, not weights: they are taken over as they are.
+    Buffers are statistics, not weights: they are copied.
     """
     torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
     for old, new in zip(target.buffers(), online.buffers(), strict=True):
@@ -35,7 +35,7 @@ def move_towards(target: nn.Module, online: nn.Module, tau: float) -> None:
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Let what is computed inside carry gradients to its inputs and none to the module's parameters."""
+    """Freeze a module's parameters inside the context; gradients still reach its inputs."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
@@ -47,7 +47,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def reduce_ensemble(value_MCG: Tensor, members: int, *, pessimistic: bool) -> Tensor:
-    """Return ``(M, G)``: minimum or mean of ``members`` critics drawn anew for every entry.
+    """Return ``(M, G)``: minimum or mean of ``members`` critics, redrawn for every entry.
 
     Drawn without replacement (REDQ; Chen et al., 2021, arXiv:2101.05982); all if there are no more.
     """
@@ -73,7 +73,7 @@ def n_step_target(
     """Return n-step targets ``(M, G)``; a truncation bootstraps, a termination does not.
 
     ``y = r + gamma (1 - terminated) V'`` for one step. Of n steps, all but the last put the target of
-    the next transition, with one step less, in the place of ``V'``, as long as the sequence goes on:
+    the next transition, with one step less, in the place of ``V'``, as long as the sequence continues:
     so rewards add up until n are summed, the task ends, or the sequence does.
 
     Args:

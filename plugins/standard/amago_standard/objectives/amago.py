@@ -1,4 +1,4 @@
-"""The base objective (AMAGO; Grigsby et al., 2024, arXiv:2310.09971) and its multi-task form.
+"""AMAGO's actor-critic objective (Grigsby et al., 2024, arXiv:2310.09971) and its multi-task form.
 
 The multi-task form (AMAGO-2; Grigsby et al., 2024, arXiv:2411.11188) has the same terms with other
 weights, on top of a classification critic, so that nothing in the actor's loss scales with the return.
@@ -32,7 +32,7 @@ from amago_standard.objectives.policies import entropy_of, policy_at, under_all_
 
 
 class _PolicyValue(NamedTuple):
-    """What the critics say of the policy.
+    """The critics' values of the policy's actions.
 
     Args:
         v_MCKG: Value of each sampled action in units of return, or K = 1 exact expectation; with
@@ -66,9 +66,9 @@ class AmagoObjective(nn.Module):
         super().__init__()
         self.options, self.action_space = options, context.action_space
         self.filter = make_filter(options.filter)
-        # Which terms there are; as booleans, because a compiler takes the coefficients for symbols.
-        self._learns = options.critic_coef > 0
-        self._climbs = options.online_coef > 0
+        # Which terms there are; as booleans, because torch.compile takes the coefficients for symbols.
+        self._trains_critic = options.critic_coef > 0
+        self._has_policy_gradient = options.online_coef > 0
         self._imitates = options.offline_coef > 0
         self._filters = self._imitates and self.filter is not None
         self.register_buffer("discount_G", torch.tensor(context.discounts), persistent=False)
@@ -92,7 +92,7 @@ class AmagoObjective(nn.Module):
         policy = policy_at(actor, state_ME, batch, batch.rows_M)
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
-        target_MG = self._target(state_NE, batch) if self._learns else None
+        target_MG = self._target(state_NE, batch) if self._trains_critic else None
         if target_MG is not None:
             critic.observe(target_MG)
             metrics |= _ranges("target", target_MG)
@@ -102,11 +102,11 @@ class AmagoObjective(nn.Module):
             metrics |= _ranges("q", q_MCG.flatten(0, 1))
             if target_MG is not None:
                 terms["critic"] = critic.loss(prediction, target_MG).mean()
-        judged = self._judge(state_ME, policy, every, batch)
-        if judged is not None and self._climbs:
-            terms["online"] = -critic.normalize(judged.v_MCKG.mean(2)).amin(1).mean()
+        value = self._policy_value(state_ME, policy, every, batch)
+        if value is not None and self._has_policy_gradient:
+            terms["online"] = -critic.normalize(value.v_MCKG.mean(2)).amin(1).mean()
         if self._imitates:
-            terms["offline"], acceptance = self._imitate(policy, q_MCG, judged, batch)
+            terms["offline"], acceptance = self._imitate(policy, q_MCG, value, batch)
             metrics |= acceptance
         loss = self._sum_up(terms)
         metrics |= {f"loss/{name}": term.detach() for name, term in terms.items()}
@@ -129,7 +129,8 @@ class AmagoObjective(nn.Module):
         else:
             action = self._sample(policy, options.target_actions)
             value_MCG = critic.value(critic.predict(next_state_ME, action)).mean(2)
-        value_MG = reduce_ensemble(value_MCG, options.target_members, pessimistic=self._climbs)
+        pessimistic = self._has_policy_gradient
+        value_MG = reduce_ensemble(value_MCG, options.target_members, pessimistic=pessimistic)
         # The next transition is of the same sequence where its timestep is the one after this.
         follows_M = next_M[:-1] == batch.rows_M[1:]
         continues_M = torch.cat([follows_M, follows_M.new_zeros(1)])
@@ -143,39 +144,41 @@ class AmagoObjective(nn.Module):
         )
 
     def _predict(self, state_ME: Tensor, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        """Return predictions of all actions, where there is such a thing, and of the stored ones.
+        """Return predictions of all actions, if the critic enumerates them, and of the stored ones.
 
-        Only where a term reads them, and with gradients only where the critics are trained.
+        None for those that no term reads; with gradients only if the critics are trained.
         """
         critic = self._online[1]
-        with torch.set_grad_enabled(self._learns):
-            if critic.enumerates and (self._learns or self._filters or self._climbs):
+        with torch.set_grad_enabled(self._trains_critic):
+            if critic.enumerates and (
+                self._trains_critic or self._filters or self._has_policy_gradient
+            ):
                 every = critic.predict_all(state_ME)
                 return every, critic.select(every, batch.action)
-            if self._learns or self._filters:
+            if self._trains_critic or self._filters:
                 action_MA = action_vector(batch.action, self.action_space)
                 return None, critic.predict(
                     state_ME, under_all_discounts(action_MA, len(self.discount_G))
                 )
         return None, None
 
-    def _judge(
+    def _policy_value(
         self, state_ME: Tensor, policy: Any, every: Tensor | None, batch: Batch
     ) -> _PolicyValue | None:
-        """Return the policy's value; None where no term reads it."""
+        """Return the policy's value; None if no term reads it."""
         critic = self._online[1]
-        if not (self._climbs or self._filters):
+        if not (self._has_policy_gradient or self._filters):
             return None
         if every is not None:
-            # Detached, the values of all actions are exactly what the policy gradient may see.
+            # Detached: the policy gradient must not reach the critics or the backbone through them.
             v_MCG = (policy.probs[:, None] * critic.value(every).detach()).sum(-1)
             return _PolicyValue(v_MCG[:, :, None], None)
         count = self.options.advantage_actions
-        if self._climbs:
+        if self._has_policy_gradient:
             action_MKGA = torch.stack([policy.rsample() for _ in range(count)], dim=1)
         else:
             action_MKGA = self._sample(policy, count)
-        with torch.set_grad_enabled(self._climbs), frozen(cast(nn.Module, critic)):
+        with torch.set_grad_enabled(self._has_policy_gradient), frozen(cast(nn.Module, critic)):
             v_MCKG = critic.value(critic.predict(state_ME.detach(), action_MKGA))
         if isinstance(self.action_space, spaces.Box):
             return _PolicyValue(v_MCKG, None)
@@ -183,26 +186,26 @@ class AmagoObjective(nn.Module):
         return _PolicyValue(v_MCKG, (action_MKGA.detach() == stored_MA[:, None, None]).all(-1))
 
     def _imitate(
-        self, policy: Any, q_MCG: Tensor | None, judged: _PolicyValue | None, batch: Batch
+        self, policy: Any, q_MCG: Tensor | None, value: _PolicyValue | None, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of filtered behaviour cloning, and how much was imitated."""
+        """Return the loss of filtered behaviour cloning, and metrics of the filter."""
         log_prob_MG = policy.log_prob(under_all_discounts(batch.action, len(self.discount_G)))
-        if self.filter is None or q_MCG is None or judged is None:
+        if self.filter is None or q_MCG is None or value is None:
             return -log_prob_MG.mean(), {}
-        advantage_MG = self._advantage(q_MCG, judged)
+        advantage_MG = self._advantage(q_MCG, value)
         weight_MG = self.filter(advantage_MG)
         accepted = {"accepted": (advantage_MG > 0).float().mean(0)}
         if self.options.filter.kind != "binary":
             accepted["imitation_weight"] = weight_MG.mean(0)
         return -(weight_MG * log_prob_MG).mean(), accepted
 
-    def _advantage(self, q_MCG: Tensor, judged: _PolicyValue) -> Tensor:
+    def _advantage(self, q_MCG: Tensor, value: _PolicyValue) -> Tensor:
         """Return advantages ``(M, G)`` of the stored actions, in the critic's learning scale."""
         normalize = self._online[1].normalize
-        q_MC1G, v_MCKG = normalize(q_MCG)[:, :, None], normalize(judged.v_MCKG.detach())
-        if judged.same_MKG is not None:
-            # Nothing is gained over itself; two kernels' roundings would say otherwise at random.
-            v_MCKG = torch.where(judged.same_MKG[:, None], q_MC1G, v_MCKG)
+        q_MC1G, v_MCKG = normalize(q_MCG)[:, :, None], normalize(value.v_MCKG.detach())
+        if value.same_MKG is not None:
+            # The advantage over the same action is 0; two kernels would round it to a random sign.
+            v_MCKG = torch.where(value.same_MKG[:, None], q_MC1G, v_MCKG)
         return (q_MC1G - v_MCKG).mean((1, 2))
 
     def _sample(self, policy: Any, count: int) -> Tensor:
@@ -228,7 +231,7 @@ def _ranges(name: str, value_XG: Tensor) -> dict[str, Tensor]:
 
 
 def _check_fit(context: ObjectiveContext, options: AmagoOptions) -> None:
-    """Refuse an actor whose distribution lacks what the critic or the policy gradient needs.
+    """Check that the actor's distribution has what the critic and the policy gradient need.
 
     Raises:
         AmagoError: Naming both parts and what to change.

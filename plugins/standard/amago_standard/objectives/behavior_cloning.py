@@ -1,4 +1,4 @@
-"""Imitation of every stored action; what the other objectives are compared with on offline data.
+"""Behaviour cloning of every stored action: the baseline on offline data.
 
 Shape suffixes: N = timesteps of a packed batch, E = state features, G = discounts.
 """
@@ -14,7 +14,7 @@ from amago_standard.objectives.policies import entropy_of, policy_at, under_all_
 
 
 class BehaviorCloning(nn.Module):
-    """Raises the likelihood of what the recorded policy did; critics are neither asked nor trained.
+    """Behaviour cloning: maximises the likelihood of stored actions; critics are not used.
 
     Args:
         context: The actor to train; supplied by the composer.

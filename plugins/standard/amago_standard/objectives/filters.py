@@ -1,4 +1,4 @@
-"""How much a stored action is imitated, by its advantage over the policy.
+"""Advantage filters: the imitation weight of a stored action, from its advantage over the policy.
 
 Sources: binary and exponential, CRR (Wang et al., 2020, arXiv:2006.15134) and AWAC (Nair et al., 2020,
 arXiv:2006.09359); the ramp, AMAGO's released code.
@@ -23,19 +23,19 @@ Filter = Callable[[Tensor], Tensor]
 
 
 def binary(advantage: Tensor) -> Tensor:
-    """Return 1 where the action was better than the policy, else 0."""
+    """Binary filter: 1 where the action was better than the policy, else 0."""
     return (advantage > 0).to(advantage.dtype)
 
 
 def exponential(advantage: Tensor, beta: float, cap: float) -> Tensor:
-    """Return ``exp(beta A)``, at least 1e-7 and at most ``cap``."""
+    """Exponential filter: ``exp(beta A)``, at least 1e-7 and at most ``cap``."""
     return torch.exp(beta * advantage).clamp(MIN_WEIGHT, cap)
 
 
 def leaky_ramp(
     advantage: Tensor, beta: float, hinge: float, slope: float, start: float, cap: float
 ) -> Tensor:
-    """Return a ramp of slope ``1 / beta`` above the hinge, ``slope / beta`` below, ``start`` at 0.
+    """Leaky ramp: slope ``1 / beta`` above the hinge, ``slope / beta`` below, ``start`` at 0.
 
     At least 1e-7 and at most ``cap``.
     """
@@ -44,7 +44,7 @@ def leaky_ramp(
 
 
 def make_filter(options: FilterOptions) -> Filter | None:
-    """Return the filter that options describe; None where every action is imitated alike."""
+    """Return the filter for options; None if every action is imitated alike."""
     match options.kind:
         case "binary":
             return binary

@@ -1,4 +1,4 @@
-"""What all objectives ask of a batch's policy.
+"""Policy distributions and entropies of a batch, shared by the objectives.
 
 Shape suffixes: N = timesteps of a packed batch, M = some of them, E = state features, G = discounts.
 """
@@ -15,7 +15,7 @@ from amago_registry.protocols import Actor, Batch
 
 
 def policy_at(actor: Actor, state_ME: Tensor, batch: Batch, rows_M: Tensor) -> Any:
-    """Return the distribution over what may be done at some rows of a batch."""
+    """Return the policy's distribution at some rows of a batch, under the batch's action mask."""
     mask_NA = batch.action_mask_NA
     return policy_of(actor, state_ME, None if mask_NA is None else mask_NA.index_select(0, rows_M))
 

@@ -1,4 +1,4 @@
-"""Relabelers: what a trajectory would have meant under another instruction."""
+"""Relabelers: they rewrite a sampled trajectory's goals and rewards, as in hindsight relabeling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several relabelers, one after the other."""
+"""Chain of relabelers, one after the other."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from amago_standard.relabelers.options import ChainOptions
 
 
 class Chain:
-    """Each relabeler rewrites what the one before it returned.
+    """Chain of relabelers: each rewrites the trajectory that the one before it returned.
 
     Such as hindsight, and then one of your own that changes something else. All draw from the same
-    generator. It changes nothing where none of them does.
+    generator. It is the identity if all of them are.
 
     Args:
-        context: Supplied by the composer, and handed on to the relabelers.
+        context: Supplied by the composer, and passed to the relabelers.
         options: The relabelers, in their order.
     """
 
@@ -32,7 +32,7 @@ class Chain:
     def __call__(
         self, trajectory: Mapping[str, np.ndarray], rng: np.random.Generator
     ) -> Mapping[str, np.ndarray]:
-        """Return what the last one makes of it."""
+        """Return the trajectory after all relabelers."""
         for relabeler in self._relabelers:
             trajectory = relabeler(trajectory, rng)
         return trajectory

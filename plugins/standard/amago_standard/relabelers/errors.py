@@ -1,7 +1,7 @@
-"""What can go wrong with relabelling.
+"""Errors of relabelling.
 
 AmagoError
-`-- RelabelerError    the environment, or what was recorded there, lacks what a relabeler needs
+`-- RelabelerError    the environment, or its recorded columns, lack what a relabeler needs
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hindsight: what was achieved becomes what had been asked for.
+"""Hindsight relabeling: achieved goals replace the goals that were asked for.
 
 Shape suffixes: T = transitions, K = places for goals, X = coordinates of a goal, G = goals of the task,
 R = goals that were reached, M = what a timestep achieves at once, C = candidates: timesteps of which
@@ -18,7 +18,7 @@ from amago_standard.relabelers.errors import RelabelerError
 from amago_standard.relabelers.options import HindsightOptions
 
 LEAST, MOST = 1e-3, 1e5
-"""Between these lie the weights of rare and of common goals."""
+"""Limits of the weights by rarity."""
 
 Columns = Mapping[str, np.ndarray]
 
@@ -27,10 +27,10 @@ class Hindsight:
     """Hindsight instruction relabelling (AMAGO; arXiv:2310.09971).
 
     Of a task of G goals, R were reached. Between them are put ``h`` others that were achieved, in the
-    order of their timesteps; the task's own goals fill up the rest. What would have been seen and paid
-    under this instruction is asked of the environment, never guessed. The return is never less than
-    before: so where rewards are too rare to learn from, there are some now. Tasks of one goal get what
-    is known as hindsight experience replay (HER), over whole trajectories.
+    order of their timesteps; the task's own goals fill up the rest. The environment's ``with_goals``
+    computes observations and rewards under this instruction. The return is never less than before, so
+    that there is a reward to learn from where rewards are rare. With one goal per task, this is
+    hindsight experience replay (HER) over whole trajectories.
 
     A trajectory that reached all its goals, achieved nothing else, or drew ``h = 0``, comes back as it
     is.
@@ -45,15 +45,15 @@ class Hindsight:
         options: How many goals, and which; see :class:`HindsightOptions`.
 
     Raises:
-        RelabelerError: If the environment cannot say what other goals would have paid, shows none, or
-            does not record what was achieved.
+        RelabelerError: If the environment has no ``with_goals``, observes no goals, or does not record
+            what was achieved.
     """
 
     identity = False
 
     def __init__(self, context: RelabelerContext, options: HindsightOptions) -> None:
         if context.with_goals is None:
-            raise RelabelerError(_cannot_say(context.environment))
+            raise RelabelerError(_no_with_goals(context.environment))
         if context.columns is not None:
             _check_form(context.columns, f"environment {context.environment}")
         self._with_goals, self._options = context.with_goals, options
@@ -85,13 +85,13 @@ class Hindsight:
         return np.concatenate([true_X, asked_GX[len(true_X) :]])
 
     def _count(self, left: int, rng: np.random.Generator) -> int:
-        """Return how many of the goals that are left shall come true."""
+        """Return how many of the goals that were not reached are replaced by achieved ones."""
         return left if self._options.goals == "all" else int(rng.integers(left + 1))
 
     def _candidates(
         self, achieved: Goals, reached_R: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Goals, NDArray[np.float64]]:
-        """Return the timesteps of which something may become a goal, what, and its weight."""
+        """Return candidates for goals: their timesteps, goals and weights."""
         achieved_TMX = achieved[:, None] if achieved.ndim == 2 else achieved
         open_TM = present(achieved_TMX)
         open_TM[0], open_TM[reached_R] = False, False
@@ -113,7 +113,7 @@ class Hindsight:
         last: int,
         rng: np.random.Generator,
     ) -> NDArray[np.int64]:
-        """Return at most ``count`` of the candidates; they lie in the order of their timesteps."""
+        """Return the indices of at most ``count`` candidates, which are ordered by timestep."""
         if self._options.strategy == "final":
             return np.arange(len(time_C))[-count:]
         first = 0
@@ -130,14 +130,14 @@ def _task(shown_TKX: Goals) -> tuple[Goals, NDArray[np.int64]]:
 
 
 def _kept(achieved_TMX: Goals) -> NDArray[np.bool_]:
-    """Return, from timestep 1 on, what the timestep before had achieved as well: ``(T, M)``."""
+    """Return, from timestep 1 on, which goals the timestep before had achieved too: ``(T, M)``."""
     same_TMM = (achieved_TMX[1:, :, None] == achieved_TMX[:-1, None]).all(-1)
     kept_TM: NDArray[np.bool_] = same_TMM.any(-1)
     return kept_TM
 
 
 def _rarity(goal_CX: Goals, power: float) -> NDArray[np.float64]:
-    """Return how much more often each candidate is to be drawn than if all were alike."""
+    """Return sampling weights of candidates by the rarity of their goals."""
     if not power or not len(goal_CX):
         return np.ones(len(goal_CX))
     _, kind_C, counts = np.unique(goal_CX, axis=0, return_inverse=True, return_counts=True)
@@ -146,21 +146,21 @@ def _rarity(goal_CX: Goals, power: float) -> NDArray[np.float64]:
 
 
 def _race(weight_C: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return times of arrival: the first h to arrive are h draws by weight without putting back."""
+    """Return exponential race times: the h smallest are h weighted draws without replacement."""
     return rng.exponential(size=len(weight_C)) / weight_C
 
 
 def _one_of_each(
     time_C: NDArray[np.int64], weight_C: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return one candidate for every timestep, drawn by weight."""
+    """Return the index of one candidate per timestep, drawn by weight."""
     order_C = np.lexsort([_race(weight_C, rng), time_C])
     _, first = np.unique(time_C, return_index=True)
     return order_C[first]
 
 
 def _check_form(columns: Mapping[str, tuple[int, ...]], whose: str) -> None:
-    """Refuse what does not hold goals in their usual form: columns, and the shape of a timestep."""
+    """Raise unless the columns hold goals and achieved goals in the usual shapes."""
     lacking = [name for name in (GOALS, ACHIEVED) if name not in columns]
     if lacking:
         raise RelabelerError(
@@ -178,7 +178,7 @@ def _check_form(columns: Mapping[str, tuple[int, ...]], whose: str) -> None:
         )
 
 
-def _cannot_say(environment: str) -> str:
+def _no_with_goals(environment: str) -> str:
     asked = (
         "hindsight asks the environment what its actions would have been paid under other goals, and"
     )

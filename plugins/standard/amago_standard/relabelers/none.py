@@ -11,7 +11,7 @@ from amago_standard.relabelers.options import NoRelabelerOptions
 
 
 class NoRelabeler:
-    """Learn from trajectories as they happened; then only the sampled slice is read from disk."""
+    """No relabelling: trajectories stay as they are; only the sampled slice is read from disk."""
 
     identity = True
 

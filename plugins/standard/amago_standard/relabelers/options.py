@@ -18,8 +18,8 @@ class HindsightOptions(Options):
 
     goals: Literal["some", "all"] = Field(
         "some",
-        description="How many of the goals that were not reached come true: 'some', none to all, "
-        "each number as often; 'all', which keeps failures out of what is learned from.",
+        description="How many of the goals that were not reached are replaced: 'some', none to all, "
+        "each number as often; 'all', so that no failure is learned from.",
     )
     strategy: Literal["episode", "future", "final"] = Field(
         "episode",

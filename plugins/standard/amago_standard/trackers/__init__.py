@@ -1,4 +1,4 @@
-"""Trackers: records of a run."""
+"""Trackers: logs of a run's metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics as lines of JSON."""
+"""Tracker that writes metrics as JSON lines."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from amago_standard.trackers.options import JsonlOptions
 
 
 class JsonlTracker:
-    """One line per round in ``metrics.jsonl``; what a plot or a notebook reads.
+    """JSON-lines tracker: one line per round in ``metrics.jsonl``, for plots and notebooks.
 
-    A resumed run first cuts the file back to the round it goes on from, so that no round is recorded
+    A resumed run first truncates the file to the round it resumes from, so that no round is recorded
     twice.
 
     Args:
@@ -29,11 +29,11 @@ class JsonlTracker:
     def start(self, resumed_round: int | None) -> None:
         """Open the file; keep the records of rounds up to ``resumed_round``. None: keep all."""
         if resumed_round is not None and self.path.exists():
-            self._cut_back(resumed_round)
+            self._truncate(resumed_round)
         self._file = self.path.open("a", encoding="utf-8")
 
     def record(self, metrics: Mapping[str, float | int | str | None]) -> None:
-        """Append one line and hand it to the operating system."""
+        """Append one line and flush it to the operating system."""
         assert self._file is not None, "start comes before record"
         self._file.write(json.dumps(metrics) + "\n")
         self._file.flush()
@@ -43,11 +43,11 @@ class JsonlTracker:
         if self._file is not None:
             self._file.close()
 
-    def _cut_back(self, resumed_round: int) -> None:
+    def _truncate(self, resumed_round: int) -> None:
         kept = [
             line
             for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            # A crash can leave half a line at the end; it belongs to a round that is done again.
+            # A crash can leave half a line at the end; it belongs to a round that is run again.
             if line.endswith("\n") and json.loads(line)["round"] <= resumed_round
         ]
         shortened = self.path.with_suffix(".tmp")

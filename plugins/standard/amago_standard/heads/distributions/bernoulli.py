@@ -1,4 +1,4 @@
-"""Several yes-or-no decisions at once.
+"""Bernoulli distribution over binary actions.
 
 Shape suffixes: N = timesteps, G = discounts, A = bits.
 """

@@ -1,4 +1,4 @@
-"""Beta distributions moved to the range of actions.
+"""Beta distribution over bounded continuous actions.
 
 Shape suffixes: N = timesteps, G = discounts, A = action features.
 """
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta
 
-from amago_standard.heads.distributions.edges import off_the_edges
+from amago_standard.heads.distributions.edges import clip_to_interior
 
 
 class ShiftedBeta:
     """Beta distribution on (-1, 1), independent in every dimension (Chou et al., 2017).
 
     Its range is the action's own: no sample has to be squashed, and every action up to the edges can be
-    likely. With both parameters above 1 it has one hill and no pole.
+    likely. With both parameters above 1 it has one mode and no pole.
 
     Args:
         alpha_NGA: Pull to the upper end, at least 1.
@@ -44,7 +44,7 @@ class ShiftedBeta:
         return self.rsample().detach()
 
     def mode(self) -> Tensor:
-        """Return the top of the hill ``(N, G, A)``; the middle where there is none."""
+        """Return the mode ``(N, G, A)``; the middle of a uniform distribution."""
         least = torch.finfo(self.alpha.dtype).eps
         up, down = self.alpha - 1 + least, self.beta - 1 + least
         return (up - down) / (up + down)
@@ -54,7 +54,7 @@ class ShiftedBeta:
 
         Actions are clipped to +-0.99 first; at +-1 the density may be 0.
         """
-        share = (off_the_edges(action) + 1) / 2
+        share = (clip_to_interior(action) + 1) / 2
         hill_NGA = (self.alpha - 1) * share.log() + (self.beta - 1) * torch.log1p(-share)
         # The range is twice as wide as that of shares.
         return (hill_NGA - self._log_area - math.log(2)).sum(-1)

@@ -1,4 +1,4 @@
-"""One choice among finitely many actions.
+"""Categorical distribution over discrete actions.
 
 Shape suffixes: N = timesteps, G = discounts, A = actions.
 """
@@ -15,7 +15,7 @@ FLOOR_SHARE = 0.05
 """Most probability that the floors of all allowed actions take together."""
 
 
-def allowing_something(mask: Tensor) -> Tensor:
+def allow_all_if_none(mask: Tensor) -> Tensor:
     """Return a mask ``(..., A)`` in which rows that allow nothing allow everything."""
     return mask | ~mask.any(-1, keepdim=True)
 
@@ -41,7 +41,7 @@ class ClippedCategorical:
             floor = min(floor, FLOOR_SHARE / logits_NGA.shape[-1])
             clipped_NGA = logits_NGA.softmax(-1).clamp(floor, ceiling)
         else:
-            clipped_NGA = _clipped(logits_NGA, floor, ceiling, allowing_something(mask))
+            clipped_NGA = _clipped(logits_NGA, floor, ceiling, allow_all_if_none(mask))
         self.probs = clipped_NGA / clipped_NGA.sum(-1, keepdim=True)
 
     def sample(self) -> Tensor:
@@ -60,7 +60,7 @@ class ClippedCategorical:
     def log_prob(self, action: Tensor) -> Tensor:
         """Return log-probabilities ``(N, G)`` of actions ``(N, G)``; -69 where it is 0."""
         chosen = self.probs.gather(-1, action.long()[..., None]).squeeze(-1)
-        return chosen.clamp_min(1e-30).log()  # An action may have died out; 0 times -inf is NaN.
+        return chosen.clamp_min(1e-30).log()  # Probabilities may underflow; 0 times -inf is NaN.
 
     def entropy(self) -> Tensor:
         """Return entropies ``(N, G)`` in nats."""

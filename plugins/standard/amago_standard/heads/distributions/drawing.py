@@ -1,4 +1,4 @@
-"""How discrete actions are drawn, and how gradients pass through them.
+"""Sampling of discrete actions, and straight-through gradients.
 
 Shape suffixes: A = actions.
 """

@@ -1,4 +1,4 @@
-"""The edges of the range of continuous actions, where densities are infinite or zero."""
+"""Clipping of continuous actions away from the edges, where densities are infinite or zero."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ LIMIT = 0.99
 """Log-densities are those of actions clipped to +-LIMIT."""
 
 
-def off_the_edges(action: Tensor) -> Tensor:
+def clip_to_interior(action: Tensor) -> Tensor:
     """Return actions clipped to +-0.99."""
     return action.clamp(-LIMIT, LIMIT)

@@ -1,4 +1,4 @@
-"""Several choices at once, each among its own actions.
+"""Factored categorical distribution over multi-discrete actions.
 
 Shape suffixes: N = timesteps, G = discounts, X = factors, K = actions of the largest factor,
 A = actions of all factors, end to end.
@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from amago_standard.heads.distributions.categorical import ClippedCategorical, allowing_something
+from amago_standard.heads.distributions.categorical import ClippedCategorical, allow_all_if_none
 
 
 class FactoredCategorical:
     """Independent clipped categoricals, one per factor (``MultiDiscrete``).
 
-    Factors are laid side by side as ``(N, G, X, K)``, the places that a smaller factor lacks masked,
-    so that all are computed together. It has no ``probs``: nobody can enumerate the joint actions.
+    Factors are padded to ``(N, G, X, K)``, with the padding of smaller factors masked, so that all are
+    computed together. It has no ``probs``: there are too many joint actions to enumerate.
 
     Args:
         logits_NGA: Unnormalised log-probabilities of all factors, end to end.
         choices: How many actions each factor has.
         floor: As in :class:`ClippedCategorical`, for each factor by itself.
         ceiling: Likewise.
-        mask: True where an action is allowed; broadcasts against the logits. Where a factor has none
-            that is, all of its actions are.
+        mask: True where an action is allowed; broadcasts against the logits. A factor without an
+            allowed action allows all of its actions.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FactoredCategorical:
         if mask is None and len(set(choices)) > 1:
             mask = torch.ones(logits_NGA.shape[-1], dtype=torch.bool, device=logits_NGA.device)
         if mask is not None:
-            allowed = [allowing_something(factor) for factor in torch.split(mask, self._choices, -1)]
+            allowed = [allow_all_if_none(factor) for factor in torch.split(mask, self._choices, -1)]
             mask = self._side_by_side(torch.cat(allowed, -1))
         logits_NGXK = self._side_by_side(logits_NGA)
         self._factors = ClippedCategorical(logits_NGXK, floor, ceiling, mask)
@@ -68,7 +68,7 @@ class FactoredCategorical:
         return self._factors.entropy().sum(-1)
 
     def _side_by_side(self, flat: Tensor) -> Tensor:
-        """``(..., A)`` to ``(..., X, K)``, zeros or False in the places that a factor lacks."""
+        """``(..., A)`` to ``(..., X, K)``, padded with zeros or False."""
         largest = max(self._choices)
         if len(set(self._choices)) == 1:
             return torch.unflatten(flat, -1, (-1, largest))

@@ -1,4 +1,4 @@
-"""Gaussians squashed into the range of actions.
+"""Tanh-squashed Gaussian distribution over continuous actions.
 
 Shape suffixes: N = timesteps, G = discounts, A = action features.
 """
@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from amago_standard.heads.distributions.edges import off_the_edges
+from amago_standard.heads.distributions.edges import clip_to_interior
 
 
 def log_density(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class TanhGaussian:
 
         Actions are clipped to +-0.99 first; at +-1 the density has no finite value.
         """
-        action = off_the_edges(action)
+        action = clip_to_interior(action)
         density_NGA = log_density(torch.atanh(action), self.mean, self.log_std)
         return (density_NGA - log_slope(action)).sum(-1)
 

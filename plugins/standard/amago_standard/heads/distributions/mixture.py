@@ -1,4 +1,4 @@
-"""Mixtures of squashed Gaussians.
+"""Mixture of tanh-squashed Gaussians over continuous actions.
 
 Shape suffixes: N = timesteps, G = discounts, K = components, A = action features.
 """
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from amago_standard.heads.distributions.drawing import draw
-from amago_standard.heads.distributions.edges import off_the_edges
+from amago_standard.heads.distributions.edges import clip_to_interior
 from amago_standard.heads.distributions.gaussian import log_density, log_slope
 
 
 class GaussianMixture:
-    """One of K diagonal Gaussians, squashed into (-1, 1) by tanh.
+    """Mixture of K diagonal Gaussians, squashed into (-1, 1) by tanh.
 
-    For data that does the same thing in several ways, which one Gaussian would average. Which
-    component was drawn has no gradient, so there is no ``rsample``.
+    For multimodal data, which one Gaussian would average. The choice of a component has no gradient,
+    so there is no ``rsample``.
 
     Args:
         logits_NGK: Unnormalised log-probabilities of the components.
@@ -42,7 +42,7 @@ class GaussianMixture:
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Return log-densities ``(N, G)`` of actions ``(N, G, A)``, clipped to +-0.99 first."""
-        action = off_the_edges(action)
+        action = clip_to_interior(action)
         x_NG1A = torch.atanh(action).unsqueeze(-2)
         density_NGK = log_density(x_NG1A, self._mean, self._log_std).sum(-1)
         mixed_NG = torch.logsumexp(self._log_weight + density_NGK, dim=-1)
@@ -53,6 +53,6 @@ class GaussianMixture:
 
 
 def _of(component_NG: Tensor, each_NGKA: Tensor) -> Tensor:
-    """Return ``(N, G, A)``: what belongs to the component of each timestep and discount."""
+    """Select one component per timestep and discount: ``(N, G, A)``."""
     index = component_NG[..., None, None].expand(*component_NG.shape, 1, each_NGKA.shape[-1])
     return each_NGKA.gather(-2, index).squeeze(-2)

@@ -1,4 +1,4 @@
-"""Evaluating what a run has trained, on tasks it has never met."""
+"""Evaluate the trained agent of a run on new tasks, and write the result into its folder."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 RESULTS = "evaluations"
-"""Subfolder of a run for the results of evaluations after training."""
+"""Subfolder of a run with the results of evaluations after training."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation after training, and where it is written.
+    """An evaluation after training, and the file it was written to.
 
     Args:
         evaluation: The result.
-        checkpoint: Folder of what was evaluated.
-        round: Rounds that was trained.
-        update: Updates that was trained.
-        file: What holds all of this, in the run's ``evaluations/``.
+        checkpoint: Folder of the evaluated checkpoint.
+        round: Its training rounds.
+        update: Its updates.
+        file: The file of this result, in the run's ``evaluations/``.
     """
 
     evaluation: Evaluation
@@ -56,21 +56,21 @@ def evaluate_run(
     environment: MakeEnvironment | None = None,
     checkpoint: str | int | Path = NEWEST,
 ) -> Evaluation:
-    """Evaluate a run's agent on tasks it has never been trained or evaluated on.
+    """Evaluate a run's agent on tasks on which it was neither trained nor evaluated before.
 
     The result is also written into the run's folder, as ``evaluations/001.json`` and so on, with the
-    adaptation curve beside it. What training measured stays in ``evaluation.json``.
+    adaptation curve beside it. The last evaluation of training stays in ``evaluation.json``.
 
     Args:
         run: Folder of the run.
         overrides: Changes to its spec, such as ``evaluation.episodes=500``.
-        environment: Makes the environment to evaluate in, instead of the one that the run names; needed
-            where a run was trained on a local one.
-        checkpoint: Which one: ``newest``, ``best``, the number of a round, or a folder.
+        environment: Makes the environment to evaluate in, instead of the one that the run names;
+            required if the run was trained on a local one.
+        checkpoint: Which checkpoint: ``newest``, ``best``, the number of a round, or a folder.
 
     Raises:
         AmagoError: If the folder holds no run or no such checkpoint, an override would change the
-            agent, the environment does not suit it, or a plugin is missing.
+            agent, the environment's spaces are not the agent's, or a plugin is missing.
     """
     return evaluate_checkpoint(
         run, overrides, environment=environment, checkpoint=checkpoint
@@ -84,12 +84,12 @@ def evaluate_checkpoint(
     environment: MakeEnvironment | None = None,
     checkpoint: str | int | Path = NEWEST,
 ) -> Evaluated:
-    """Do what :func:`evaluate_run` does; return also what was evaluated and where the result lies.
+    """Evaluate as :func:`evaluate_run` does; also return the checkpoint and the result's file.
 
     Raises:
-        AmagoError: As there.
+        AmagoError: As :func:`evaluate_run` does.
     """
-    from amago_core.compose.collector import environments_of
+    from amago_core.compose.make_collector import environments_of
     from amago_core.run_folder.load_agent import rebuild_agent
     from amago_core.run_folder.run_dir import RunDir
     from amago_core.run_folder.spaces_json import read_spaces
@@ -126,16 +126,21 @@ def evaluate_checkpoint(
 def _write(
     folder: RunDir, evaluation: Evaluation, weights: Weights, task: str, overrides: Sequence[str]
 ) -> Evaluated:
-    """Write a result under the next free number."""
+    """Write a result into ``evaluations/`` under the next free number."""
     from amago_core.run_folder.plots import plot_adaptation
 
-    of: dict[str, Any] = {
+    source: dict[str, Any] = {
         "checkpoint": weights.source,
         "round": weights.round,
         "update": weights.update,
     }
-    said = {**of, "environment": task, "overrides": list(overrides), "evaluation": asdict(evaluation)}
-    data, results = json.dumps(said, indent=1).encode(), folder.path / RESULTS
+    record = {
+        **source,
+        "environment": task,
+        "overrides": list(overrides),
+        "evaluation": asdict(evaluation),
+    }
+    data, results = json.dumps(record, indent=1).encode(), folder.path / RESULTS
     try:
         results.mkdir(exist_ok=True)
         for number in count(1):
@@ -150,10 +155,10 @@ def _write(
             plot_adaptation(evaluation, file.with_suffix(".png"))
     except OSError as error:
         raise AmagoError(
-            f"the evaluation is done, with a mean return of {evaluation.mean_return:g}, and cannot be "
+            f"the evaluation finished with a mean return of {evaluation.mean_return:g}, but cannot be "
             f"written to {results}: {error.strerror or error}."
         ) from error
-    return Evaluated(evaluation, **of, file=file)
+    return Evaluated(evaluation, **source, file=file)
 
 
 def _no_environment(folder: RunDir, *, offline: bool) -> str:
@@ -164,7 +169,7 @@ def _no_environment(folder: RunDir, *, offline: bool) -> str:
             f"amago evaluate {folder.path} evaluation.environment=NAME; {listed}"
         )
     return (
-        f"{folder.path} was trained on a local environment, of which it holds no more than the spaces. "
+        f"{folder.path} was trained on a local environment, of which only the spaces are stored. "
         f"In Python: amago_core.evaluate({str(folder.path)!r}, environment=make). "
-        f"On one that is installed: amago evaluate {folder.path} environment=NAME; {listed}"
+        f"On an installed one: amago evaluate {folder.path} environment=NAME; {listed}"
     )

@@ -1,4 +1,4 @@
-"""The collector of a spec, and the environments it steps."""
+"""Build the rollout collector of a spec, and the vectorized environments it steps."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from amago_core.spec import RunSpec
 from amago_registry.protocols import Exploration
 
 TRAINING_STREAM = 0
+"""Seed stream of training in one process; see :class:`amago_core.acting.task_seeds.TaskSeeds`."""
+
 _SEGMENTS = 1
 
 
@@ -28,21 +30,21 @@ def make_collector(
     seeds: Sequence[int],
     note: Callable[[str], None],
 ) -> Collector:
-    """Return a collector in environments of its own, as a spec says.
+    """Build a collector with its own environments.
 
     Args:
         spec: The resolved spec.
-        task: Where to act.
+        task: The task whose environments it steps.
         agent: The policy.
         exploration: Changes the policy's actions.
         tasks: Source of task seeds.
-        seeds: Of what else is drawn.
-        note: Shows one sentence to the user.
+        seeds: Seeds of the exploration and of the segment lengths.
+        note: Notifies the user with one sentence.
     """
-    collecting, pieces = spec.collector, None
+    collecting, segments = spec.collector, None
     if collecting.segment_length is not None:
         lengths = np.random.default_rng([*seeds, _SEGMENTS])
-        pieces = SegmentLengths(collecting.segment_length, collecting.segment_jitter, lengths)
+        segments = SegmentLengths(collecting.segment_length, collecting.segment_jitter, lengths)
     return Collector(
         agent,
         environments_of(spec, task, collecting.environments),
@@ -51,14 +53,14 @@ def make_collector(
         sample=collecting.sample,
         exploration=exploration,
         rng=np.random.default_rng(seeds),
-        pieces=pieces,
+        segments=segments,
         max_restarts=collecting.max_restarts,
         note=note,
     )
 
 
 def environments_of(spec: RunSpec, task: Task, count: int) -> VectorEnvironments:
-    """Return environments of a task, running where a spec says."""
+    """Make the vectorized environments of a task, in this process or in others, as the spec says."""
     assert task.make is not None, "nothing is collected without an environment"
     collecting = spec.collector
     return make_environments(
