@@ -114,3 +114,10 @@ def test_every_link_of_a_document_leads_somewhere(document: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     missing = [link for link in links if not ((ROOT / document).parent / link).exists()]
     assert not missing
+
+
+def test_the_name_of_a_test_is_shorter_than_80_characters() -> None:
+    files = [file for folder in ("tests", "examples") for file in (ROOT / folder).rglob("test_*.py")]
+    names = [name for file in files for name in re.findall(r"def (test_\w+)", file.read_text("utf-8"))]
+    assert len(names) > 1000
+    assert [name for name in names if len(name) >= 80] == []

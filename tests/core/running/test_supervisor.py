@@ -121,7 +121,8 @@ def test_an_environment_fault_is_not_retried_and_the_learner_saves(tmp_path: Pat
     fake(
         'send("ready"); sys.stdin.readline(); send("note", text="saved"); raise SystemExit',
         collector='send("error", module="amago_core.environments.environment_errors", '
-        'kind="EnvironmentFault", text="the simulator is gone", notes=["its traceback"]); raise SystemExit(2)',
+        'kind="EnvironmentFault", text="the simulator is gone", notes=["its traceback"]); '
+        "raise SystemExit(2)",
     )
     listener = Listener()
     with pytest.raises(EnvironmentFault) as caught:
