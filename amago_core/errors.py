@@ -23,9 +23,9 @@ AmagoError                   base of all, shared with plugins: catch this
 Plugins add their own subclasses of AmagoError. SpecError, LoaderError, RunDirError, LostProcessError
 and ClusterError are defined in this file, because several packages raise or catch them. The others are
 defined in the package that raises them: EnvironmentFault and EnvironmentCrashed in
-``environments/errors.py``, ReplayError and its subclasses in ``replay/errors.py``, DivergedError in
-``learning/learner.py``, and CheckpointError, InitFromError, MissingPluginError and WrongWeightsError in
-``run_folder/``.
+``environments/environment_errors.py``, ReplayError and its subclasses in ``replay/replay_errors.py``,
+DivergedError in ``learning/learner.py``, and CheckpointError, InitFromError, MissingPluginError and
+WrongWeightsError in ``run_folder/``.
 """
 
 from __future__ import annotations
@@ -36,12 +36,21 @@ from contextlib import contextmanager
 
 from amago_registry.errors import AmagoError, CatalogError, reason
 
+__all__ = [
+    "AmagoError",
+    "CatalogError",
+    "ClusterError",
+    "LoaderError",
+    "LostProcessError",
+    "RunDirError",
+    "SpecError",
+    "notes_of",
+    "part_errors",
+]
+
 
 class SpecError(AmagoError):
     """A spec that cannot be used; its text lists every problem."""
-
-
-__all__ = ["AmagoError", "CatalogError", "SpecError"]
 
 
 def notes_of(error: AmagoError) -> list[str]:

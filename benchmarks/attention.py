@@ -5,10 +5,10 @@
 
 Attention without the rest of the agent, 8 heads of 32 features. Training: forward and backward over a
 packed stream whose sequences are uniform in [L/8, L]. ``padded`` is torch's own kernel on a (batch,
-longest) block, which
-is the padded computation; only real timesteps count. Acting: one query row for each of 256
-environments (32 on the CPU) against a full cache of L timesteps; on the CPU torch's operators act for
-every kernel. A kernel that cannot run here is left out, with the reason below the table.
+longest) block, which is the padded computation; only real timesteps count. Acting: one query row for
+each of 256 environments (32 on the CPU) against a full cache of L timesteps; on the CPU torch's
+operators act for every kernel. A kernel that cannot run here is left out, with the reason below the
+table.
 
 ``of peak`` compares with the machine's own speed in the same process: for training, the products that
 causal attention needs against one large product; for acting, the bytes of the cache against a copy.

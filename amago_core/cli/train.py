@@ -87,7 +87,7 @@ def split_words(words: Sequence[str]) -> tuple[str | None, bool, list[str]]:
                     f"'{word}' is neither 'resume=true' nor 'resume=false'. Write --resume."
                 )
             resume = value == "true"
-            _warn_old_form("resume=true", "--resume")
+            _warn_old_form(word, "--resume" if resume else "by leaving out --resume")
         else:
             changes.append(word)
     return run, resume, changes

@@ -39,7 +39,7 @@ class Row:
 
 
 def describe(spec: RunSpec, environment: MakeEnvironment | None = None) -> list[Row]:
-    """Build the networks of a spec and return a row per part; nothing is trained or written."""
+    """Build the networks of a spec, with new weights, and return a row per part; nothing is written."""
     with torch.random.fork_rng():
         return rows(spec, compose(spec, environment))
 

@@ -290,7 +290,7 @@ class Replay:
             return index.stored
         if not 0 <= limit <= index.stored:
             raise ReplayError(
-                f"{self.folder} holds {index.stored} trajectories, {limit} were asked for"
+                f"{self.folder} holds {index.stored} trajectories, and limit={limit} is out of range"
             )
         return limit
 

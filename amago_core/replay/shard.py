@@ -240,10 +240,8 @@ class MappedShard:
         begin, length, seed, time, prev_action, prev_reward, task, success = self._facts[item]
         first, last = begin + start, begin + (length if stop is None else stop)
         rows = {name: column[first:last] for name, column in self._per_transition}
-        first_time, last_time = (
-            first + item,
-            last + item + 1,
-        )  # One extra row for each trajectory before.
+        # One extra row for each trajectory before.
+        first_time, last_time = first + item, last + item + 1
         for name, column in self._per_timestep:
             rows[name] = column[first_time:last_time]
         if start:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from amago_core.errors import SpecError
 from amago_core.run_folder.run_dir import RunDir
 from amago_core.running.progress import Reporter, SilentReporter, make_reporter
+from amago_core.running.result import Result
 from amago_core.system.memory import peak_memory
 from amago_core.system.threads import ranks_of_torchrun
 
 if TYPE_CHECKING:
     from amago_core.environments import MakeEnvironment
-    from amago_core.running.result import Result
     from amago_core.spec import RunSpec
 
 

@@ -96,7 +96,8 @@ def _stack(
     merged: list[Layer] = []
     renamed: dict[str, tuple[str, str]] = {}
     for source in layers:
-        layer, keys, twice = with_new_names(source, written, catalog)
+        earlier = {old: new for old, (new, _) in renamed.items()}
+        layer, keys, twice = with_new_names(source, written, catalog, earlier)
         renamed |= {old: (new, source.origin) for old, new in keys.items()}
         layer, unknown = expand_environment_list(layer, written, catalog)
         written, misfits = merge(written, layer, catalog)

@@ -22,7 +22,7 @@ _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 def with_new_names(
-    layer: Layer, below: Mapping[str, Any], catalog: Catalog
+    layer: Layer, below: Mapping[str, Any], catalog: Catalog, earlier: Mapping[str, str]
 ) -> tuple[Layer, dict[str, str], list[Problem]]:
     """Return a layer with old keys replaced by new ones, in interpolations too.
 
@@ -30,6 +30,7 @@ def with_new_names(
         layer: The layer as it was written.
         below: The merged earlier layers, which may choose the part that an option belongs to.
         catalog: Where parts are looked up.
+        earlier: The keys that were replaced in earlier layers, which this one may refer to.
 
     Returns:
         The layer; the replaced keys, old path to new path; a problem for each old key that stands
@@ -43,7 +44,7 @@ def with_new_names(
         for old in twice
     ]
     path = tuple(found.get(layer.path[: end + 1], key) for end, key in enumerate(layer.path))
-    aliases = {**_old_section_keys(RunSpec, ""), **renamed}
+    aliases = {**_old_section_keys(RunSpec, ""), **earlier, **renamed}
     says = _rename(layer.says, found, aliases, ())
     for old in twice:
         del renamed[_dotted(old)]

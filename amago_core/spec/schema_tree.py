@@ -26,12 +26,12 @@ class SchemaNode:
 
     @property
     def kind(self) -> str | None:
-        """Kind of the part at this node; None if it is no part."""
+        """Kind of the part at this node; None if it is not a part."""
         return part_kind(self.annotation)
 
     @property
     def section(self) -> type[Options] | None:
-        """Model of the section at this node; None if it is no section."""
+        """Model of the section at this node; None if it is not a section."""
         (annotation, *others) = self.alternatives
         is_model = isinstance(annotation, type) and issubclass(annotation, Options)
         return annotation if is_model and not others else None
@@ -46,7 +46,7 @@ class SchemaNode:
 
     @property
     def items(self) -> SchemaNode | None:
-        """Node of each item of a list; None if this node is no list."""
+        """Node of each item of a list; None if this node is not a list."""
         (annotation, *others) = self.alternatives
         if others or get_origin(annotation) not in (list, tuple):
             return None

@@ -70,7 +70,7 @@ def _leaves(tree: Mapping[str, Tensor | TensorTree], prefix: str) -> Iterator[tu
         if prefix.count(SEPARATOR) > _MAX_DEPTH:
             raise ValueError(f"'{prefix}' is nested deeper than {_MAX_DEPTH} keys")
         if not isinstance(key, str):
-            raise TypeError(f"the key {key!r} below '{prefix}' is no string")
+            raise TypeError(f"the key {key!r} below '{prefix}' is not a string")
         if not key or SEPARATOR in key:
             raise ValueError(f"the key {key!r} below '{prefix}' is empty or holds a '{SEPARATOR}'")
         if isinstance(node, Mapping):

@@ -28,7 +28,7 @@ class TestSpecs(SuiteSpecs):
         "environment.max_frames=80",
     ]
     missing = (
-        "the environment atari needs the package ale-py, which brings pong and boxing and ms_pacman "
+        "the environment atari needs the package ale-py, which provides pong and boxing and ms_pacman "
         "and cannot be imported here: {halted}. Install it: pip install 'ale-py>=0.12.1,<0.13'"
     )
 

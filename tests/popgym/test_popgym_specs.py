@@ -12,7 +12,7 @@ from suite_specs import ONE_PROCESS, SuiteSpecs
 
 from amago_core.errors import SpecError
 from amago_core.spec import load_spec
-from amago_popgym.ids import KNOWN
+from amago_popgym.ids import GAMES, KNOWN
 from amago_registry import UnavailableError
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +70,4 @@ def test_the_tables_of_the_readme_name_environments_that_exist() -> None:
     named = re.findall(r"^\| (\w+(?:Easy|Medium|Hard)) \|", README, flags=re.MULTILINE)
     assert set(named) <= set(KNOWN)
     assert len(named) == len(set(named)) == 13
+    assert len(GAMES) == 16

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from amago_core import train
-from amago_core.cli.train import split_words
+from amago_core.cli.train import command
 from amago_core.compose.summary import describe
 from amago_core.spec import load_spec
 from amago_registry import UnavailableError
@@ -66,11 +66,11 @@ class SuiteSpecs:
     def test_the_examples_command_for_another_task_composes(self) -> None:
         text = self.example.read_text("utf-8").replace("\\\n#", " ")
         (line,) = re.findall(r"  (amago train .*?)(?:  \(.*)?\n", text)
-        _, _, example, *words = shlex.split(line)
-        assert example == f"examples/{self.name}.yaml"
-        _, _, overrides = split_words(tuple(words))
-        assert overrides
-        assert self.composed(self.example, list(overrides)) == f"{self.name}/{self.name}"
+        _, _, *words = shlex.split(line)
+        given = command.make_context("train", words).params
+        assert given["spec"] == f"examples/{self.name}.yaml"
+        assert given["overrides"]
+        assert self.composed(self.example, list(given["overrides"])) == f"{self.name}/{self.name}"
 
     def test_the_example_trains_on_the_real_package(self, tmp_path: Path) -> None:
         words = [

@@ -66,7 +66,12 @@ class RayProcess:
         return self._wakeup[0]
 
     def start(self, job: ProcessJob, environment: bytes) -> None:
-        """Start the collector; ``environment`` is the pickled function that makes it, or empty."""
+        """Start the collector.
+
+        Args:
+            job: The job of the collector.
+            environment: The pickled function that makes environments; empty without one.
+        """
         self.starts += 1
         self.last_output, self._exit_text, self._update = "", "ended", 0
         self._stopping, self._halting = threading.Event(), threading.Event()

@@ -89,7 +89,7 @@ def _ale_py(games: tuple[str, ...]) -> tuple[Any, Any]:
         from ale_py import roms
     except Exception as error:
         raise UnavailableError(
-            f"the environment atari needs the package ale-py, which brings {' and '.join(games)} and "
+            f"the environment atari needs the package ale-py, which provides {' and '.join(games)} and "
             f"cannot be imported here: {reason(error)}. Install it: pip install '{ALE_PY}'"
         ) from error
     return ale_py, roms

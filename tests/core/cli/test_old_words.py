@@ -13,6 +13,10 @@ from amago_core.errors import AmagoError
 
 RUN = "run=FOLDER is now written --run FOLDER; the old form still works for one more version.\n"
 RESUME = "resume=true is now written --resume; the old form still works for one more version.\n"
+NO_RESUME = (
+    "resume=false is now written by leaving out --resume; the old form still works for one more "
+    "version.\n"
+)
 CHECKPOINT = (
     "checkpoint=... is now written --checkpoint ...; the old form still works for one more version.\n"
 )
@@ -54,9 +58,9 @@ def amago(*words: object) -> Result:
         (("--run=a", "--resume"), "a", True, ""),
         (("run=a",), "a", False, RUN),
         (("run=a", "resume=true"), "a", True, RUN + RESUME),
-        (("resume=false",), None, False, RESUME),
+        (("resume=false",), None, False, NO_RESUME),
         (("run=a", "--run=b"), "b", False, RUN),
-        (("resume=false", "--resume"), None, True, RESUME),
+        (("resume=false", "--resume"), None, True, NO_RESUME),
     ],
     ids=lambda value: " ".join(value) or "none" if isinstance(value, tuple) else "",
 )

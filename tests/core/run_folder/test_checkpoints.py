@@ -81,7 +81,7 @@ def test_the_same_tree_has_the_same_bytes() -> None:
     [
         ({"a": {"b/c": {}}}, ValueError, "the key 'b/c' below 'a/' is empty or holds a '/'"),
         ({"": torch.zeros(1)}, ValueError, "the key '' below '' is empty or holds a '/'"),
-        ({"a": {3: torch.zeros(1)}}, TypeError, "the key 3 below 'a/' is no string"),
+        ({"a": {3: torch.zeros(1)}}, TypeError, "the key 3 below 'a/' is not a string"),
         ({"a": {"b": 0.5}}, TypeError, "'a/b' is a float, not a tensor"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 import torch
 from toys import tiny
 
+from amago_core.acting.episode_stats import EpisodeTotals
 from amago_core.compose.networks import compose_agent
 from amago_core.compose.tasks import compose_task
 from amago_core.running.processes.shared_files import CollectorProgress, SharedFiles, WeightFollower
@@ -32,6 +33,21 @@ def test_the_progress_of_each_collector_can_be_read_back(shared: SharedFiles) ->
     shared.write_progress("collector_10", CollectorProgress(steps=1))
     assert shared.read_progress("collector_3") == progress
     assert list(shared.read_all_progress()) == ["collector_10", "collector_3"]
+
+
+def test_the_progress_that_an_earlier_version_wrote_is_read(shared: SharedFiles) -> None:
+    """The keys of these files may not change: runs are resumed from them."""
+    (shared.folder / "collector_0.json").write_text(
+        '{"pid": 7, "life": 1, "steps": 48, "begun": 9, "started": 2, "dropped": 1, "restarts": 0, '
+        '"cpu_seconds": 0.25, "totals": {"": {"ended": 4.0, "return": -3.0, "length": 20.0, '
+        '"judged": 4.0, "success": 1.0}}}'
+    )
+    (shared.folder / "learner.json").write_text('{"pid": 8, "learned": 1.5, "update": 6}')
+    progress = shared.read_progress("collector_0")
+    assert progress is not None
+    assert (progress.steps, progress.begun, progress.started, progress.dropped) == (48, 9, 2, 1)
+    assert EpisodeTotals(progress.totals).metrics() == {"return": -0.75, "success": 0.25, "length": 5.0}
+    assert shared.rounds_learned() == 1.5
 
 
 @pytest.mark.parametrize(

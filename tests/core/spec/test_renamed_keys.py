@@ -74,6 +74,8 @@ def test_a_value_may_refer_to_a_key_by_its_old_name() -> None:
     assert load_spec(OLD, ["sampling.ahead=3", warmup]).training.warmup == 3
     rate = "training.final_rate=${training.part_rates.backbone}"
     assert load_spec(OLD, [rate]).training.final_rate == 0.5
+    option = "training.final_rate=${exploration.slips}"
+    assert load_spec(OLD, [option]).training.final_rate == 0.5
 
 
 def test_a_wrong_value_of_an_old_key_is_a_problem_and_the_rename_is_logged(

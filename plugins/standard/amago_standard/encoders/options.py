@@ -40,7 +40,7 @@ class ImageEncoderOptions(HidingOptions):
 
     image_dim: int = Field(256, ge=1, description="Features that are kept of each image.")
     vector_dim: int = Field(
-        128, ge=1, description="Features made of everything that is no image, the action and reward."
+        128, ge=1, description="Features of non-image observations, the previous action and the reward."
     )
     hidden_dims: Widths = Field(
         (256,), description="Width of each layer that fuses images and vectors; [] for none."
@@ -48,7 +48,7 @@ class ImageEncoderOptions(HidingOptions):
     out_dim: int = Field(256, ge=1, description="Width of the vector the backbone reads.")
     normalize: bool = Field(
         True,
-        description="Centre and scale what is no image by running statistics; off suits [-1, 1].",
+        description="Normalize non-image observations by running mean and variance; off suits [-1, 1].",
     )
     image_axes: Literal["auto", "channels-first", "channels-last"] = Field(
         "auto",

@@ -23,7 +23,8 @@ class FilterOptions(Options):
     kind: Literal["binary", "exponential", "leaky-ramp", "none"] = Field(
         "binary",
         description="binary: those better than the policy. exponential: all, by exp(beta A). "
-        "leaky-ramp: in proportion to A, worse ones hardly. none: all alike, no critic is asked.",
+        "leaky-ramp: in proportion to A, with a small weight for worse ones. none: plain behavior "
+        "cloning, no critic is used.",
     )
     beta: float | None = Field(
         None,
