@@ -33,12 +33,16 @@ _NAMES_NONE = (
     help="newest (the default); best, that of the best evaluation during training; the number of a "
     "round, such as 20; or a folder.",
 )
-def command(run: Path, overrides: tuple[str, ...], checkpoint: str | None) -> None:
+@click.pass_context
+def command(
+    context: click.Context, run: Path, overrides: tuple[str, ...], checkpoint: str | None
+) -> None:
     """Evaluate the newest checkpoint of RUN, the folder of a run.
 
     KEY=VALUE overrides a key of the spec, as in: amago evaluate runs/t-maze evaluation.episodes=500
 
-    The result is written to RUN/evaluations.
+    The tasks are held out: they differ from those of training and of its evaluations. The return is
+    printed with its standard error, and the result is written to RUN/evaluations.
     """
     from amago_core.run_folder.evaluation_spec import evaluation_spec
     from amago_core.run_folder.run_dir import RunDir
@@ -52,7 +56,12 @@ def command(run: Path, overrides: tuple[str, ...], checkpoint: str | None) -> No
     from amago_core.run_folder.evaluate_run import evaluate_checkpoint
 
     checkpoint = (old_checkpoint or "newest") if checkpoint is None else checkpoint
-    click.echo(summary(evaluate_checkpoint(run, changes, checkpoint=checkpoint)))
+    try:
+        evaluated = evaluate_checkpoint(run, changes, checkpoint=checkpoint)
+    except KeyboardInterrupt:
+        click.echo("Stopped; no evaluation was written.", err=True)
+        context.exit(130)
+    click.echo(summary(evaluated))
 
 
 def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -132,7 +132,7 @@ def _options(
         if (model := _model(field.annotation)) is not None:
             words = words.replace(model.__name__, "section")
             default = see.format(key) if isinstance(value, Mapping) else default
-        rows.append((f"{prefix}{key}", words, default, field.description or ""))
+        rows.append((f"{prefix}{key}", words, default, (field.description or "").replace("``", "`")))
     if not rows:
         return "It has no options."
     return table(rows, header=("option", "type", "default", "description"))

@@ -40,6 +40,8 @@ def command(
     old_run, old_resume, changes = split_words(overrides)
     if run == "":
         raise SpecError("--run names no folder. Write --run FOLDER, as in '--run runs/first'.")
+    if run is not None and old_run is not None:
+        raise SpecError(f"--run {run} and run={old_run} are both given: leave run={old_run} out.")
     run, resume = old_run if run is None else run, resume or old_resume
     resolved = load_spec(spec, changes)
     if resolved.running.mode == "interleaved":  # Otherwise each process sets its own.

@@ -51,7 +51,9 @@ def load_spec(
     catalog = installed() if catalog is None else catalog
     title, name, first = _first_layer(source)
     layers, written, problems, renamed = _stack([defaults(name), first], overrides, catalog)
-    log_once(title, {old: new for old, (new, layer) in renamed.items() if layer or not stored})
+    for old, (new, override) in renamed.items():
+        if override or not stored:
+            log_once(override or title, old, new)
     written, unresolved = resolve(written)
     if written.get("name") is None:
         written["name"] = name

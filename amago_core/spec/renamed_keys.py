@@ -51,17 +51,13 @@ def with_new_names(
     return replace(layer, says=says, path=path), renamed, problems
 
 
-def log_once(title: str, renamed: Mapping[str, str]) -> None:
-    """Log each old key of a spec, once per process."""
-    for old, new in renamed.items():
-        if old not in _logged:
-            _logged.add(old)
-            _log.warning(
-                "%s: %s is called %s now; the old name still works for one more version.",
-                title,
-                old,
-                new,
-            )
+def log_once(origin: str, old: str, new: str) -> None:
+    """Log an old key, once per process, with the spec or the override that uses it."""
+    if old not in _logged:
+        _logged.add(old)
+        _log.warning(
+            "%s: %s is called %s now; the old name still works for one more version.", origin, old, new
+        )
 
 
 def _renamed(

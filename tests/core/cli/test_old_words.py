@@ -59,7 +59,6 @@ def amago(*words: object) -> Result:
         (("run=a",), "a", False, RUN),
         (("run=a", "resume=true"), "a", True, RUN + RESUME),
         (("resume=false",), None, False, NO_RESUME),
-        (("run=a", "--run=b"), "b", False, RUN),
         (("resume=false", "--resume"), None, True, NO_RESUME),
     ],
     ids=lambda value: " ".join(value) or "none" if isinstance(value, tuple) else "",
@@ -96,13 +95,31 @@ def test_evaluate_reads_its_option_and_its_old_word(
 
 
 def test_an_option_without_a_value_is_refused(spec: Path, calls: list[dict[str, Any]]) -> None:
-    done = CliRunner().invoke(cli, ["train", "small.yaml", "--run", ""])
+    done = amago("train", spec, "--run", "")
     assert done.stderr == (
         "Error: --run names no folder. Write --run FOLDER, as in '--run runs/first'.\n"
     )
-    done = CliRunner().invoke(cli, ["evaluate", "run", "--checkpoint", ""])
+    done = amago("evaluate", spec.parent, "--checkpoint", "")
     assert done.stderr == (
         "Error: --checkpoint names no checkpoint. Write --checkpoint best, --checkpoint newest, the "
         "number of a round, or a folder.\n"
     )
     assert calls == []
+
+
+def test_a_folder_named_by_both_forms_is_refused(spec: Path, calls: list[dict[str, Any]]) -> None:
+    done = amago("train", spec, "--run", "b", "run=a")
+    assert done.stderr == f"{RUN}Error: --run b and run=a are both given: leave run=a out.\n"
+    assert calls == []
+
+
+def test_an_interrupted_evaluation_says_that_nothing_was_written(
+    spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("amago_core.run_folder.evaluate_run.evaluate_checkpoint", interrupted)
+    done = amago("evaluate", spec.parent)
+    assert (done.stdout, done.stderr) == ("", "Stopped; no evaluation was written.\n")
+    assert done.exit_code == 130

@@ -44,22 +44,23 @@ class TransformerOptions(Options):
     )
     reparametrize: bool = Field(
         True,
-        description="Hold the spectral norm of every layer in attention and feed-forward at a learned "
-        "number; false saves a few percent per update, and attention may collapse in a long run.",
+        description="Sigma-reparametrization: the spectral norm of every layer in attention and "
+        "feed-forward is a learned number; false saves a few percent per update, and attention may "
+        "collapse in a long run.",
     )
     positions: Literal["sinusoidal", "learned", "rotary", "none"] = Field(
         "sinusoidal",
-        description="How a timestep tells its time: sinusoidal at any time, learned up to "
-        "position_rows, rotary as distances between timesteps alone, none through causality alone.",
+        description="Positional encoding: sinusoidal for any time, learned for times up to "
+        "position_rows, rotary for relative distances, none for causality alone.",
     )
     position_rows: int | None = Field(
         None,
         ge=1,
-        description="Times that learned positions tell apart, one row of a table each; all later times "
-        "look alike, so give the longest trajectory. null for context_length + 1.",
+        description="Rows of the table of learned positions, one per time; later times share the last "
+        "row, so give the length of the longest trajectory. null for context_length + 1.",
     )
     dropout: float = Field(
-        0.05, ge=0, lt=1, description="Share dropped on the embedding and after feed-forward."
+        0.05, ge=0, lt=1, description="Dropout probability on the embedding and after feed-forward."
     )
     window: int | None = Field(
         None,
@@ -80,8 +81,8 @@ class TransformerOptions(Options):
     )
     checkpoint: bool = Field(
         False,
-        description="Compute each block again in the backward pass: memory for one block at a time, "
-        "more time per update (16 % in one run at 10,000 timesteps).",
+        description="Gradient checkpointing: compute each block again in the backward pass, which "
+        "takes the memory of one block and more time per update (16 % in one run at 10,000 timesteps).",
     )
 
     @model_validator(mode="after")
@@ -142,8 +143,8 @@ class StackOptions(Options):
     )
     checkpoint: bool = Field(
         False,
-        description="Compute each block again in the backward pass: memory for one block at a time, "
-        "more time per update (16 % in one run at 10,000 timesteps).",
+        description="Gradient checkpointing: compute each block again in the backward pass, which "
+        "takes the memory of one block and more time per update (16 % in one run at 10,000 timesteps).",
     )
 
 

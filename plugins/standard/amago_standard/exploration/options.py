@@ -70,7 +70,10 @@ class CorridorOptions(Options):
         4_000, ge=1, description="Steps of one environment over which epsilon falls from start to end."
     )
     random_actions: float = Field(
-        0.5, ge=0, description="Random steps to expect in the whole passage; one is enough to be late."
+        0.5,
+        ge=0,
+        description="Expected number of random actions in the whole corridor; a single one delays the "
+        "agent.",
     )
     length: int | None = Field(
         None,

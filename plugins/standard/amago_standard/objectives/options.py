@@ -32,7 +32,9 @@ class FilterOptions(Options):
         description="exponential: sharpness (null: 1). leaky-ramp: A per unit of weight (null: 2).",
     )
     hinge: float = Field(0.01, description="leaky-ramp: advantage at which the steep part begins.")
-    slope: float = Field(0.05, ge=0, description="leaky-ramp: slope below the hinge, in steep ones.")
+    slope: float = Field(
+        0.05, ge=0, description="leaky-ramp: slope below the hinge, relative to the slope above."
+    )
     start: float = Field(0.01, ge=0, description="leaky-ramp: weight of an advantage of 0.")
     cap: float | None = Field(
         None, gt=0, description="Greatest weight; null: 10 for leaky-ramp, 100 for exponential."
@@ -68,12 +70,13 @@ class AmagoOptions(Options):
     online_coef: float = Field(
         1.0,
         ge=0,
-        description="Weight of climbing the critics' value; 0 learns from filtered actions alone.",
+        description="Weight of the policy gradient through the critics; 0 learns from filtered actions "
+        "alone.",
     )
     offline_coef: float = Field(
         0.1,
         ge=0,
-        description="Weight of imitating stored actions that beat the policy; steadies learning.",
+        description="Weight of filtered behavior cloning of stored actions; stabilizes learning.",
     )
     critic_coef: float = Field(10.0, ge=0, description="Weight of the critics' loss.")
     filter: FilterOptions = Field(
@@ -82,8 +85,8 @@ class AmagoOptions(Options):
     n_step: int = Field(
         1,
         ge=1,
-        description="Rewards summed before a target bootstraps; more spread reward faster, and "
-        "measure the policy that collected instead of the present one.",
+        description="Steps of n-step returns; more propagate reward faster, and evaluate the policy "
+        "that collected instead of the current one.",
     )
     target_actions: int = Field(
         1, ge=1, description="Actions sampled per target where the critic cannot value all of them."
@@ -95,7 +98,7 @@ class AmagoOptions(Options):
         0.003,
         gt=0,
         le=1,
-        description="Share of the way targets move per update; larger is less stable.",
+        description="Rate of the soft (Polyak) update of the target networks; larger is less stable.",
     )
     target_members: int = Field(
         2, ge=1, description="Critics drawn per target; their minimum (online) or mean is used."
@@ -106,10 +109,13 @@ class Amago2Options(AmagoOptions):
     """Options of ``use: amago2``."""
 
     online_coef: float = Field(
-        0.0, ge=0, description="Weight of climbing the critics' value; its scale is that of the return."
+        0.0,
+        ge=0,
+        description="Weight of the policy gradient through the critics; its scale is that of the "
+        "return.",
     )
     offline_coef: float = Field(
-        1.0, ge=0, description="Weight of imitating stored actions that beat the policy."
+        1.0, ge=0, description="Weight of filtered behavior cloning of stored actions."
     )
     advantage_actions: int = Field(
         3, ge=1, description="Actions sampled per advantage where the critic cannot value all of them."

@@ -29,7 +29,7 @@ class HindsightOptions(Options):
     candidates: Literal["other", "changed"] = Field(
         "other",
         description="What may become a goal: 'other', all that was achieved but for goals that were "
-        "reached; 'changed', of that, what the timestep before had not achieved.",
+        "reached; 'changed', only what was not achieved yet at the timestep before.",
     )
     rarity: float = Field(
         0.0,
