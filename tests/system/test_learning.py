@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,20 +60,38 @@ def test_a_gru_remembers_it_too(tmp_path: Path) -> None:
     assert last["eval/return"] >= 0.95
 
 
-@pytest.mark.parametrize("backbone", WITH_MEMORY)
-def test_every_backbone_with_memory_remembers_the_cue_of_a_shorter_maze(
-    tmp_path: Path, backbone: str
-) -> None:
+def train_in_pairs(folder: Path, runs: dict[str, tuple[str, ...]]) -> dict[str, dict[str, Any]]:
+    """Train ``example, *overrides`` of each run on one thread, two runs at a time.
+
+    Returns:
+        The metrics of the last round of each run.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        futures = {
+            name: pool.submit(trained, example, folder / name, *overrides, "running.threads=1")
+            for name, (example, *overrides) in runs.items()
+        }
+    return {name: future.result() for name, future in futures.items()}
+
+
+@pytest.fixture(scope="module")
+def shorter_mazes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     words = (
         "environment.length=20",
         "agent.context_length=21",
-        f"agent.backbone={backbone}",
         "agent.backbone.width=64",
         "training.rounds=60",
         "training.stop.seconds=90",
     )
-    last = trained("t-maze.yaml", tmp_path / "run", *words)
-    assert last["eval/return"] >= 0.95
+    runs = {name: ("t-maze.yaml", f"agent.backbone={name}", *words) for name in WITH_MEMORY}
+    return train_in_pairs(tmp_path_factory.mktemp("mazes"), runs)
+
+
+@pytest.mark.parametrize("backbone", WITH_MEMORY)
+def test_every_backbone_with_memory_remembers_the_cue_of_a_shorter_maze(
+    shorter_mazes: dict[str, dict[str, Any]], backbone: str
+) -> None:
+    assert shorter_mazes[backbone]["eval/return"] >= 0.95
 
 
 def test_without_memory_the_t_maze_stays_a_coin_toss(tmp_path: Path) -> None:
@@ -115,17 +134,9 @@ def test_one_agent_learns_two_tasks_whose_rewards_differ_a_thousandfold(tmp_path
 
 
 def test_hindsight_finds_more_goals_in_the_maze_at_the_same_updates(tmp_path: Path) -> None:
-    reached = {
-        relabeler: trained(
-            "maze-runner.yaml",
-            tmp_path / relabeler,
-            f"relabeler={relabeler}",
-            "training.rounds=20",
-            "evaluation.every=20",
-            "running.threads=1",
-        )["eval/return"]
-        for relabeler in ("hindsight", "none")
-    }
+    words = ("training.rounds=20", "evaluation.every=20")
+    runs = {name: ("maze-runner.yaml", f"relabeler={name}", *words) for name in ("hindsight", "none")}
+    reached = {name: last["eval/return"] for name, last in train_in_pairs(tmp_path, runs).items()}
     # Random actions find 0.43 goals. Seeds 0 and 1 came to 1.4 and 1.5, and to 0.5 without.
     assert reached["hindsight"] >= 1.3 * reached["none"]
     assert reached["hindsight"] >= 1.0
