@@ -74,24 +74,20 @@ def train_in_pairs(folder: Path, runs: dict[str, tuple[str, ...]]) -> dict[str, 
     return {name: future.result() for name, future in futures.items()}
 
 
-@pytest.fixture(scope="module")
-def shorter_mazes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+@pytest.mark.parametrize("backbone", WITH_MEMORY)
+def test_every_backbone_with_memory_remembers_the_cue_of_a_shorter_maze(
+    tmp_path: Path, backbone: str
+) -> None:
     words = (
         "environment.length=20",
         "agent.context_length=21",
+        f"agent.backbone={backbone}",
         "agent.backbone.width=64",
         "training.rounds=60",
         "training.stop.seconds=90",
     )
-    runs = {name: ("t-maze.yaml", f"agent.backbone={name}", *words) for name in WITH_MEMORY}
-    return train_in_pairs(tmp_path_factory.mktemp("mazes"), runs)
-
-
-@pytest.mark.parametrize("backbone", WITH_MEMORY)
-def test_every_backbone_with_memory_remembers_the_cue_of_a_shorter_maze(
-    shorter_mazes: dict[str, dict[str, Any]], backbone: str
-) -> None:
-    assert shorter_mazes[backbone]["eval/return"] >= 0.95
+    last = trained("t-maze.yaml", tmp_path / "run", *words)
+    assert last["eval/return"] >= 0.95
 
 
 def test_without_memory_the_t_maze_stays_a_coin_toss(tmp_path: Path) -> None:
