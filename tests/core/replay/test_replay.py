@@ -130,7 +130,7 @@ def test_a_limit_beyond_what_is_stored_is_refused(tmp_path: Path) -> None:
     store(ReplayWriter(tmp_path), range(3))
     with pytest.raises(ReplayError) as caught:
         Replay(tmp_path, 4).visible(5)
-    assert str(caught.value) == f"{tmp_path} holds 3 trajectories, 5 were asked for"
+    assert str(caught.value) == f"{tmp_path} holds 3 trajectories, and limit=5 is out of range"
 
 
 def test_indices_never_change_while_shards_are_evicted(tmp_path: Path) -> None:
