@@ -77,7 +77,8 @@ def compose_run(
     keep_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(spec.seed)
-    if resume and has_checkpoint(folder):
+    # Only then is it asked: finding a checkpoint reads all of it.
+    if spec.init_from is not None and resume and has_checkpoint(folder):
         return compose(spec, environment), None  # Its weights come from the checkpoint.
     return compose_from(spec, environment)
 
